@@ -1,0 +1,1 @@
+"""The CIFAR-C corruptions: names, generator, and reader of the official archives."""

@@ -1,0 +1,11 @@
+"""Every test runs with the shapes and types of tenet's public functions checked."""
+
+import os
+
+# Before any import of wandb: a test never talks to a server unless it starts one itself.
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+from jaxtyping import install_import_hook
+
+install_import_hook("tenet", "beartype.beartype")
