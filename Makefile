@@ -1,0 +1,39 @@
+# Two commands on a fresh machine: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: help setup quickstart test lint format clean
+
+help:
+	@echo "make quickstart  install, train with TENET on the digits, sweep the corruptions (a few minutes)"
+	@echo "make test        install, run all tests"
+	@echo "make lint        install, check style and types"
+	@echo "make setup       install into $(VENV)"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,lint]"
+	@touch $@
+
+quickstart: setup
+	$(BIN)/python train.py experiment=quickstart hydra.run.dir=$(RUN)
+	$(BIN)/python evaluate.py run=$(RUN)
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
