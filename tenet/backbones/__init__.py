@@ -1,0 +1,7 @@
+"""Image classifiers with named stages; see `Backbone` for the contract."""
+
+from tenet.backbones.backbone import Backbone
+from tenet.backbones.resnet import ResNet
+from tenet.backbones.resnext import ResNeXt
+
+__all__ = ["Backbone", "ResNeXt", "ResNet"]
