@@ -1,0 +1,117 @@
+"""Image data sets as arrays: the containers, and the `.npz` files that users bring."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from tenet.errors import DatasetError
+
+
+class ImageArrays(NamedTuple):
+    """Images and their labels, on one device."""
+
+    images: UInt8[Tensor, "image h w 3"]
+    labels: Int64[Tensor, " image"]
+
+    def to(self, device: torch.device | str) -> "ImageArrays":
+        return ImageArrays(self.images.to(device), self.labels.to(device))
+
+    def take(self, ids: Int64[Tensor, " chosen"]) -> "ImageArrays":
+        return ImageArrays(self.images[ids], self.labels[ids])
+
+
+class Splits(NamedTuple):
+    """A data set ready for use. `validation` is None unless a part of the training set was held out."""
+
+    train: ImageArrays
+    validation: ImageArrays | None
+    test: ImageArrays
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Maps images_01 to the network's input: (x - mean) / std, by channel."""
+
+    mean: Sequence[float] = (0.5, 0.5, 0.5)
+    std: Sequence[float] = (0.5, 0.5, 0.5)
+
+    def __call__(self, images_01: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
+        mean, std = (images_01.new_tensor(list(values))[:, None, None] for values in (self.mean, self.std))
+        return (images_01 - mean) / std
+
+
+def to_images_01(images: UInt8[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def make_arrays(images: np.ndarray, labels: np.ndarray, *, source: str, classes: int | None = None) -> ImageArrays:
+    """Check and convert one split: uint8 images [N, h, w, 3] (or [N, h, w], [N, h, w, 1]: grey) and integer labels.
+
+    Raises DatasetError naming `source` and the rule.
+    """
+    if images.dtype != np.uint8:
+        raise DatasetError(f"{source}: images must be uint8 from 0 to 255, not {images.dtype}")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise DatasetError(f"{source}: images must have shape [N, height, width, 3], not {list(images.shape)}")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DatasetError(f"{source}: labels must be integers of shape [N], not {labels.dtype} {list(labels.shape)}")
+    if len(images) != len(labels):
+        raise DatasetError(f"{source}: {len(images)} images but {len(labels)} labels")
+    if len(images) == 0:
+        raise DatasetError(f"{source}: there are no images")
+    if labels.min() < 0 or (classes is not None and labels.max() >= classes):
+        raise DatasetError(
+            f"{source}: labels must be in [0, {classes or 'classes'}), got {labels.min()} to {labels.max()}"
+        )
+    if images.shape[3] == 1:
+        images = np.repeat(images, 3, axis=3)
+    return ImageArrays(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
+
+
+def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+    """Training set, test set and class names of a file with the keys train_images, train_labels,
+    test_images, test_labels and, if wanted, classes. Raises DatasetError naming the file and the rule."""
+    if not path.is_file():
+        raise DatasetError(f"dataset.path={path} is not a file")
+    keys = ("train_images", "train_labels", "test_images", "test_labels")
+    try:
+        # allow_pickle=False: a data file must not be able to run code.
+        with np.load(path, allow_pickle=False) as file:
+            missing = [key for key in keys if key not in file.files]
+            if missing:
+                raise DatasetError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file.files)}")
+            arrays = {key: file[key] for key in keys}
+            names = [str(name) for name in file["classes"]] if "classes" in file.files else None
+    except (OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise DatasetError(f"{path} can't be read as a NumPy .npz file: {error}") from error
+    except ValueError as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"{path} can't be read as a NumPy .npz file of plain arrays: {error}") from error
+    labels = [arrays[f"{split}_labels"] for split in ("train", "test")]
+    if names is None and all(np.issubdtype(part.dtype, np.integer) and part.size for part in labels):
+        names = [str(index) for index in range(int(max(part.max() for part in labels)) + 1)]
+    train, test = (
+        make_arrays(
+            arrays[f"{split}_images"],
+            arrays[f"{split}_labels"],
+            source=f"{path} ({split}_images, {split}_labels)",
+            classes=len(names) if names else None,
+        )
+        for split in ("train", "test")
+    )
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise DatasetError(
+            f"{path}: training images are {list(train.images.shape[1:])}, test images {list(test.images.shape[1:])}"
+        )
+    return train, test, tuple(names or ())

@@ -1,0 +1,126 @@
+"""The data sets that `dataset=` names. Constructing one reads nothing; `load` does."""
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from tenet.data.arrays import ImageArrays, Normalization, Splits, make_arrays, read_npz
+from tenet.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
+    """Settings common to all data sets.
+
+    validation_fraction: share of the training set held out for validation, [0, 1), stratified.
+    fraction: share of the remaining training set to use, (0, 1], stratified: the low-data regime.
+    split_seed: draws both; the same for all training seeds unless set.
+    mean, std: by channel, of images in [0, 1], for normalisation.
+    """
+
+    fraction: float = 1.0
+    validation_fraction: float = 0.0
+    split_seed: int = 0
+    mean: Sequence[float] = (0.5, 0.5, 0.5)
+    std: Sequence[float] = (0.5, 0.5, 0.5)
+
+    @property
+    def normalization(self) -> Normalization:
+        return Normalization(tuple(self.mean), tuple(self.std))
+
+    @abstractmethod
+    def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+        """Whole training set, test set, class names."""
+
+    def load(self) -> Splits:
+        """Read the data set and cut it as the settings say. Raises DatasetError."""
+        train, test, classes = self.read()
+        validation = None
+        if self.validation_fraction > 0:
+            train, validation = stratified_split(train, 1 - self.validation_fraction, seed=self.split_seed)
+        if self.fraction < 1:
+            train, _ = stratified_split(train, self.fraction, seed=self.split_seed)
+        return Splits(train, validation, test, classes)
+
+
+def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tuple[ImageArrays, ImageArrays]:
+    """Draw `fraction` of the images, each class in proportion; return them and the rest, in their old order.
+
+    Raises DatasetError where a part would be left without a class.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = arrays.labels.numpy()
+    try:
+        first, rest = train_test_split(
+            np.arange(len(labels)), train_size=fraction, stratify=labels, random_state=seed, shuffle=True
+        )
+    except ValueError as error:
+        raise DatasetError(
+            f"{len(labels)} training images can't be split into {fraction:g} and {1 - fraction:g} of each class: {error}"
+        ) from error
+    return arrays.take(torch.from_numpy(np.sort(first))), arrays.take(torch.from_numpy(np.sort(rest)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """scikit-learn's 1,797 handwritten digits (8x8, 17 levels) as 32x32 RGB: 1,437 to train on, 360 to test."""
+
+    def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+        large = F.interpolate(small, size=(32, 32), mode="bicubic", align_corners=False)
+        images = large.round().clamp(0, 255).to(torch.uint8)[:, 0].numpy()
+        arrays = make_arrays(images, digits.target, source="scikit-learn's digits", classes=10)
+        # A fixed split, whatever the seeds: test figures of any two runs are comparable.
+        train, test = stratified_split(arrays, 0.8, seed=0)
+        return train, test, tuple(str(digit) for digit in range(10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar(Dataset):
+    """CIFAR-10 or CIFAR-100 (`name`), downloaded into `root` at first use."""
+
+    name: str
+    root: str = "~/.cache/tenet"
+
+    def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+        from torchvision import datasets
+
+        source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
+        root = Path(self.root).expanduser()
+        timeout = socket.getdefaulttimeout()
+        try:
+            # Without it a network that swallows packets would hold the download forever.
+            socket.setdefaulttimeout(30)
+            train, test = (source(str(root), train=is_train, download=True) for is_train in (True, False))
+        except (OSError, RuntimeError, EOFError) as error:
+            raise DatasetError(
+                f"{source.__name__} is not in {root} and could not be downloaded ({error}). "
+                f"Put {source.filename} (MD5 {source.tgz_md5}) into {root} and run the command again, "
+                "or use dataset=arrays dataset.path=FILE.npz"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(timeout)
+        arrays = [
+            make_arrays(part.data, np.array(part.targets), source=f"{source.__name__} in {root}") for part in (train, test)
+        ]
+        return arrays[0], arrays[1], tuple(train.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays(Dataset):
+    """Any `.npz` file at `path` with train_images, train_labels, test_images, test_labels and, if wanted, classes."""
+
+    path: str
+
+    def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+        return read_npz(Path(self.path).expanduser())

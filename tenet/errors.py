@@ -1,0 +1,21 @@
+"""Errors that the user can mend: the message says what is wrong and what to do, and needs no traceback."""
+
+
+class UserError(ValueError):
+    """Base of the errors that the entry points print as one line."""
+
+
+class ConfigError(UserError):
+    """A configuration key is misspelt, of the wrong kind or out of range."""
+
+
+class DatasetError(UserError):
+    """A data set's file is missing, or not what it should be."""
+
+
+class CheckpointError(UserError):
+    """A file of weights or a checkpoint is missing, unreadable or does not fit the model."""
+
+
+class NonFiniteLossError(UserError):
+    """The loss became NaN or infinite; training can't go on from here."""
