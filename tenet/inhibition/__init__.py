@@ -1,5 +1,6 @@
 """Group-wise inhibition: the method of arXiv 2103.02152 as pure tensor functions, and its settings."""
 
+from tenet.inhibition.checks import NonFiniteFeaturesError
 from tenet.inhibition.grouping import group_channels
 from tenet.inhibition.importance import channel_weights, group_importance
 from tenet.inhibition.mask import group_maps, inhibition_mask
@@ -10,6 +11,7 @@ __all__ = [
     "Importance",
     "InhibitedStep",
     "Inhibition",
+    "NonFiniteFeaturesError",
     "SplitModel",
     "channel_weights",
     "group_channels",

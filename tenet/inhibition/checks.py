@@ -5,6 +5,10 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 
+class NonFiniteFeaturesError(ValueError):
+    """The features hold NaN or infinity: channels can't be compared."""
+
+
 def full_precision(tensor: Tensor) -> torch.autocast:
     """The method's own arithmetic stays in float32 under a surrounding autocast."""
     return torch.autocast(device_type=tensor.device.type, enabled=False)
@@ -19,7 +23,7 @@ def check_finite(tensor: Shaped[Tensor, "..."], name: str) -> None:
     """Refuse NaN and infinity. On the CPU alone: elsewhere the host would wait for the answer, and
     there a non-finite feature shows in the loss, which the training loop watches without waiting."""
     if tensor.device.type == "cpu" and not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} contain NaN or infinity")
+        raise NonFiniteFeaturesError(f"{name} contain NaN or infinity")
 
 
 def check_assignments(assignments: Int64[Tensor, "batch channel"], groups: int) -> None:

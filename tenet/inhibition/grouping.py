@@ -21,8 +21,8 @@ def group_channels(
 
     A channel is the vector of its h*w activations. The medoids start at `initial_medoids` (channel
     indices) or at distinct channels drawn with `generator`, which lives on the features' device. A
-    sample is settled once its medoids move by less than sqrt(`tolerance`) in all; distances are
-    Euclidean and computed in float32 whatever the features' type. Groups may be empty.
+    sample is settled once its medoids move by less than sqrt(`tolerance`) in all. The arithmetic is
+    float64 whatever the features' type, autocast or not. Groups may be empty.
 
     Raises ValueError for groups outside [1, channels], for medoids that are not distinct channels
     and for non-finite features. The last two read values, so they are checked on the CPU alone:
@@ -35,7 +35,7 @@ def group_channels(
         raise ValueError(f"max_iterations={max_iterations} must be at least 1")
     check_finite(features, "features")
     with full_precision(features):
-        points = features.detach().float().flatten(2)
+        points = features.detach().double().flatten(2)
         if initial_medoids is None:
             # The ranks of independent uniform numbers: distinct channels, each set equally likely.
             noise = torch.rand(batch, channels, generator=generator, device=features.device)
@@ -52,40 +52,59 @@ def _cluster(
     max_iterations: int,
     tolerance: float,
 ) -> Int64[Tensor, "batch channel"]:
-    assignments = medoids.new_zeros(points.shape[:2])
-    pending = torch.ones(len(points), dtype=torch.bool, device=points.device)
+    answer = medoids.new_zeros(points.shape[:2])
+    samples = torch.arange(len(points), device=points.device)
+    squares = points.square().sum(dim=2)
     for _ in range(max_iterations):
+        assignments, moved, shift = _iterate(points, squares, medoids)
+        unsettled = shift.square() >= tolerance
         if points.device.type == "cpu":
-            # Here looking costs nothing, and most samples settle long before the limit. On other
-            # devices it would make the host wait: there, settled samples are computed and ignored.
-            active = pending.nonzero().squeeze(1)
-            if len(active) == 0:
+            # Here looking costs nothing, and most samples settle long before the limit: leave them be.
+            answer[samples] = assignments
+            if not unsettled.all():
+                samples, points, squares, moved = (x[unsettled] for x in (samples, points, squares, moved))
+            if len(samples) == 0:
                 break
-            assigned, moved, shift = _iterate(points[active], medoids[active])
-            assignments[active] = assigned
-            medoids = medoids.index_copy(0, active, moved)
-            pending[active] = shift.square() >= tolerance
+            medoids = moved
         else:
-            assigned, moved, shift = _iterate(points, medoids)
-            assignments = torch.where(pending[:, None], assigned, assignments)
-            medoids = torch.where(pending[:, None], moved, medoids)
-            pending = pending & (shift.square() >= tolerance)
-    return assignments
+            # Elsewhere the host would wait for the answer: a settled sample keeps its medoids, and
+            # so gets the assignment again that it settled with.
+            answer = assignments
+            medoids = torch.where(unsettled[:, None], moved, medoids)
+    return answer
 
 
 def _iterate(
-    points: Float[Tensor, "batch channel d"], medoids: Int64[Tensor, "batch group"]
+    points: Float[Tensor, "batch channel d"],
+    squares: Float[Tensor, "batch channel"],
+    medoids: Int64[Tensor, "batch group"],
 ) -> tuple[Int64[Tensor, "batch channel"], Int64[Tensor, "batch group"], Float[Tensor, " batch"]]:
     """One round: the channels' groups, the groups' new medoids, and how far the medoids moved."""
     centers = _take(points, medoids)
     # argmin takes the first of equals: ties go to the lower group.
-    assignments = _distances(points, centers).argmin(dim=2)
+    assignments = _squared_distances(points, squares, centers).argmin(dim=2)
     membership = torch.nn.functional.one_hot(assignments, medoids.shape[1]).to(points.dtype)
     sizes = membership.sum(dim=1)
     means = torch.einsum("bcg,bcd->bgd", membership, points) / sizes.clamp(min=1)[..., None]
-    moved = _claim_medoids(_distances(points, means), empty=sizes == 0)
+    moved = _claim_medoids(_squared_distances(points, squares, means), empty=sizes == 0)
     shift = (_take(points, moved) - centers).norm(dim=2).sum(dim=1)
     return assignments, moved, shift
+
+
+def _squared_distances(
+    points: Float[Tensor, "batch channel d"],
+    squares: Float[Tensor, "batch channel"],
+    centers: Float[Tensor, "batch group d"],
+) -> Float[Tensor, "batch channel group"]:
+    """From inner products in float64, rounded to float32, so that what ties in exact arithmetic ties here too.
+
+    Ties are common: equal (dead) channels, and the two channels of a group of two, which are equally far
+    from their mean. In float32 rounding would decide them, differently on every device.
+    """
+    scale = squares[:, :, None] + centers.square().sum(dim=2)[:, None, :]
+    distances = scale - 2 * torch.einsum("bcd,bgd->bcg", points, centers)
+    # Relative to the vectors' lengths this is rounding of zero, which no rounding to float32 would hide.
+    return distances.masked_fill(distances < 1e-12 * scale, 0.0).float()
 
 
 def _claim_medoids(
@@ -100,13 +119,6 @@ def _claim_medoids(
         taken = taken.scatter(1, medoid, True)
         medoids.append(medoid)
     return torch.cat(medoids, dim=1)
-
-
-def _distances(
-    points: Float[Tensor, "batch channel d"], centers: Float[Tensor, "batch group d"]
-) -> Float[Tensor, "batch channel group"]:
-    """Euclidean distances from differences, not from inner products: equal channels get equal distances."""
-    return torch.cdist(points, centers, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _take(

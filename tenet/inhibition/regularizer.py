@@ -96,10 +96,11 @@ class Inhibition:
         device this costs no arithmetic.
         """
         front, _ = split(model, self.layer)
-        device = next(model.parameters()).device
+        was_training = model.training
+        model.eval()
         with torch.no_grad():
-            front.eval()
-            channels = front(torch.zeros(1, *image_shape, device=device)).shape[1]
+            channels = front(torch.zeros(1, *image_shape, device=next(model.parameters()).device)).shape[1]
+        model.train(was_training)
         if self.groups > channels:
             raise ValueError(
                 f"groups={self.groups} exceeds the {channels} channels at layer {self.layer}; "

@@ -1,0 +1,130 @@
+"""What happens around the steps of training: logging, evaluating, checkpointing, and watching the loss."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+from torch import nn
+from torch.optim import Optimizer
+
+from tenet.checkpoint import Checkpoints
+from tenet.errors import NonFiniteLossError
+from tenet.inhibition import NonFiniteFeaturesError
+from tenet.progress import ProgressReport
+from tenet.training_state import TrainingState, Window
+
+
+class MetricsSink(Protocol):
+    """Where metrics go; `step` counts iterations from 1."""
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None: ...
+
+
+class Bookkeeper:
+    """Called by the training loop after each step and each epoch.
+
+    learning_rate: of the first parameter group at a step counted from 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        state: TrainingState,
+        tracker: MetricsSink,
+        checkpoints: Checkpoints,
+        evaluate: Callable[[], dict[str, float]],
+        learning_rate: Callable[[int], float],
+        steps_per_epoch: int,
+        last_step: int,
+        epochs: int,
+        log_every_steps: int,
+        evaluate_every_epochs: int,
+    ) -> None:
+        self.model, self.optimizer, self.state = model, optimizer, state
+        self.tracker, self.checkpoints, self.evaluate = tracker, checkpoints, evaluate
+        self.learning_rate = learning_rate
+        self.steps_per_epoch, self.last_step, self.epochs = steps_per_epoch, last_step, epochs
+        self.log_every_steps, self.evaluate_every_epochs = log_every_steps, evaluate_every_epochs
+        self.images, self.clock = 0, time.perf_counter()
+        # On a CPU reading a value costs nothing; elsewhere it makes the host wait, so only when logging.
+        self.watches_every_step = state.window.sums.device.type == "cpu"
+
+    def after_step(self, progress: ProgressReport, *, images: int) -> None:
+        """Watch the loss; log the window's means every `log_every_steps` and at the last step."""
+        step = self.state.step
+        self.images += images
+        is_due = step % self.log_every_steps == 0
+        if is_due or step == self.last_step:
+            self._log_window(progress)
+            if is_due:
+                self.state.window.reset()
+        elif self.watches_every_step:
+            self._means()
+
+    def after_epoch(self, progress: ProgressReport) -> None:
+        """Evaluate if it is due, then write a checkpoint. Also called where `max_steps` cuts an epoch short."""
+        step = self.state.step
+        # No checkpoint of a run that is lost already.
+        self._means()
+        epoch = step // self.steps_per_epoch
+        if step == self.last_step or epoch % self.evaluate_every_epochs == 0:
+            metrics = self.evaluate()
+            self.state.metrics.update(metrics)
+            self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics}, step=step)
+        self.state.save(self.model, self.optimizer, self.checkpoints)
+        progress.update(step, self._status(), milestone=True)
+        self.images, self.clock = 0, time.perf_counter()
+
+    def _means(self) -> dict[str, float]:
+        metrics, first_bad = self.state.window.read()
+        if first_bad:
+            raise self._nonfinite("the loss is not finite", first_bad)
+        return metrics
+
+    def _log_window(self, progress: ProgressReport) -> None:
+        step, now = self.state.step, time.perf_counter()
+        metrics = self._means()
+        metrics["train/learning_rate"] = self.learning_rate(step)
+        metrics["train/inhibited_steps"] = self.state.inhibited_steps
+        metrics["train/skipped_steps"] = self.state.skipped_steps
+        self.state.metrics.update(metrics)
+        speed = self.images / max(now - self.clock, 1e-9)
+        self.state.metrics["speed/images_per_s"] = speed
+        self.images, self.clock = 0, now
+        self.tracker.log(
+            {"epoch": step / self.steps_per_epoch, **metrics, "speed/images_per_s": speed}, step=step
+        )
+        progress.update(step, self._status())
+
+    def _status(self) -> str:
+        """Such as `epoch 3/8  loss 0.412  error 12.31 %  test 9.10 %  1,234 images/s`."""
+        metrics = self.state.metrics
+        epoch = min(self.epochs, (self.state.step - 1) // self.steps_per_epoch + 1)
+        parts = [f"epoch {epoch}/{self.epochs}"]
+        if "train/loss" in metrics:
+            parts += [f"loss {metrics['train/loss']:.3f}", f"error {metrics['train/error_pct']:.2f} %"]
+        for split in ("validation", "test"):
+            if f"{split}/error_pct" in metrics:
+                parts.append(f"{split} error {metrics[f'{split}/error_pct']:.2f} %")
+        if "speed/images_per_s" in metrics:
+            parts.append(f"{metrics['speed/images_per_s']:,.0f} images/s")
+        return "  ".join(parts)
+
+    @contextmanager
+    def watching_features(self) -> Iterator[None]:
+        """Turn the method's refusal of non-finite features into the error that names the step."""
+        try:
+            yield
+        except NonFiniteFeaturesError as error:
+            raise self._nonfinite(f"after a finite loss, {error}", self.state.step) from error
+
+    def _nonfinite(self, what: str, step: int) -> NonFiniteLossError:
+        good = self.checkpoints.newest()
+        return NonFiniteLossError(
+            f"step {step}: {what}, at learning rate {self.learning_rate(step):.3g}. "
+            f"Last good checkpoint: {good or 'none yet'}. Try a lower optimizer.lr, or a warm-up "
+            "(schedule.warmup_steps); with trainer.precision=bf16, also fp32"
+        )

@@ -1,0 +1,133 @@
+"""Reading weights and writing checkpoints: tensors and plain values only, each file whole or not there."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenet.errors import CheckpointError
+
+# What DataParallel, DistributedDataParallel and torch.compile put before every name.
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+# Where checkpoints of common training scripts, and ours, keep the weights.
+WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: readers see the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a .pth, .pt or .safetensors file of weights into `model`, as a state dict or a checkpoint that holds one.
+
+    Prefixes that wrappers leave on names (`module.`, `_orig_mod.`) are stripped. Pickled code never runs.
+    Raises CheckpointError naming the file and its missing, unexpected and misshapen keys; the model is
+    then unchanged.
+    """
+    weights = {strip_prefixes(name): tensor for name, tensor in read_weights(Path(path)).items()}
+    expected = model.state_dict()
+    problems = {
+        "missing": sorted(expected.keys() - weights.keys()),
+        "unexpected": sorted(weights.keys() - expected.keys()),
+        "misshapen": [
+            f"{name} ({list(weights[name].shape)} instead of {list(expected[name].shape)})"
+            for name in sorted(expected.keys() & weights.keys())
+            if weights[name].shape != expected[name].shape
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {listed}")
+    model.load_state_dict(weights)
+
+
+def strip_prefixes(name: str) -> str:
+    while (stripped := name.removeprefix(WRAPPER_PREFIXES[0]).removeprefix(WRAPPER_PREFIXES[1])) != name:
+        name = stripped
+    return name
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """The state dict in a file, whichever of the known places it is in."""
+    if path.suffix not in (".pth", ".pt", ".safetensors"):
+        raise CheckpointError(f"{path}: weights are read from .pth, .pt and .safetensors files")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_tensors(path)
+    for key in WEIGHT_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(t, Tensor) for t in content.values()):
+        raise CheckpointError(f"{path} holds no state dict: names and tensors, at the top or under {WEIGHT_KEYS}")
+    return content
+
+
+def read_tensors(path: Path) -> Any:
+    """What torch.save wrote, if it is tensors and plain values; anything else is refused, unexecuted."""
+    _require_file(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} can't be read as tensors and plain values: {reason}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    _require_file(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} can't be read as safetensors: {error}") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file")
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the model's state dict as safetensors."""
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(weights, temporary))
+
+
+class Checkpoints:
+    """The last checkpoint of a run folder, and the one before it."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.last = run_dir / "checkpoint.pt"
+        self.previous = run_dir / "checkpoint-previous.pt"
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        def write(temporary: Path) -> None:
+            torch.save(dict(state), temporary)
+            if self.last.exists():
+                self.last.replace(self.previous)
+
+        write_atomically(self.last, write)
+
+    def newest(self) -> Path | None:
+        """The checkpoint to go on from; None if there is none. After a crash between the renames of `save`
+        there is only the one before."""
+        return next((path for path in (self.last, self.previous) if path.exists()), None)
+
+    def load(self) -> dict[str, Any] | None:
+        path = self.newest()
+        return None if path is None else read_tensors(path)

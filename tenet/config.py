@@ -1,0 +1,226 @@
+"""From the command line and YAML to checked values, and from values to objects. Torch is not imported here."""
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tenet.errors import ConfigError, UserError
+from tenet.rules import check_rules, leaves
+
+CONFIG_FILE = "config.yaml"
+
+# Configurations may come from others: a `_target_` names a class that one of these modules defines, or
+# nothing. Only code can widen the list. (Hydra's unrestricted `instantiate` runs any callable at all.)
+ALLOWED_TARGETS = (
+    "tenet.augment",
+    "tenet.backbones",
+    "tenet.data",
+    "tenet.inhibition",
+    "tenet.schedule",
+    "tenet.tracking",
+    "tenet.training",
+    "torch.optim",
+)
+# What a resumed run may change: how far and on what it trains, never what it is.
+CHANGEABLE_ON_RESUME = ("trainer.epochs", "trainer.max_steps", "trainer.device", "trainer.evaluation_batch_size")
+
+
+def build(config: Mapping[str, Any] | None, *args: Any, key: str, **kwargs: Any) -> Any:
+    """Construct the class that `_target_` names from the other values, `args` and `kwargs`; None where it is null.
+
+    key: where `config` stands, for the message. Raises ConfigError if the target is not allowed or
+    refuses its arguments.
+    """
+    if config is None or config.get("_target_") is None:
+        return None
+    values = {name: value for name, value in config.items() if name != "_target_"}
+    with naming(key):
+        return locate(config["_target_"], key=key)(*args, **values, **kwargs)
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Put the key before what a constructor or a check says of its arguments: `groups=0 ...` under `tenet`
+    becomes `tenet.groups=0 ...`, as a ConfigError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        raise ConfigError(f"{key}.{message}" if re.match(r"\w+=", message) else f"{key}: {message}") from error
+
+
+def locate(target: str, *, key: str) -> type:
+    """The class `target` names. Raises ConfigError unless an allowed module defines it."""
+    allowed = f"{key}._target_={target}: must be a class of {', '.join(ALLOWED_TARGETS)}"
+    module_name, _, name = str(target).rpartition(".")
+    if not _within(module_name, ALLOWED_TARGETS):
+        raise ConfigError(allowed)
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ImportError as error:
+        raise ConfigError(f"{allowed} ({error})") from error
+    # Where it was defined, not only where it was found: a module's own imports are not for the taking.
+    if not inspect.isclass(found) or not _within(found.__module__, ALLOWED_TARGETS):
+        raise ConfigError(allowed)
+    return found
+
+
+def _within(module: str, allowed: Sequence[str]) -> bool:
+    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in allowed)
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """Plain values, every interpolation replaced. Raises ConfigError naming a missing or wrong value."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]} is missing: give {missing[0]}=VALUE")
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+    assert isinstance(plain, dict)
+    check_rules(plain)
+    return plain  # type: ignore[return-value]
+
+
+def write_config(config: Mapping[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """The resolved configuration of a run folder, as plain values: nothing in it is interpolated or called."""
+    path = run_dir / CONFIG_FILE
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{run_dir} is not a run folder: {path.name} can't be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} holds no configuration")
+    check_rules(config)
+    return config
+
+
+def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The run's own configuration with the `overrides` that leave the experiment what it is.
+
+    Raises ConfigError for any other override.
+    """
+    config = read_config(run_dir)
+    for override in _parse(overrides):
+        key = override.get_key_element()
+        if key == "resume":
+            continue
+        if key not in CHANGEABLE_ON_RESUME:
+            raise ConfigError(
+                f"{override.input_line}: a resumed run keeps its configuration, but for "
+                f"{', '.join(CHANGEABLE_ON_RESUME)}"
+            )
+        group, _, name = key.partition(".")
+        config[group][name] = override.value()
+    check_rules(config)
+    return config
+
+
+def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_name: str) -> list[str]:
+    """Compose and check every configuration that the command line asks for; return its overrides.
+
+    Flags that only print something are left to Hydra. Of a sweep, each value is checked beside the first
+    values of the others. Raises ConfigError: which key or option is wrong, and which is nearest.
+    """
+    parsed = get_args_parser().parse_args(list(arguments))
+    if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
+        return []
+    overrides = _parse(parsed.overrides)
+    for override in overrides:
+        if override.is_sweep_override() and not parsed.multirun:
+            raise ConfigError(
+                f"{override.input_line} is a sweep: add -m to run each value, or put a list in brackets"
+            )
+    with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
+        for variant in _variants(overrides):
+            if not any(part.startswith("resume=") for part in variant):
+                resolve(_compose(config_name, variant, config_dir))
+    return list(parsed.overrides)
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(overrides=list(overrides))
+    except HydraException as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _variants(overrides: Sequence[Override]) -> Iterable[list[str]]:
+    """Override lists without sweeps: the first value of each, then every other value in its turn."""
+    values = [_values(override) for override in overrides]
+    first = [options[0] for options in values if options]
+    yield first
+    for index, options in enumerate(values):
+        for other in options[1:]:
+            yield [*first[:index], other, *first[index + 1 :]]
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    if not (override.is_choice_sweep() or override.is_range_sweep()):
+        return []  # globs and intervals are for their sweepers to read
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _compose(config_name: str, overrides: list[str], config_dir: Path) -> DictConfig:
+    """Hydra's composition, with its refusals turned into the name that was probably meant."""
+    groups = {str(path.relative_to(config_dir)) for path in config_dir.rglob("*") if path.is_dir()}
+    parsed = _parse(overrides)
+    choices = [override for override in parsed if override.get_key_element().strip("+~") in groups]
+    for choice in choices:
+        group, option = choice.get_key_element().strip("+~"), choice.value()
+        options = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
+        if isinstance(option, str) and not choice.is_delete() and option not in options:
+            raise ConfigError(f"{group}={option}: no such option{nearest(option, options)}; there are {', '.join(options)}")
+    try:
+        config = compose(config_name, [choice.input_line or "" for choice in choices])
+        keys = [key for key, _ in leaves(OmegaConf.to_container(config))]  # type: ignore[arg-type]
+        for override in parsed:
+            key = override.get_key_element()
+            if override in choices or override.is_add() or override.is_force_add() or key.startswith("hydra"):
+                continue
+            if not any(known == key or known.startswith(f"{key}.") for known in keys):
+                raise ConfigError(f"there is no key {key}{nearest(key, [*keys, *groups])}")
+        return compose(config_name, overrides)
+    except HydraException as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """`; did you mean a, b?`, or nothing where no candidate is like `name`, whole or by its last part."""
+
+    def likeness(candidate: str) -> float:
+        last_parts = difflib.SequenceMatcher(None, name.rpartition(".")[2], candidate.rpartition(".")[2]).ratio()
+        return max(difflib.SequenceMatcher(None, name, candidate).ratio(), 0.95 * last_parts)
+
+    near = sorted((candidate for candidate in candidates if likeness(candidate) > 0.6), key=likeness, reverse=True)
+    return f"; did you mean {', '.join(near[:3])}?" if near else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,37 @@
+"""What the entry points share: check the command line, run, and tell failures in one line."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tenet.config import check_command_line
+from tenet.errors import UserError
+
+# Exit codes: a failed run; a command that can't be run; interrupted from the keyboard, as shells have it.
+FAILED, WRONG_COMMAND, INTERRUPTED = 1, 2, 130
+
+
+def run_main(main: Callable[[], object], *, config_dir: Path, config_name: str) -> int:
+    """Run a Hydra main function and return the exit code. What the user can mend is told in one line,
+    anything else is a defect and keeps its traceback."""
+    # Hydra would print a traceback cut in a way of its own, and exit; raised whole, errors are told here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        overrides = check_command_line(sys.argv[1:], config_dir=config_dir, config_name=config_name)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_COMMAND
+    resumed = [override.removeprefix("resume=") for override in overrides if override.startswith("resume=")]
+    if resumed:
+        # The log of a resumed run belongs into its own folder.
+        sys.argv.append(f"hydra.run.dir={resumed[0]}")
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0

@@ -1,0 +1,197 @@
+"""What each configuration key may hold. Checked before anything is built or read."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tenet.errors import ConfigError
+
+
+class Rule(Protocol):
+    def allows(self, value: Any) -> bool: ...
+    def describe(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from `low` to `high`; the ends belong to it unless they are `above` or `below`."""
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    integer: bool = False
+
+    def allows(self, value: Any) -> bool:
+        # bool is a kind of int in Python, and not a number to anyone else.
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
+            return False
+        return (
+            math.isfinite(value)
+            and (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def describe(self) -> str:
+        ends = {"at least": self.low, "more than": self.above, "at most": self.high, "less than": self.below}
+        bounds = " and ".join(f"{words} {end:g}" for words, end in ends.items() if end is not None)
+        return f"{'an integer' if self.integer else 'a number'}{' of ' if bounds else ''}{bounds}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    options: tuple[Any, ...]
+
+    def allows(self, value: Any) -> bool:
+        return any(value == option and type(value) is type(option) for option in self.options)
+
+    def describe(self) -> str:
+        return "one of " + ", ".join(map(str, self.options))
+
+
+@dataclass(frozen=True)
+class Flag:
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def describe(self) -> str:
+        return "true or false"
+
+
+@dataclass(frozen=True)
+class Text:
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, str) and bool(value)
+
+    def describe(self) -> str:
+        return "a text"
+
+
+@dataclass(frozen=True)
+class ListOf:
+    rule: Rule
+    length: int | None = None
+
+    def allows(self, value: Any) -> bool:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return False
+        return (self.length is None or len(value) == self.length) and all(map(self.rule.allows, value))
+
+    def describe(self) -> str:
+        size = "" if self.length is None else f"{self.length} of "
+        return f"a list of {size}{self.rule.describe()}"
+
+
+@dataclass(frozen=True)
+class OrNull:
+    rule: Rule
+
+    def allows(self, value: Any) -> bool:
+        return value is None or self.rule.allows(value)
+
+    def describe(self) -> str:
+        return f"{self.rule.describe()}, or null"
+
+
+def integer(low: int, high: int | None = None) -> Number:
+    return Number(low, high, integer=True)
+
+
+SEED = integer(0, 2**63 - 1)
+COUNT = integer(1)
+NOT_NEGATIVE = Number(0)
+POSITIVE = Number(above=0)
+DEVICE = OneOf(("auto", "cpu", "cuda"))
+PRECISION = OneOf(("fp32", "bf16"))
+
+RULES: dict[str, Rule] = {
+    "seed": SEED,
+    "resume": OrNull(Text()),
+    "dataset.name": OneOf(("cifar10", "cifar100")),
+    "dataset.root": Text(),
+    "dataset.path": Text(),
+    "dataset.fraction": Number(above=0, high=1),
+    "dataset.validation_fraction": Number(low=0, below=1),
+    "dataset.split_seed": integer(0, 2**32 - 1),
+    "dataset.mean": ListOf(Number(), 3),
+    "dataset.std": ListOf(POSITIVE, 3),
+    "backbone.depth": integer(8),
+    "backbone.width": COUNT,
+    "backbone.cardinality": COUNT,
+    "backbone.base_width": COUNT,
+    "backbone.widen_factor": COUNT,
+    # The stages that all backbones have; whether this one has it, the backbone itself tells later.
+    "tenet.layer": OneOf(("stem", "stage_1", "stage_2", "stage_3")),
+    "tenet.groups": COUNT,
+    "tenet.weight": NOT_NEGATIVE,
+    "tenet.orthogonality": NOT_NEGATIVE,
+    "tenet.interval": COUNT,
+    "tenet.start_step": integer(0),
+    "tenet.max_iterations": COUNT,
+    "tenet.tolerance": NOT_NEGATIVE,
+    "augment.severity": Number(0.1, 10),
+    "augment.width": COUNT,
+    "augment.depth": integer(0),
+    "augment.alpha": POSITIVE,
+    "augment.flip": Flag(),
+    "augment.padding": integer(0),
+    "augment.clean_view": Flag(),
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": Number(low=0, below=1),
+    "optimizer.nesterov": Flag(),
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.betas": ListOf(Number(low=0, below=1), 2),
+    "optimizer.eps": POSITIVE,
+    "schedule.final_factor": Number(0, 1),
+    "schedule.warmup_steps": integer(0),
+    "trainer.device": DEVICE,
+    "trainer.precision": PRECISION,
+    "trainer.channels_last": Flag(),
+    "trainer.epochs": COUNT,
+    "trainer.max_steps": OrNull(COUNT),
+    "trainer.batch_size": COUNT,
+    "trainer.evaluation_batch_size": COUNT,
+    "trainer.log_every_steps": COUNT,
+    "trainer.evaluate_every_epochs": COUNT,
+    "tracking.project": Text(),
+    "tracking.entity": OrNull(Text()),
+    "tracking.name": OrNull(Text()),
+    "tracking.group": OrNull(Text()),
+    "tracking.job_type": Text(),
+    "tracking.tags": ListOf(Text()),
+    "tracking.notes": OrNull(Text()),
+    "tracking.mode": OneOf(("auto", "online", "offline")),
+    "tracking.init_timeout_s": POSITIVE,
+    "run": OrNull(Text()),
+    "weights": OrNull(Text()),
+    "corruptions.root": OrNull(Text()),
+    "corruptions.names": OrNull(ListOf(Text())),
+    "corruptions.severities": ListOf(integer(1, 5)),
+    "corruptions.seed": SEED,
+    "device": DEVICE,
+    "precision": PRECISION,
+    "channels_last": Flag(),
+    "batch_size": COUNT,
+    "output": OrNull(Text()),
+}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; a list is a value."""
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def check_rules(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError with the key, the value and the rule for the first value that breaks one."""
+    for key, value in leaves(config):
+        rule = RULES.get(key)
+        if rule is not None and not rule.allows(value):
+            raise ConfigError(f"{key}={value}: must be {rule.describe()}")

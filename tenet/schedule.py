@@ -1,0 +1,32 @@
+"""Learning-rate schedules: pure functions from step to factor."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# (steps done before this one, steps in all) -> factor of the optimizer's learning rates
+Schedule = Callable[[int, int], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Half a cosine from 1 to `final_factor` over the whole run, after a linear warm-up of `warmup_steps`."""
+
+    final_factor: float = 1e-5
+    warmup_steps: int = 0
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, total_steps - self.warmup_steps)
+        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The optimizer's own learning rate throughout, after a linear warm-up of `warmup_steps`."""
+
+    warmup_steps: int = 0
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        return (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0

@@ -1,0 +1,157 @@
+"""The training loop: the nine steps of the method, in their order."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from tenet.bookkeeping import Bookkeeper, MetricsSink
+from tenet.checkpoint import Checkpoints
+from tenet.errors import ConfigError
+from tenet.inhibition import Inhibition
+from tenet.progress import ProgressReport
+from tenet.randomness import make_generator
+from tenet.schedule import Schedule
+from tenet.training_state import TrainingState
+
+
+class Loader(Protocol):
+    """Batches of an epoch, from any of its steps; see tenet.data.TrainingLoader."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How long and in what form to train.
+
+    device: auto (CUDA where there is one), cpu or cuda. precision: fp32, or bf16 (autocast).
+    max_steps: stop after so many iterations; the schedule still spans all `epochs`.
+    batch_size, evaluation_batch_size: images. channels_last: memory format of model and images.
+    """
+
+    device: str = "auto"
+    precision: str = "fp32"
+    channels_last: bool = False
+    epochs: int = 200
+    max_steps: int | None = None
+    batch_size: int = 256
+    evaluation_batch_size: int = 1000
+    log_every_steps: int = 50
+    evaluate_every_epochs: int = 1
+
+
+class TrainingResult(NamedTuple):
+    """steps: iterations done, of total_steps. metrics: the last value of each."""
+
+    steps: int
+    total_steps: int
+    inhibited_steps: int
+    skipped_steps: int
+    metrics: dict[str, float]
+
+
+def pick_device(name: str) -> torch.device:
+    """auto: CUDA where there is one, else the CPU. Raises ConfigError where CUDA is asked for and missing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: torch sees no CUDA device; use auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """fp32: no autocast; bf16: bfloat16 where it is safe."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def train(
+    model: nn.Module,
+    *,
+    loader: Loader,
+    inhibition: Inhibition | None,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    settings: TrainingSettings,
+    evaluate: Callable[[], dict[str, float]],
+    tracker: MetricsSink,
+    checkpoints: Checkpoints,
+    seed: int,
+) -> TrainingResult:
+    """Train `model` in place, from its last checkpoint if there is one; inhibition None is plain training.
+
+    `evaluate` gives metrics to log after an epoch; nothing is selected by them. Resuming is exact: all
+    randomness is a function of `seed` and the step.
+    Raises NonFiniteLossError with the step, the learning rate and the last good checkpoint.
+    """
+    device = next(model.parameters()).device
+    state = TrainingState.restore(model, optimizer, checkpoints)
+    total_steps = settings.epochs * loader.steps_per_epoch
+    last_step = min(total_steps, settings.max_steps or total_steps)
+    rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    books = Bookkeeper(
+        model,
+        optimizer,
+        state=state,
+        tracker=tracker,
+        checkpoints=checkpoints,
+        evaluate=evaluate,
+        learning_rate=lambda step: rates[0] * schedule(step - 1, total_steps),
+        steps_per_epoch=loader.steps_per_epoch,
+        last_step=last_step,
+        epochs=settings.epochs,
+        log_every_steps=settings.log_every_steps,
+        evaluate_every_epochs=settings.evaluate_every_epochs,
+    )
+    with ProgressReport("training", total=last_step, unit="step", done=state.step) as progress:
+        while state.step < last_step:
+            epoch, start = divmod(state.step, loader.steps_per_epoch)
+            model.train()
+            for images, labels in loader.epoch(epoch, start=start):
+                state.step += 1
+                if settings.channels_last:
+                    images = images.contiguous(memory_format=torch.channels_last)
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * schedule(state.step - 1, total_steps)
+
+                # Step 1: the plain step.
+                with autocast(device, settings.precision):
+                    logits = model(images)
+                    loss = F.cross_entropy(logits, labels)
+                descend(optimizer, loss)
+                correct = logits.argmax(dim=1) == labels
+                state.window.add_plain(loss.detach(), correct, step=state.step)
+
+                # Step 2: when it is due, and on the samples that were right.
+                if inhibition is not None and inhibition.is_due(state.step):
+                    chosen = correct.nonzero().squeeze(1)  # the one wait of the host
+                    if len(chosen) == 0:
+                        state.skipped_steps += 1
+                    else:
+                        # Steps 3 to 9: decide from what is left when the deciding groups are damped.
+                        generator = make_generator(device, seed=seed, purpose="medoids", step=state.step)
+                        with autocast(device, settings.precision), books.watching_features():
+                            inhibited = inhibition.step(model, images[chosen], labels[chosen], generator=generator)
+                        descend(optimizer, inhibited.loss)
+                        state.window.add_inhibited(inhibited, step=state.step)
+                        state.inhibited_steps += 1
+
+                books.after_step(progress, images=len(labels))
+                if state.step == last_step:
+                    break
+            books.after_epoch(progress)
+    return TrainingResult(state.step, total_steps, state.inhibited_steps, state.skipped_steps, state.metrics)
+
+
+def descend(optimizer: Optimizer, loss: Tensor) -> None:
+    """One optimizer step down the gradient of `loss`."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()

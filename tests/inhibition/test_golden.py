@@ -1,0 +1,80 @@
+"""The method against the official implementation's own values."""
+
+import pytest
+import torch
+
+from tenet.backbones import ResNeXt
+from tenet.inhibition import (
+    Inhibition,
+    group_channels,
+    group_importance,
+    inhibition_mask,
+    orthogonality_loss,
+)
+from tests import golden
+
+
+@pytest.fixture(params=golden.INHIBITION_FILES)
+def values(request):
+    return golden.load(request.param)
+
+
+def test_assignments_equal_the_official_ones(values):
+    medoids = values["initial_medoids"]
+    assignments = group_channels(values["features"], groups=medoids.shape[1], initial_medoids=medoids)
+    assert torch.equal(assignments, values["assignments"])
+
+
+def test_importance_and_mask_are_the_official_ones(values):
+    given = {"assignments": values["assignments"], "groups": values["initial_medoids"].shape[1]}
+    importance = group_importance(values["gradients"], **given)
+    torch.testing.assert_close(importance, values["importance"], rtol=1e-5, atol=1e-7)
+    mask = inhibition_mask(values["features"], gradients=values["gradients"], **given)
+    torch.testing.assert_close(mask, values["mask"], rtol=0, atol=1e-5)
+
+
+def test_orthogonality_is_the_official_one(values):
+    groups = values["initial_medoids"].shape[1]
+    loss = orthogonality_loss(values["features"], assignments=values["assignments"], groups=groups)
+    torch.testing.assert_close(loss, values["orthogonality"], rtol=1e-5, atol=0)
+
+
+@pytest.fixture(params=golden.STEP_FILES)
+def step(request):
+    values = golden.load(request.param)
+    config = values["config"]
+    model = ResNeXt(config["num_classes"], config["depth"], config["card"], config["bw"], config["wf"])
+    model.load_state_dict(
+        {name.removeprefix("weights/"): value for name, value in values.items() if name.startswith("weights/")}
+    )
+    inhibition = Inhibition(
+        layer=config["layer"],
+        groups=config["groups"],
+        weight=config["loss_weight"],
+        orthogonality=config["orthogonality_weight"],
+    )
+    return values, model, inhibition
+
+
+def test_plain_logits_are_the_official_ones(step):
+    values, model, _ = step
+    torch.testing.assert_close(model.eval()(values["images"]), values["eval_logits"], rtol=0, atol=1e-4)
+
+
+def test_a_whole_inhibited_step_is_the_official_one(step):
+    values, model, inhibition = step
+    output = inhibition.step(
+        model, values["images"], values["labels"], initial_medoids=values["initial_medoids"]
+    )
+    assert torch.equal(output.assignments, values["assignments"])
+    torch.testing.assert_close(output.mask, values["mask"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(output.logits, values["masked_logits"], rtol=0, atol=1e-4)
+    torch.testing.assert_close(output.orthogonality, values["orthogonality"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(output.loss, values["loss"], rtol=1e-5, atol=0)
+    output.loss.backward()
+    gradients = dict(model.named_parameters())
+    assert {f"gradients/{name}" for name in gradients} == {n for n in values if n.startswith("gradients/")}
+    for name, parameter in gradients.items():
+        official = values[f"gradients/{name}"]
+        error = (parameter.grad - official).norm() / official.norm()
+        assert error < 1e-4, f"{name}: {error}"

@@ -1,0 +1,107 @@
+"""Train a classifier: `python train.py --help`."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tenet import config as configuration
+from tenet.entry import run_main
+from tenet.errors import ConfigError
+
+CONFIG_DIR = Path(__file__).resolve().parent / "conf"
+logger = logging.getLogger("tenet")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
+def main(composed: DictConfig) -> float:
+    hydra_config = HydraConfig.get()
+    run_dir = Path(hydra_config.runtime.output_dir)
+    if composed.resume is not None:
+        run_dir = Path(composed.resume)
+        config = configuration.resumed_config(run_dir, hydra_config.overrides.task)
+    else:
+        config = configuration.resolve(composed)
+    return run(config, run_dir, resume=composed.resume is not None)
+
+
+def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float:
+    """Build what `config` names, train it in `run_dir`, and return its last error in percent
+    (on the validation set if there is one, else on the test set)."""
+    import torch
+
+    from tenet.checkpoint import Checkpoints, save_weights
+    from tenet.data import TrainingLoader
+    from tenet.evaluation import Classifier
+    from tenet.randomness import derive_seed
+    from tenet.training import TrainingSettings, pick_device, train
+
+    build = configuration.build
+    settings: TrainingSettings = build(config["trainer"], key="trainer")
+    device = pick_device(settings.device)
+    checkpoints = Checkpoints(run_dir)
+    if not resume and checkpoints.newest() is not None:
+        raise ConfigError(f"{run_dir} holds a run already; go on with it: resume={run_dir}")
+
+    # All that can be refused is refused here, before any data is read.
+    dataset = build(config["dataset"], key="dataset")
+    inhibition = build(config["tenet"], key="tenet")
+    augmentation = build(config["augment"], key="augment")
+    schedule = build(config["schedule"], key="schedule")
+    tracking = build(config["tracking"], key="tracking")
+    with torch.device("meta"):
+        outline = build(config["backbone"], num_classes=2, key="backbone")
+    if inhibition is not None:
+        with configuration.naming("tenet"):
+            inhibition.check(outline, (3, 32, 32))
+    build(config["optimizer"], outline.parameters(), key="optimizer")
+
+    splits = dataset.load()
+    torch.manual_seed(derive_seed(config["seed"], "initialisation"))
+    model = build(config["backbone"], num_classes=len(splits.classes), key="backbone").to(device)
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = build(config["optimizer"], model.parameters(), key="optimizer")
+    loader = TrainingLoader(
+        splits.train.to(device),
+        augmentation=augmentation,
+        normalization=dataset.normalization,
+        batch_size=settings.batch_size,
+        seed=config["seed"],
+    )
+    classifier = Classifier(
+        model, dataset.normalization, settings.evaluation_batch_size, settings.precision, settings.channels_last
+    )
+    test = splits.test.to(device)
+    held_out = {"test": test} if splits.validation is None else {"validation": splits.validation.to(device)}
+
+    configuration.write_config(config, run_dir / configuration.CONFIG_FILE)
+    logger.info("run folder %s, %s, %d training images", run_dir, device, len(splits.train.labels))
+    with tracking.start(run_dir, config=config, resume=resume) as tracker:
+        result = train(
+            model,
+            loader=loader,
+            inhibition=inhibition,
+            optimizer=optimizer,
+            schedule=schedule,
+            settings=settings,
+            evaluate=lambda: {f"{name}/error_pct": classifier.error_pct(*split) for name, split in held_out.items()},
+            tracker=tracker,
+            checkpoints=checkpoints,
+            seed=config["seed"],
+        )
+        final = {**result.metrics, "test/error_pct": classifier.error_pct(*test)}
+        tracker.summarize(final)
+    save_weights(model, run_dir / "weights.safetensors")
+    if result.steps < result.total_steps:
+        logger.info("stopped at step %d of %d; go on: resume=%s", result.steps, result.total_steps, run_dir)
+    logger.info("test error %.2f %%; evaluate: python evaluate.py run=%s", final["test/error_pct"], run_dir)
+    return final.get("validation/error_pct", final["test/error_pct"])
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, config_dir=CONFIG_DIR, config_name="train"))
