@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 from torch.optim import Optimizer
@@ -15,6 +15,7 @@ from tenet.progress import ProgressReport
 from tenet.training_state import TrainingState, Window
 
 
+@runtime_checkable
 class MetricsSink(Protocol):
     """Where metrics go; `step` counts iterations from 1."""
 

@@ -1,8 +1,8 @@
-"""From the command line and YAML to checked values, and from values to objects. Torch is not imported here."""
+"""From the command line and YAML to checked values, and from values to objects. Torch isn't imported here."""
 
-import difflib
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tenet.errors import ConfigError, UserError
-from tenet.rules import check_rules, leaves
+from tenet.rules import OPEN_GROUP, RULES, check_rules, leaves, nearest
 
 CONFIG_FILE = "config.yaml"
 
@@ -35,12 +35,19 @@ ALLOWED_TARGETS = (
     "tenet.training",
     "torch.optim",
 )
+# What the configuration of every run holds.
+RUN_KEYS = ("seed", "dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
 # What a resumed run may change: how far and on what it trains, never what it is.
-CHANGEABLE_ON_RESUME = ("trainer.epochs", "trainer.max_steps", "trainer.device", "trainer.evaluation_batch_size")
+CHANGEABLE_ON_RESUME = (
+    "trainer.epochs",
+    "trainer.max_steps",
+    "trainer.device",
+    "trainer.evaluation_batch_size",
+)
 
 
 def build(config: Mapping[str, Any] | None, *args: Any, key: str, **kwargs: Any) -> Any:
-    """Construct the class that `_target_` names from the other values, `args` and `kwargs`; None where it is null.
+    """Construct the class that `_target_` names from the other values, `args` and `kwargs`; None if null.
 
     key: where `config` stands, for the message. Raises ConfigError if the target is not allowed or
     refuses its arguments.
@@ -61,8 +68,10 @@ def naming(key: str) -> Iterator[None]:
     except UserError:
         raise
     except (TypeError, ValueError) as error:
-        message = str(error)
-        raise ConfigError(f"{key}.{message}" if re.match(r"\w+=", message) else f"{key}: {message}") from error
+        message = str(error).removeprefix(f"{key}.")
+        raise ConfigError(
+            f"{key}.{message}" if re.match(r"\w+=", message) else f"{key}: {message}"
+        ) from error
 
 
 def locate(target: str, *, key: str) -> type:
@@ -87,34 +96,41 @@ def _within(module: str, allowed: Sequence[str]) -> bool:
 
 def resolve(config: DictConfig) -> dict[str, Any]:
     """Plain values, every interpolation replaced. Raises ConfigError naming a missing or wrong value."""
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(f"{missing[0]} is missing: give {missing[0]}=VALUE")
     try:
+        missing = sorted(OmegaConf.missing_keys(config))
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(_first_line(error)) from error
-    assert isinstance(plain, dict)
-    check_rules(plain)
-    return plain  # type: ignore[return-value]
+    if missing:
+        raise ConfigError(f"{missing[0]} is missing: give {missing[0]}=VALUE")
+    values: dict[str, Any] = dict(plain)  # type: ignore[arg-type]
+    check_rules(values)
+    return values
 
 
 def write_config(config: Mapping[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    # Renamed when whole: a run folder must not be left with half of its configuration.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(yaml.safe_dump(dict(config), sort_keys=False))
+    temporary.replace(path)
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """The resolved configuration of a run folder, as plain values: nothing in it is interpolated or called."""
+    """The resolved configuration of a run folder, as plain values: nothing in it is interpolated or run."""
     path = run_dir / CONFIG_FILE
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"{run_dir} is not a run folder: {path.name} can't be read ({error.strerror})") from error
+        raise ConfigError(
+            f"{run_dir} is not a run folder: {path.name} can't be read ({error.strerror})"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path} holds no configuration")
+    if lacking := [key for key in RUN_KEYS if key not in config]:
+        raise ConfigError(f"{path} is not the configuration of a run: it lacks {', '.join(lacking)}")
     check_rules(config)
     return config
 
@@ -127,7 +143,7 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
     config = read_config(run_dir)
     for override in _parse(overrides):
         key = override.get_key_element()
-        if key == "resume":
+        if key == "resume" or _is_hydras(key):
             continue
         if key not in CHANGEABLE_ON_RESUME:
             raise ConfigError(
@@ -143,8 +159,9 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
 def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_name: str) -> list[str]:
     """Compose and check every configuration that the command line asks for; return its overrides.
 
-    Flags that only print something are left to Hydra. Of a sweep, each value is checked beside the first
-    values of the others. Raises ConfigError: which key or option is wrong, and which is nearest.
+    Flags that only print something are left to Hydra. Of a sweep, each value (of a range its ends) is
+    checked beside the first values of the others. Raises ConfigError: which key or option is wrong, and
+    which is nearest.
     """
     parsed = get_args_parser().parse_args(list(arguments))
     if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
@@ -157,22 +174,35 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             )
     with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
         for variant in _variants(overrides):
-            if not any(part.startswith("resume=") for part in variant):
-                resolve(_compose(config_name, variant, config_dir))
+            config = _compose(config_name, variant, config_dir)
+            if config.get("resume") is None:
+                resolve(config)
+            else:
+                resumed_config(Path(str(config.resume)), variant)
     return list(parsed.overrides)
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        return OverridesParser.create().parse_overrides(overrides=list(overrides))
-    except HydraException as error:
-        raise ConfigError(_first_line(error)) from error
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise ConfigError(
+                f"{text} can't be read as KEY=VALUE; put special characters in '\"quotes\"'"
+            ) from error
+    return parsed
+
+
+def _is_hydras(key: str) -> bool:
+    return re.match(r"[+~]*hydra(?=[./]|$)", key) is not None
 
 
 def _variants(overrides: Sequence[Override]) -> Iterable[list[str]]:
     """Override lists without sweeps: the first value of each, then every other value in its turn."""
-    values = [_values(override) for override in overrides]
-    first = [options[0] for options in values if options]
+    values = [options for options in map(_values, overrides) if options]
+    first = [options[0] for options in values]
     yield first
     for index, options in enumerate(values):
         for other in options[1:]:
@@ -182,45 +212,60 @@ def _variants(overrides: Sequence[Override]) -> Iterable[list[str]]:
 def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.input_line or ""]
-    if not (override.is_choice_sweep() or override.is_range_sweep()):
+    if not isinstance(override.value(), ChoiceSweep | RangeSweep):
         return []  # globs and intervals are for their sweepers to read
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    values = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return values if override.is_choice_sweep() else values[:: max(1, len(values) - 1)]
 
 
 def _compose(config_name: str, overrides: list[str], config_dir: Path) -> DictConfig:
     """Hydra's composition, with its refusals turned into the name that was probably meant."""
     groups = {str(path.relative_to(config_dir)) for path in config_dir.rglob("*") if path.is_dir()}
     parsed = _parse(overrides)
-    choices = [override for override in parsed if override.get_key_element().strip("+~") in groups]
+    for override in parsed:
+        if override.is_delete() and not _is_hydras(override.key_or_group):
+            raise ConfigError(
+                f"{override.input_line}: keys can't be removed; choose another option, such as tenet=none"
+            )
+    choices = [override for override in parsed if override.key_or_group in groups]
     for choice in choices:
-        group, option = choice.get_key_element().strip("+~"), choice.value()
-        options = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
-        if isinstance(option, str) and not choice.is_delete() and option not in options:
-            raise ConfigError(f"{group}={option}: no such option{nearest(option, options)}; there are {', '.join(options)}")
+        _check_choice(choice, config_dir)
     try:
         config = compose(config_name, [choice.input_line or "" for choice in choices])
         keys = [key for key, _ in leaves(OmegaConf.to_container(config))]  # type: ignore[arg-type]
         for override in parsed:
-            key = override.get_key_element()
-            if override in choices or override.is_add() or override.is_force_add() or key.startswith("hydra"):
-                continue
-            if not any(known == key or known.startswith(f"{key}.") for known in keys):
-                raise ConfigError(f"there is no key {key}{nearest(key, [*keys, *groups])}")
+            if override not in choices:
+                _check_key(override, keys, groups)
         return compose(config_name, overrides)
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
-    """`; did you mean a, b?`, or nothing where no candidate is like `name`, whole or by its last part."""
+def _check_choice(choice: Override, config_dir: Path) -> None:
+    """Raise ConfigError if a group is given something that is none of its options."""
+    group, option = choice.key_or_group, choice.value()
+    options = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
+    if not choice.is_delete() and not isinstance(option, list | dict) and option not in options:
+        raise ConfigError(
+            f"{group}={option}: no such option{nearest(str(option), options)}; there are {', '.join(options)}"
+        )
 
-    def likeness(candidate: str) -> float:
-        last_parts = difflib.SequenceMatcher(None, name.rpartition(".")[2], candidate.rpartition(".")[2]).ratio()
-        return max(difflib.SequenceMatcher(None, name, candidate).ratio(), 0.95 * last_parts)
 
-    near = sorted((candidate for candidate in candidates if likeness(candidate) > 0.6), key=likeness, reverse=True)
-    return f"; did you mean {', '.join(near[:3])}?" if near else ""
+def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str]) -> None:
+    """Raise ConfigError if the override's key is none of the composed `keys`, nor above one."""
+    key = override.key_or_group
+    added = override.is_add() or override.is_force_add()
+    if _is_hydras(key) or (added and key.startswith(OPEN_GROUP)):
+        return
+    if any(known == key or known.startswith(f"{key}.") for known in keys):
+        return
+    group = key.partition(".")[0]
+    if key in RULES and group in groups:
+        raise ConfigError(f"the chosen {group} has no key {key}; choose another {group}=OPTION")
+    raise ConfigError(f"there is no key {key}{nearest(key, [*keys, *groups])}")
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    line = str(error).strip().splitlines()[0]
+    key = getattr(error, "full_key", None)
+    return f"{key}: {line}" if key else line

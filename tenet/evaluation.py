@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from tenet.metrics import mean_corruption_error
 from tenet.training import autocast
 
 
+@runtime_checkable
 class CorruptionSource(Protocol):
     """Corrupted images by cell: the official archives (`kind` files) or the generator (generated)."""
 

@@ -54,9 +54,8 @@ class ProgressReport:
         if milestone or now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             left = (now - self.started) / max(1, done - self.first_done) * (self.total - done)
-            print(
-                f"{self.title}  {self.unit} {done:,}/{self.total:,}  {status}  {format_duration(left)} left", flush=True
-            )
+            place = f"{self.unit} {done:,}/{self.total:,}"
+            print(f"{self.title}  {place}  {status}  {format_duration(left)} left", flush=True)
 
 
 def format_duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, purpose, step, rank), never of history: nothing to save, exact to resume."""
+"""Randomness as a function of (seed, purpose, step, rank), never of history: resuming is exact."""
 
 import hashlib
 

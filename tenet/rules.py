@@ -1,13 +1,15 @@
 """What each configuration key may hold. Checked before anything is built or read."""
 
+import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tenet.errors import ConfigError
 
 
+@runtime_checkable
 class Rule(Protocol):
     def allows(self, value: Any) -> bool: ...
     def describe(self) -> str: ...
@@ -28,7 +30,7 @@ class Number:
         if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
             return False
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))
             and (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
             and (self.above is None or value > self.above)
@@ -179,19 +181,41 @@ RULES: dict[str, Rule] = {
 }
 
 
+# The optimizers are PyTorch's and take more arguments than the YAML lists: `+optimizer.amsgrad=true`.
+OPEN_GROUP = "optimizer."
+
+
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; a list is a value."""
+    """Dotted keys and values; a list is a value, and so is whatever a key with a rule holds."""
     for name, value in config.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key not in RULES:
             yield from leaves(value, f"{key}.")
         else:
             yield key, value
 
 
 def check_rules(config: Mapping[str, Any]) -> None:
-    """Raise ConfigError with the key, the value and the rule for the first value that breaks one."""
+    """Raise ConfigError with the key, the value and the rule for the first value that breaks one, and for
+    a key that nothing would read."""
     for key, value in leaves(config):
         rule = RULES.get(key)
         if rule is not None and not rule.allows(value):
             raise ConfigError(f"{key}={value}: must be {rule.describe()}")
+        if rule is None and not key.endswith("._target_") and not key.startswith(OPEN_GROUP):
+            raise ConfigError(f"there is no key {key}{nearest(key, RULES)}")
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """`; did you mean a, b?`, or nothing where no candidate is like `name`, whole or by its last part."""
+
+    def likeness(candidate: str) -> float:
+        last_parts = difflib.SequenceMatcher(
+            None, name.rpartition(".")[2], candidate.rpartition(".")[2]
+        ).ratio()
+        return max(difflib.SequenceMatcher(None, name, candidate).ratio(), 0.95 * last_parts)
+
+    near = sorted(
+        (candidate for candidate in candidates if likeness(candidate) > 0.6), key=likeness, reverse=True
+    )
+    return f"; did you mean {', '.join(near[:3])}?" if near else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from tenet.schedule import Schedule
 from tenet.training_state import TrainingState
 
 
+@runtime_checkable
 class Loader(Protocol):
     """Batches of an epoch, from any of its steps; see tenet.data.TrainingLoader."""
 

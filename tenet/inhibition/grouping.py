@@ -33,20 +33,23 @@ def group_channels(
     check_groups(groups, channels)
     if max_iterations < 1:
         raise ValueError(f"max_iterations={max_iterations} must be at least 1")
-    check_finite(features, "features")
     with full_precision(features):
         points = features.detach().double().flatten(2)
+        # A norm is one pass without a copy; where it is not finite, neither is the channel.
+        squares = torch.linalg.vector_norm(points, dim=2).square()
+        check_finite(squares, "features")
         if initial_medoids is None:
             # The ranks of independent uniform numbers: distinct channels, each set equally likely.
             noise = torch.rand(batch, channels, generator=generator, device=features.device)
             medoids = noise.topk(groups, dim=1).indices
         else:
             medoids = _checked_medoids(initial_medoids, batch, groups, channels)
-        return _cluster(points, medoids, max_iterations=max_iterations, tolerance=tolerance)
+        return _cluster(points, squares, medoids, max_iterations=max_iterations, tolerance=tolerance)
 
 
 def _cluster(
     points: Float[Tensor, "batch channel d"],
+    squares: Float[Tensor, "batch channel"],
     medoids: Int64[Tensor, "batch group"],
     *,
     max_iterations: int,
@@ -54,23 +57,20 @@ def _cluster(
 ) -> Int64[Tensor, "batch channel"]:
     answer = medoids.new_zeros(points.shape[:2])
     samples = torch.arange(len(points), device=points.device)
-    squares = points.square().sum(dim=2)
     for _ in range(max_iterations):
         assignments, moved, shift = _iterate(points, squares, medoids)
+        answer[samples] = assignments
         unsettled = shift.square() >= tolerance
+        # A settled sample keeps its medoids, and so gets the assignment again that it settled with.
+        medoids = torch.where(unsettled[:, None], moved, medoids)
         if points.device.type == "cpu":
-            # Here looking costs nothing, and most samples settle long before the limit: leave them be.
-            answer[samples] = assignments
-            if not unsettled.all():
-                samples, points, squares, moved = (x[unsettled] for x in (samples, points, squares, moved))
-            if len(samples) == 0:
+            # Here looking costs nothing, and most samples settle long before the limit. Elsewhere the
+            # host would have to wait for the answer.
+            remaining = int(unsettled.sum())
+            if remaining == 0:
                 break
-            medoids = moved
-        else:
-            # Elsewhere the host would wait for the answer: a settled sample keeps its medoids, and
-            # so gets the assignment again that it settled with.
-            answer = assignments
-            medoids = torch.where(unsettled[:, None], moved, medoids)
+            if remaining <= len(samples) / 2:  # worth the copy
+                samples, points, squares, medoids = (x[unsettled] for x in (samples, points, squares, medoids))
     return answer
 
 

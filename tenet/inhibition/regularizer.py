@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenet.inhibition.checks import check_finite, check_labels
+from tenet.inhibition.checks import check_labels
 from tenet.inhibition.grouping import group_channels
 from tenet.inhibition.mask import inhibition_mask
 from tenet.inhibition.orthogonality import orthogonality_loss
@@ -166,7 +166,6 @@ class Inhibition:
         model.eval()
         with torch.no_grad():
             features = front(images)
-        check_finite(features, "features")
         with torch.enable_grad():
             features = features.detach().requires_grad_()
             logits = back(features)
