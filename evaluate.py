@@ -24,7 +24,7 @@ def main(composed: DictConfig) -> float:
 
 
 def run(config: dict[str, Any]) -> float:
-    """Measure what `config` names, write the report, print the table; return the mCE, or else the clean error."""
+    """Measure what `config` names, write and print the report; return the mCE, or else the clean error."""
     subject = choose_subject(config)
     from tenet.corruptions import CORRUPTIONS
     from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
@@ -44,7 +44,9 @@ def run(config: dict[str, Any]) -> float:
 
     asked = config["corruptions"]
     source = (
-        GeneratedCorruptions(*test, seed=asked["seed"]) if asked["root"] is None else ArchivedCorruptions(asked["root"])
+        GeneratedCorruptions(*test, seed=asked["seed"])
+        if asked["root"] is None
+        else ArchivedCorruptions(asked["root"])
     )
     names = asked["names"] or list(source.names)
     if unknown := [name for name in names if name not in source.names]:
@@ -109,7 +111,9 @@ def load_subject(model: Any, subject: Mapping[str, Any]) -> Path:
         if not path.exists():
             newest = Checkpoints(subject["run_dir"]).newest()
             if newest is None:
-                raise ConfigError(f"run={subject['run_dir']}: there are no weights and no checkpoint to evaluate")
+                raise ConfigError(
+                    f"run={subject['run_dir']}: there are no weights and no checkpoint to evaluate"
+                )
             logger.warning("%s has not finished: evaluating its last checkpoint", subject["run_dir"])
             path = newest
     load_weights(model, path)
@@ -125,7 +129,11 @@ def output_path(config: Mapping[str, Any], report: Any, weights: Path) -> Path:
         return path
     suffix = "-files" if report.source == "files" else ""
     part = "" if report.mce_pct is not None else "-part"
-    folder = weights.parent / "evaluation" if config["run"] is not None else weights.parent / f"{weights.stem}-evaluation"
+    folder = (
+        weights.parent / "evaluation"
+        if config["run"] is not None
+        else weights.parent / f"{weights.stem}-evaluation"
+    )
     return folder / f"corruptions{suffix}{part}.json"
 
 

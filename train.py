@@ -74,7 +74,11 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
         seed=config["seed"],
     )
     classifier = Classifier(
-        model, dataset.normalization, settings.evaluation_batch_size, settings.precision, settings.channels_last
+        model,
+        dataset.normalization,
+        settings.evaluation_batch_size,
+        settings.precision,
+        settings.channels_last,
     )
     test = splits.test.to(device)
     held_out = {"test": test} if splits.validation is None else {"validation": splits.validation.to(device)}
@@ -89,7 +93,9 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
             optimizer=optimizer,
             schedule=schedule,
             settings=settings,
-            evaluate=lambda: {f"{name}/error_pct": classifier.error_pct(*split) for name, split in held_out.items()},
+            evaluate=lambda: {
+                f"{name}/error_pct": classifier.error_pct(*split) for name, split in held_out.items()
+            },
             tracker=tracker,
             checkpoints=checkpoints,
             seed=config["seed"],
@@ -97,7 +103,9 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
         final = {**result.metrics, "test/error_pct": classifier.error_pct(*test)}
         tracker.summarize(final)
     save_weights(model, run_dir / "weights.safetensors")
-    if result.steps < result.total_steps:
+    if result.resumed_at == result.steps:
+        logger.info("this run had finished already, at step %d", result.steps)
+    elif result.steps < result.total_steps:
         logger.info("stopped at step %d of %d; go on: resume=%s", result.steps, result.total_steps, run_dir)
     logger.info("test error %.2f %%; evaluate: python evaluate.py run=%s", final["test/error_pct"], run_dir)
     return final.get("validation/error_pct", final["test/error_pct"])

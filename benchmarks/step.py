@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -26,7 +27,9 @@ from tenet.inhibition import Inhibition, group_channels, inhibition_mask
 from tests.reference import inhibition as reference
 
 
-def measure(first: Callable[[], object], second: Callable[[], object], *, repeats: int, device: str) -> list[tuple]:
+def measure(
+    first: Callable[[], object], second: Callable[[], object], *, repeats: int, device: str
+) -> list[tuple]:
     """Seconds of the two, in turn, `repeats` times after one round that does not count."""
 
     def seconds(action: Callable[[], object]) -> float:
@@ -43,8 +46,12 @@ def measure(first: Callable[[], object], second: Callable[[], object], *, repeat
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"]
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
@@ -69,7 +76,9 @@ def main() -> None:
 
     # Features as the network gives them: [32, 512, 16, 16]
     more_images = torch.randn(32, 3, 32, 32, device=args.device)
-    features, gradients = inhibition.importance_pass(model, more_images, torch.arange(32, device=args.device) % 10)
+    features, gradients = inhibition.importance_pass(
+        model, more_images, torch.arange(32, device=args.device) % 10
+    )
     medoids = torch.rand(32, 512).argsort(dim=1)[:, :6].to(args.device)
 
     def batched() -> None:
@@ -82,10 +91,12 @@ def main() -> None:
 
     groupings = measure(batched, looped, repeats=max(1, args.repeats // 2), device=args.device)
 
-    hardware = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    hardware = (
+        torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
     plain, inhibited = (statistics.median(times) for times in zip(*steps, strict=True))
     ours, loops = (statistics.median(times) for times in zip(*groupings, strict=True))
-    result = {
+    result: dict[str, Any] = {
         "hardware": hardware,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -98,10 +109,11 @@ def main() -> None:
         "oracle_over_batched": statistics.median(b / a for a, b in groupings),
     }
     print(f"{hardware}, torch {torch.__version__}, ResNeXt-29, batch {args.batch}, medians of {args.repeats}")
-    print(f"  plain step                                   {plain * 1e3:9.1f} ms")
-    print(f"  inhibited step                               {inhibited * 1e3:9.1f} ms   {result['inhibited_over_plain']:.2f} x plain")
-    print(f"  grouping and masking [32, 512, 16, 16]       {ours * 1e3:9.1f} ms")
-    print(f"  the same by loops (tests/reference)          {loops * 1e3:9.1f} ms   {result['oracle_over_batched']:.1f} x ours")
+    ratios = result["inhibited_over_plain"], result["oracle_over_batched"]
+    print(f"  plain step                              {plain * 1e3:9.1f} ms")
+    print(f"  inhibited step                          {inhibited * 1e3:9.1f} ms   {ratios[0]:.2f} x plain")
+    print(f"  grouping and masking [32, 512, 16, 16]  {ours * 1e3:9.1f} ms")
+    print(f"  the same by loops (tests/reference)     {loops * 1e3:9.1f} ms   {ratios[1]:.1f} x ours")
     print(json.dumps(result))
 
 

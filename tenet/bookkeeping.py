@@ -12,7 +12,7 @@ from tenet.checkpoint import Checkpoints
 from tenet.errors import NonFiniteLossError
 from tenet.inhibition import NonFiniteFeaturesError
 from tenet.progress import ProgressReport
-from tenet.training_state import TrainingState, Window
+from tenet.training_state import TrainingState
 
 
 @runtime_checkable
@@ -20,6 +20,8 @@ class MetricsSink(Protocol):
     """Where metrics go; `step` counts iterations from 1."""
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None: ...
+
+    def rewind(self, step: int) -> None: ...
 
 
 class Bookkeeper:
@@ -66,7 +68,7 @@ class Bookkeeper:
             self._means()
 
     def after_epoch(self, progress: ProgressReport) -> None:
-        """Evaluate if it is due, then write a checkpoint. Also called where `max_steps` cuts an epoch short."""
+        """Evaluate if it is due, then write a checkpoint; also where `max_steps` cuts an epoch short."""
         step = self.state.step
         # No checkpoint of a run that is lost already.
         self._means()

@@ -163,7 +163,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
     checked beside the first values of the others. Raises ConfigError: which key or option is wrong, and
     which is nearest.
     """
-    parsed = get_args_parser().parse_args(list(arguments))
+    parsed = get_args_parser().parse_intermixed_args(list(arguments))
     if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
         return []
     overrides = _parse(parsed.overrides)

@@ -22,6 +22,8 @@ def run_main(main: Callable[[], object], *, config_dir: Path, config_name: str) 
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_COMMAND
+    # Hydra's own parser takes no flag between overrides: `a=1 -m b=2,3`.
+    sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in overrides), *overrides]
     resumed = [override.removeprefix("resume=") for override in overrides if override.startswith("resume=")]
     if resumed:
         # The log of a resumed run belongs into its own folder.

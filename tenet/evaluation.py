@@ -22,7 +22,9 @@ class CorruptionSource(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
 
-    def cell(self, corruption: str, severity: int) -> tuple[UInt8[Tensor, "image h w 3"], Int64[Tensor, " image"]]: ...
+    def cell(
+        self, corruption: str, severity: int
+    ) -> tuple[UInt8[Tensor, "image h w 3"], Int64[Tensor, " image"]]: ...
 
 
 @dataclass(frozen=True)

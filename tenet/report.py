@@ -33,7 +33,9 @@ def _write_csv(report: RobustnessReport, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["corruption", "severity", "error_pct", "images", "source"])
         for cell in report.cells:
-            writer.writerow([cell.corruption, cell.severity, f"{cell.error_pct:.4f}", cell.images, report.source])
+            writer.writerow(
+                [cell.corruption, cell.severity, f"{cell.error_pct:.4f}", cell.images, report.source]
+            )
 
 
 def _severities(report: RobustnessReport) -> list[int]:
@@ -47,7 +49,9 @@ def print_table(report: RobustnessReport, *, title: str) -> None:
         console.print(_table(report, title=f"{title}: top-1 error in %, {SOURCES[report.source]}"))
     console.print(f"clean error {report.clean_error_pct:.2f} % of {report.clean_images:,} images")
     if report.mce_pct is not None:
-        console.print(f"mCE {report.mce_pct:.2f} % (mean of {len(report.mean_names)} corruptions x 5 severities)")
+        console.print(
+            f"mCE {report.mce_pct:.2f} % (mean of {len(report.mean_names)} corruptions x 5 severities)"
+        )
     elif report.cells:
         missing = [name for name in report.mean_names if len(report.errors.get(name, {})) != 5]
         console.print(f"no mCE: not measured at all five severities: {', '.join(missing)}")
@@ -83,7 +87,9 @@ def _draw_heatmap(report: RobustnessReport, path: Path) -> None:
 
     names, severities = list(report.errors), _severities(report)
     values = [[report.errors[name][severity] for severity in severities] for name in names]
-    figure = Figure(figsize=(1.6 + 0.75 * len(severities) + 1.2, 1.6 + 0.34 * len(names)), layout="constrained")
+    figure = Figure(
+        figsize=(1.6 + 0.75 * len(severities) + 1.2, 1.6 + 0.34 * len(names)), layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     image = axes.imshow(values, cmap="magma_r", vmin=0, vmax=100, aspect="auto")
@@ -99,7 +105,9 @@ def _draw_heatmap(report: RobustnessReport, path: Path) -> None:
                 color="white" if value > 50 else "black",
             )  # fmt: skip
     mce = "" if report.mce_pct is None else f", mCE {report.mce_pct:.2f} %"
-    axes.set_title(f"clean error {report.clean_error_pct:.2f} %{mce}\n({SOURCES[report.source]})", fontsize=10)
+    axes.set_title(
+        f"clean error {report.clean_error_pct:.2f} %{mce}\n({SOURCES[report.source]})", fontsize=10
+    )
     figure.colorbar(image, label="top-1 error, %", shrink=0.8)
     # The format is named because the temporary file's name does not tell it.
     figure.savefig(path, dpi=150, format="png")

@@ -19,10 +19,10 @@ class Rule(Protocol):
 class Number:
     """A finite number from `low` to `high`; the ends belong to it unless they are `above` or `below`."""
 
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    below: float | None = None
+    low: int | float | None = None
+    high: int | float | None = None
+    above: int | float | None = None
+    below: int | float | None = None
     integer: bool = False
 
     def allows(self, value: Any) -> bool:

@@ -5,7 +5,6 @@ W&B is a guest: its trouble costs one warning, never the training. The local fil
 
 import json
 import logging
-import math
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -14,55 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from tenet.errors import ConfigError
+from tenet.metrics_file import MetricsFile, Scalars, finite_or_null, write_json
 
 logger = logging.getLogger("tenet")
 
-Scalars: TypeAlias = Mapping[str, int | float]
 
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 WANDB_FILE = "wandb.json"
 TEARDOWN_TIMEOUT_S = 5  # ends in milliseconds where nothing holds it up
 FINISH_TIMEOUT_S = 600  # what is not uploaded by then is on disk, and the next job of a sweep may start
-
-
-class MetricsFile:
-    """`metrics.jsonl`: one JSON object a line, `{"step": 12, "epoch": 0, "train/loss": 1.9}`.
-
-    NaN and infinities become null, for parsers that hold to the standard. A line that a crash tore is
-    dropped on opening, so that the next one starts afresh. No handle stays open between lines.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            self._keep(lambda step: True)
-
-    def write(self, metrics: Scalars, *, step: int) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **_finite_or_null(metrics)}, allow_nan=False) + "\n")
-
-    def drop_after(self, step: int) -> None:
-        """Forget what a run that resumes from the checkpoint of `step` will measure again."""
-        if self.path.exists():
-            self._keep(lambda written: written <= step)
-
-    def _keep(self, wanted: Callable[[int], bool]) -> None:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        kept = "".join(f"{line}\n" for line in _whole_lines(text) if wanted(json.loads(line)["step"]))
-        if kept != text:
-            _replace_file(self.path, kept)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file in order, also while it is being written. A null reads as NaN."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    rows = (json.loads(line) for line in _whole_lines(text))
-    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 
 class Tracker:
@@ -80,10 +43,14 @@ class Tracker:
         self.metrics_file.write(metrics, step=step)
         self._send(lambda run: run.log({"step": step, **metrics}))
 
+    def rewind(self, step: int) -> None:
+        """Forget what a run that goes on from the checkpoint of `step` will measure again."""
+        self.metrics_file.drop_after(step)
+
     def summarize(self, metrics: Scalars) -> None:
         """Set the run's final figures, beside those already in `summary.json` (NaN and infinities: null)."""
         known = json.loads(self._summary_path.read_text()) if self._summary_path.exists() else {}
-        _write_json(self._summary_path, {**known, **_finite_or_null(metrics)})
+        write_json(self._summary_path, {**known, **finite_or_null(metrics)})
         self._send(lambda run: run.summary.update(dict(metrics)))
 
     def log_image(self, name: str, path: Path) -> None:
@@ -314,7 +281,7 @@ def _remember_run(run_dir: Path, run: Any, *, mode: str) -> None:
     """Keep the W&B run's address, for a resumed run or a later evaluation of the same folder."""
     address = {"id": run.id, "project": run.project, "entity": run.entity or None}
     # Asked for its address, an offline run complains.
-    _write_json(run_dir / WANDB_FILE, address | {"url": run.url if mode == "online" else None, "mode": mode})
+    write_json(run_dir / WANDB_FILE, address | {"url": run.url if mode == "online" else None, "mode": mode})
 
 
 def _announce(run: Any, *, mode: str, reason: str | None) -> None:
@@ -331,23 +298,3 @@ def _one_line(error: Exception) -> str:
     """The kind of an error and the first line of its message."""
     first, *_ = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def _finite_or_null(metrics: Scalars) -> dict[str, int | float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _whole_lines(text: str) -> list[str]:
-    """All lines that end in a newline: what follows the last one was torn by a crash, or is being written."""
-    return text.split("\n")[:-1]
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    _replace_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -50,10 +50,11 @@ class TrainingSettings:
 
 
 class TrainingResult(NamedTuple):
-    """steps: iterations done, of total_steps. metrics: the last value of each."""
+    """steps: iterations done, of total_steps, the first resumed_at of them before. metrics: the last of each."""
 
     steps: int
     total_steps: int
+    resumed_at: int
     inhibited_steps: int
     skipped_steps: int
     metrics: dict[str, float]
@@ -94,6 +95,8 @@ def train(
     """
     device = next(model.parameters()).device
     state = TrainingState.restore(model, optimizer, checkpoints)
+    resumed_at = state.step
+    tracker.rewind(state.step)
     total_steps = settings.epochs * loader.steps_per_epoch
     last_step = min(total_steps, settings.max_steps or total_steps)
     rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
@@ -139,7 +142,9 @@ def train(
                         # Steps 3 to 9: decide from what is left when the deciding groups are damped.
                         generator = make_generator(device, seed=seed, purpose="medoids", step=state.step)
                         with autocast(device, settings.precision), books.watching_features():
-                            inhibited = inhibition.step(model, images[chosen], labels[chosen], generator=generator)
+                            inhibited = inhibition.step(
+                                model, images[chosen], labels[chosen], generator=generator
+                            )
                         descend(optimizer, inhibited.loss)
                         state.window.add_inhibited(inhibited, step=state.step)
                         state.inhibited_steps += 1
@@ -148,7 +153,9 @@ def train(
                 if state.step == last_step:
                     break
             books.after_epoch(progress)
-    return TrainingResult(state.step, total_steps, state.inhibited_steps, state.skipped_steps, state.metrics)
+    return TrainingResult(
+        state.step, total_steps, resumed_at, state.inhibited_steps, state.skipped_steps, state.metrics
+    )
 
 
 def descend(optimizer: Optimizer, loss: Tensor) -> None:

@@ -80,7 +80,9 @@ class TrainingState:
             state.step, state.inhibited_steps = saved["step"], saved["inhibited_steps"]
             state.skipped_steps, state.metrics = saved["skipped_steps"], saved["metrics"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{checkpoints.newest()} does not fit this configuration: {error}") from error
+            raise CheckpointError(
+                f"{checkpoints.newest()} does not fit this configuration: {error}"
+            ) from error
         return state
 
     def save(self, model: nn.Module, optimizer: Optimizer, checkpoints: Checkpoints) -> None:

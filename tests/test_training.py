@@ -13,7 +13,8 @@ from tenet.errors import CheckpointError, NonFiniteLossError
 from tenet.inhibition import Inhibition
 from tenet.randomness import make_generator
 from tenet.schedule import Constant, Cosine
-from tenet.tracking import Tracker, read_metrics
+from tenet.metrics_file import read_metrics
+from tenet.tracking import Tracker
 from tenet.training import TrainingSettings, train
 
 STEPS_PER_EPOCH = 6
@@ -43,7 +44,17 @@ def make_model():
     return ResNet(num_classes=3, depth=8, width=4)
 
 
-def run(folder, *, model=None, inhibition=INHIBITION, loader=None, lr=0.05, schedule=None, optimizer=None, **settings):
+def run(
+    folder,
+    *,
+    model=None,
+    inhibition=INHIBITION,
+    loader=None,
+    lr=0.05,
+    schedule=None,
+    optimizer=None,
+    **settings,
+):
     model = model or make_model()
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True)
     with Tracker(folder) as tracker:
@@ -129,7 +140,9 @@ def test_a_stopped_run_goes_on_exactly_where_it_was(tmp_path, stop):
     resumed, resumed_result = run(tmp_path / "parts", model=ResNet(num_classes=3, depth=8, width=4))
     assert_same_weights(whole, resumed)
     saved, again = (Checkpoints(tmp_path / name).load() for name in ("whole", "parts"))
-    for (name, one), other in zip(saved["optimizer"]["state"].items(), again["optimizer"]["state"].values(), strict=True):
+    for (name, one), other in zip(
+        saved["optimizer"]["state"].items(), again["optimizer"]["state"].values(), strict=True
+    ):
         assert torch.equal(one["momentum_buffer"], other["momentum_buffer"]), name
     assert result.inhibited_steps == resumed_result.inhibited_steps
     # The metrics are those of the whole run, and nothing but the stop's own lines is added.
@@ -142,7 +155,11 @@ def test_evaluating_more_or_less_often_changes_no_weight(tmp_path):
     often, _ = run(tmp_path / "often", evaluate_every_epochs=1)
     seldom, _ = run(tmp_path / "seldom", evaluate_every_epochs=3, log_every_steps=1)
     assert_same_weights(often, seldom)
-    evaluated = [line["step"] for line in read_metrics(tmp_path / "often" / "metrics.jsonl") if "test/error_pct" in line]
+    evaluated = [
+        line["step"]
+        for line in read_metrics(tmp_path / "often" / "metrics.jsonl")
+        if "test/error_pct" in line
+    ]
     assert evaluated == [6, 12, 18]
 
 

@@ -26,7 +26,9 @@ def initialize(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out" if isinstance(module, nn.Conv2d) else "fan_in")
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
+            )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):

@@ -12,7 +12,9 @@ from tenet.backbones.backbone import Backbone, initialize
 class Bottleneck(nn.Module):
     """Reduce, grouped 3x3, expand, each with BatchNorm, around a shortcut."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, width: int, cardinality: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, width: int, cardinality: int, stride: int
+    ) -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn_reduce = nn.BatchNorm2d(width)
@@ -22,7 +24,9 @@ class Bottleneck(nn.Module):
         self.bn_expand = nn.BatchNorm2d(out_channels)
         self.shortcut = nn.Sequential()
         if in_channels != out_channels:
-            self.shortcut.add_module("shortcut_conv", nn.Conv2d(in_channels, out_channels, 1, stride, bias=False))
+            self.shortcut.add_module(
+                "shortcut_conv", nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            )
             self.shortcut.add_module("shortcut_bn", nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch _ _ _"]:
@@ -74,7 +78,8 @@ class ResNeXt(Backbone):
         self.classifier = nn.Linear(channels, num_classes)
         # Views, kept out of the registry of submodules: parameters keep their official names, once each.
         stem = nn.Sequential(self.conv_1_3x3, self.bn_1, nn.ReLU(inplace=True))
-        stages = OrderedDict(stem=stem, **{name: self._modules[name] for name in ("stage_1", "stage_2", "stage_3")})
+        stages = OrderedDict[str, nn.Module](stem=stem)
+        stages.update((name, self.get_submodule(name)) for name in ("stage_1", "stage_2", "stage_3"))
         self.__dict__["stages"] = nn.Sequential(stages)
         self.__dict__["head"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier)
         initialize(self)

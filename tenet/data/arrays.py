@@ -1,6 +1,5 @@
 """Image data sets as arrays: the containers, and the `.npz` files that users bring."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +51,10 @@ def to_images_01(images: UInt8[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3
     return images.permute(0, 3, 1, 2).float() / 255
 
 
-def make_arrays(images: np.ndarray, labels: np.ndarray, *, source: str, classes: int | None = None) -> ImageArrays:
-    """Check and convert one split: uint8 images [N, h, w, 3] (or [N, h, w], [N, h, w, 1]: grey) and integer labels.
+def make_arrays(
+    images: np.ndarray, labels: np.ndarray, *, source: str, classes: int | None = None
+) -> ImageArrays:
+    """Check and convert one split: uint8 images [N, h, w, 3] (grey: [N, h, w] or [N, h, w, 1]) and labels.
 
     Raises DatasetError naming `source` and the rule.
     """
@@ -62,20 +63,25 @@ def make_arrays(images: np.ndarray, labels: np.ndarray, *, source: str, classes:
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise DatasetError(f"{source}: images must have shape [N, height, width, 3], not {list(images.shape)}")
+        raise DatasetError(
+            f"{source}: images must have shape [N, height, width, 3], not {list(images.shape)}"
+        )
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DatasetError(f"{source}: labels must be integers of shape [N], not {labels.dtype} {list(labels.shape)}")
+        raise DatasetError(
+            f"{source}: labels must be integers of shape [N], not {labels.dtype} {list(labels.shape)}"
+        )
     if len(images) != len(labels):
         raise DatasetError(f"{source}: {len(images)} images but {len(labels)} labels")
     if len(images) == 0:
         raise DatasetError(f"{source}: there are no images")
     if labels.min() < 0 or (classes is not None and labels.max() >= classes):
-        raise DatasetError(
-            f"{source}: labels must be in [0, {classes or 'classes'}), got {labels.min()} to {labels.max()}"
-        )
+        end = "classes" if classes is None else classes
+        raise DatasetError(f"{source}: labels must be in [0, {end}), got {labels.min()} to {labels.max()}")
     if images.shape[3] == 1:
         images = np.repeat(images, 3, axis=3)
-    return ImageArrays(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
+    return ImageArrays(
+        torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
+    )
 
 
 def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
@@ -85,33 +91,34 @@ def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
         raise DatasetError(f"dataset.path={path} is not a file")
     keys = ("train_images", "train_labels", "test_images", "test_labels")
     try:
-        # allow_pickle=False: a data file must not be able to run code.
-        with np.load(path, allow_pickle=False) as file:
+        # allow_pickle=False: a data file must not be able to run code. Opened here, since NumPy leaves a
+        # file open that it can't read.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [key for key in keys if key not in file.files]
             if missing:
                 raise DatasetError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file.files)}")
             arrays = {key: file[key] for key in keys}
             names = [str(name) for name in file["classes"]] if "classes" in file.files else None
-    except (OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise DatasetError(f"{path} can't be read as a NumPy .npz file: {error}") from error
-    except ValueError as error:
-        if isinstance(error, DatasetError):
-            raise
+    except DatasetError:
+        raise
+    except Exception as error:  # broken bytes trip the readers in many ways: BadZipFile, zlib.error, ...
         raise DatasetError(f"{path} can't be read as a NumPy .npz file of plain arrays: {error}") from error
     labels = [arrays[f"{split}_labels"] for split in ("train", "test")]
     if names is None and all(np.issubdtype(part.dtype, np.integer) and part.size for part in labels):
-        names = [str(index) for index in range(int(max(part.max() for part in labels)) + 1)]
+        highest, images = int(max(part.max() for part in labels)), sum(part.size for part in labels)
+        if highest >= images:
+            raise DatasetError(f"{path}: a label of {highest} for {images} images; number the classes from 0")
+        names = [str(index) for index in range(highest + 1)]
     train, test = (
         make_arrays(
             arrays[f"{split}_images"],
             arrays[f"{split}_labels"],
             source=f"{path} ({split}_images, {split}_labels)",
-            classes=len(names) if names else None,
+            classes=None if names is None else len(names),
         )
         for split in ("train", "test")
     )
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise DatasetError(
-            f"{path}: training images are {list(train.images.shape[1:])}, test images {list(test.images.shape[1:])}"
-        )
+    sizes = [list(part.images.shape[1:]) for part in (train, test)]
+    if sizes[0] != sizes[1]:
+        raise DatasetError(f"{path}: training images are {sizes[0]}, test images {sizes[1]}")
     return train, test, tuple(names or ())

@@ -1,5 +1,6 @@
 """The data sets that `dataset=` names. Constructing one reads nothing; `load` does."""
 
+import http.client
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ class Dataset(ABC):
 def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tuple[ImageArrays, ImageArrays]:
     """Draw `fraction` of the images, each class in proportion; return them and the rest, in their old order.
 
-    Raises DatasetError where a part would be left without a class.
+    Raises DatasetError where the drawn part would be left without a class.
     """
     from sklearn.model_selection import train_test_split
 
@@ -62,15 +63,18 @@ def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tupl
             np.arange(len(labels)), train_size=fraction, stratify=labels, random_state=seed, shuffle=True
         )
     except ValueError as error:
+        parts = f"{fraction:g} and {1 - fraction:g}"
         raise DatasetError(
-            f"{len(labels)} training images can't be split into {fraction:g} and {1 - fraction:g} of each class: {error}"
+            f"{len(labels)} images can't be split into {parts} of each class: {error}"
         ) from error
+    if lost := np.setdiff1d(labels, labels[first]).tolist():
+        raise DatasetError(f"{fraction:g} of {len(labels)} training images leaves none of class {lost[0]}")
     return arrays.take(torch.from_numpy(np.sort(first))), arrays.take(torch.from_numpy(np.sort(rest)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
-    """scikit-learn's 1,797 handwritten digits (8x8, 17 levels) as 32x32 RGB: 1,437 to train on, 360 to test."""
+    """1,797 handwritten digits of scikit-learn (8x8), as 32x32 RGB: 1,437 to train on, 360 to test."""
 
     def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
         from sklearn.datasets import load_digits
@@ -102,7 +106,7 @@ class Cifar(Dataset):
             # Without it a network that swallows packets would hold the download forever.
             socket.setdefaulttimeout(30)
             train, test = (source(str(root), train=is_train, download=True) for is_train in (True, False))
-        except (OSError, RuntimeError, EOFError) as error:
+        except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
             raise DatasetError(
                 f"{source.__name__} is not in {root} and could not be downloaded ({error}). "
                 f"Put {source.filename} (MD5 {source.tgz_md5}) into {root} and run the command again, "
@@ -111,14 +115,15 @@ class Cifar(Dataset):
         finally:
             socket.setdefaulttimeout(timeout)
         arrays = [
-            make_arrays(part.data, np.array(part.targets), source=f"{source.__name__} in {root}") for part in (train, test)
+            make_arrays(part.data, np.array(part.targets), source=f"{source.__name__} in {root}")
+            for part in (train, test)
         ]
         return arrays[0], arrays[1], tuple(train.classes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays(Dataset):
-    """Any `.npz` file at `path` with train_images, train_labels, test_images, test_labels and, if wanted, classes."""
+    """An `.npz` file (`path`) with train_images, train_labels, test_images, test_labels and perhaps classes."""
 
     path: str
 

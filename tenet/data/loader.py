@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +14,7 @@ from tenet.randomness import make_generator
 View = Callable[..., Tensor]
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """One epoch shows every image once through each of the views (uint8 batch, generator -> images_01)."""
 
@@ -56,9 +57,9 @@ class TrainingLoader:
         return math.ceil(self.samples_per_epoch / self.batch_size)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """The batches of `epoch` (from 0), from its batch `start` on; the same ones whoever asks, whenever."""
+        """The batches of `epoch` (from 0), from its batch `start` on; the same whoever asks, whenever."""
         device = self.arrays.labels.device
-        # The order is drawn on the host, which so knows each view's share of a batch without asking the device.
+        # The order is drawn on the host, which so knows each view's share of a batch without a sync.
         shuffle = make_generator("cpu", seed=self.seed, purpose="order", step=epoch)
         order = torch.randperm(self.samples_per_epoch, generator=shuffle)
         for index in range(start, self.steps_per_epoch):

@@ -70,7 +70,9 @@ def _cluster(
             if remaining == 0:
                 break
             if remaining <= len(samples) / 2:  # worth the copy
-                samples, points, squares, medoids = (x[unsettled] for x in (samples, points, squares, medoids))
+                samples, points, squares, medoids = (
+                    x[unsettled] for x in (samples, points, squares, medoids)
+                )
     return answer
 
 
@@ -96,7 +98,7 @@ def _squared_distances(
     squares: Float[Tensor, "batch channel"],
     centers: Float[Tensor, "batch group d"],
 ) -> Float[Tensor, "batch channel group"]:
-    """From inner products in float64, rounded to float32, so that what ties in exact arithmetic ties here too.
+    """From inner products in float64, rounded to float32, so that ties in exact arithmetic are ties here.
 
     Ties are common: equal (dead) channels, and the two channels of a group of two, which are equally far
     from their mean. In float32 rounding would decide them, differently on every device.

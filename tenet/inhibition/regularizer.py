@@ -49,9 +49,11 @@ def split(model: nn.Module, layer: str) -> SplitModel:
 
     Raises ValueError naming the stages if there is no such stage.
     """
-    names = [name for name, _ in model.stages.named_children()]  # type: ignore[union-attr, operator]
+    names = [name for name, _ in model.stages.named_children()]  # type: ignore[union-attr]
     if layer not in names:
-        raise ValueError(f"layer={layer!r} is not a stage of {type(model).__name__}; its stages: {', '.join(names)}")
+        raise ValueError(
+            f"layer={layer!r} is not a stage of {type(model).__name__}; its stages: {', '.join(names)}"
+        )
     cut = names.index(layer) + 1
     return SplitModel(model.stages[:cut], nn.Sequential(model.stages[cut:], model.head))  # type: ignore[index, arg-type]
 
@@ -128,7 +130,9 @@ class Inhibition:
         cut, and, on the CPU, non-finite features or labels out of range.
         """
         if len(images) == 0:
-            raise ValueError("an inhibited step needs at least one sample; skip it where none was classified right")
+            raise ValueError(
+                "an inhibited step needs at least one sample; skip it where none was classified right"
+            )
         # Step 3: what carries the decision.
         features, gradients = self.importance_pass(model, images, labels)
         # Step 4: groups of channels that fire alike.

@@ -21,7 +21,9 @@ def test_resnext29_has_the_published_number_of_parameters():
     assert sum(parameter.numel() for parameter in model.parameters()) == 6_807_882
 
 
-@pytest.mark.parametrize("build", [lambda: ResNeXt(7, depth=11, base_width=4, widen_factor=1), lambda: ResNet(7, depth=8)])
+@pytest.mark.parametrize(
+    "build", [lambda: ResNeXt(7, depth=11, base_width=4, widen_factor=1), lambda: ResNet(7, depth=8)]
+)
 def test_forward_is_head_after_stages(build):
     torch.manual_seed(0)
     model = build().eval()

@@ -45,7 +45,11 @@ def step(request):
     config = values["config"]
     model = ResNeXt(config["num_classes"], config["depth"], config["card"], config["bw"], config["wf"])
     model.load_state_dict(
-        {name.removeprefix("weights/"): value for name, value in values.items() if name.startswith("weights/")}
+        {
+            name.removeprefix("weights/"): value
+            for name, value in values.items()
+            if name.startswith("weights/")
+        }
     )
     inhibition = Inhibition(
         layer=config["layer"],

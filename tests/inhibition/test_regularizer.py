@@ -108,7 +108,7 @@ def test_any_model_with_stages_and_head_will_do(batch):
 
 
 def test_unknown_layer_is_refused_with_the_names(model, batch):
-    with pytest.raises(ValueError, match="layer='stage_9' is not a stage .* stem, stage_1, stage_2, stage_3"):
+    with pytest.raises(ValueError, match=r"layer='stage_9' is not a stage .* stem, stage_1, stage_2, stage_3"):
         Inhibition(layer="stage_9").step(model, *batch)
 
 
@@ -145,7 +145,8 @@ def test_an_empty_batch_is_refused(model, batch):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"groups": 0}, {"weight": -0.1}, {"interval": 0}, {"max_iterations": 0}, {"weight": float("nan")}]
+    "setting",
+    [{"groups": 0}, {"weight": -0.1}, {"interval": 0}, {"max_iterations": 0}, {"weight": float("nan")}],
 )
 def test_settings_out_of_range_are_refused(setting):
     (name,) = setting

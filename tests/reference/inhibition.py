@@ -61,7 +61,9 @@ def inhibition_mask(features, gradients, assignments, groups):
 def orthogonality_loss(features, assignments, groups):
     losses = []
     for sample, ids in zip(features.double(), assignments, strict=True):
-        means = [sample[ids == group].mean(dim=0).flatten() for group in range(groups) if (ids == group).any()]
+        means = [
+            sample[ids == group].mean(dim=0).flatten() for group in range(groups) if (ids == group).any()
+        ]
         products = [(means[i] @ means[j]).abs() for j in range(len(means)) for i in range(j)]
         losses.append(sum(products) / len(products) if products else 0.0)
     return float(sum(losses) / len(losses))

@@ -1,0 +1,230 @@
+"""train.py and evaluate.py as a user types them, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tenet.metrics_file import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+# 144 digits, two views each, in batches of 32: 9 steps an epoch.
+TINY = [
+    "experiment=quickstart",
+    "dataset.fraction=0.1",
+    "backbone.width=4",
+    "tenet.groups=3",
+    "tenet.start_step=4",
+    "trainer.batch_size=32",
+    "trainer.epochs=3",
+    "trainer.log_every_steps=3",
+]
+
+
+def command(script, *arguments):
+    return [sys.executable, str(ROOT / script), *arguments]
+
+
+def call(script, *arguments, cwd, fails=False):
+    # One thread: test processes share the machine with each other.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command(script, *arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a finished run in `run`, and what the command printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = call("train.py", *TINY, "hydra.run.dir=run", cwd=folder)
+    return folder / "run", done.stdout
+
+
+def test_a_run_folder_holds_all_that_the_run_was(trained):
+    run, output = trained
+    assert {path.name for path in run.iterdir()} >= {
+        "config.yaml", "metrics.jsonl", "summary.json", "checkpoint.pt", "weights.safetensors", "train.log",
+    }  # fmt: skip
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["tenet"]["groups"] == 3
+    assert config["seed"] == 0
+    metrics = read_metrics(run / "metrics.jsonl")
+    assert {"train/loss", "train/error_pct", "train/loss_inhibited", "train/loss_orthogonality", "train/learning_rate",
+            "speed/images_per_s"} <= set(metrics[-2])  # fmt: skip
+    assert metrics[-1]["step"] == 27
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["test/error_pct"] == metrics[-1]["test/error_pct"]
+    assert f"test error {summary['test/error_pct']:.2f} %" in output
+    # No terminal: plain lines with epoch, loss, error, speed and time left.
+    line = next(line for line in output.splitlines() if "step 27/27" in line)
+    for part in ("epoch 3/3", "loss ", "error ", "images/s", "0:00:00 left"):
+        assert part in line
+
+
+def test_evaluate_writes_json_csv_heatmap_and_a_table(trained):
+    run, _ = trained
+    done = call("evaluate.py", f"run={run}", "corruptions.names=[contrast,brightness]", cwd=run.parent)
+    report = json.loads((run / "evaluation" / "corruptions-part.json").read_text())
+    assert report["source"] == "generated"
+    assert report["mce_pct"] is None
+    assert list(report["corruptions"]) == ["contrast", "brightness"]
+    assert list(report["corruptions"]["contrast"]) == ["1", "2", "3", "4", "5"]
+    assert report["clean"]["error_pct"] == json.loads((run / "summary.json").read_text())["test/error_pct"]
+    rows = (run / "evaluation" / "corruptions-part.csv").read_text().splitlines()
+    assert len(rows) == 1 + 10
+    assert (run / "evaluation" / "corruptions-part.png").read_bytes().startswith(b"\x89PNG")
+    assert "contrast" in done.stdout
+    assert "no mCE" in done.stdout
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["corruption/contrast/5/error_pct"] == report["corruptions"]["contrast"]["5"]
+
+
+def test_evaluate_reads_official_files_and_any_weights(trained, tmp_path):
+    from tenet.corruptions import CORRUPTIONS
+
+    run, _ = trained
+    generator = np.random.default_rng(0)
+    np.save(tmp_path / "labels.npy", np.tile(generator.integers(10, size=8), 5).astype(np.uint8))
+    for name in CORRUPTIONS:
+        np.save(tmp_path / f"{name}.npy", generator.integers(256, size=(40, 32, 32, 3), dtype=np.uint8))
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in load_file(run / "weights.safetensors").items()}},
+        tmp_path / "w.pth",
+    )
+    output = tmp_path / "elsewhere" / "report.json"
+    call(
+        "evaluate.py", f"weights={tmp_path / 'w.pth'}", "backbone=resnet8", "backbone.width=4", "dataset=digits",
+        f"corruptions.root={tmp_path}", f"output={output}", cwd=tmp_path,
+    )  # fmt: skip
+    report = json.loads(output.read_text())
+    assert report["source"] == "files"
+    assert report["images_per_cell"] == 8
+    cells = [error for by_severity in report["corruptions"].values() for error in by_severity.values()]
+    assert len(cells) == 75
+    assert report["mce_pct"] == pytest.approx(np.mean(cells))
+
+
+def test_a_killed_run_resumes_to_the_very_same_weights_and_metrics(trained, tmp_path):
+    whole, _ = trained
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command("train.py", *TINY, f"hydra.run.dir={run}"),
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (run / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "weights.safetensors").exists(), "the run was over before it could be killed"
+    call("train.py", f"resume={run}", cwd=tmp_path)
+    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    lines = [
+        [
+            {k: v for k, v in line.items() if not k.startswith("speed/")}
+            for line in read_metrics(folder / "metrics.jsonl")
+        ]
+        for folder in (run, whole)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(trained):
+    run, _ = trained
+    before = (run / "weights.safetensors").read_bytes()
+    done = call("train.py", f"resume={run}", cwd=run.parent)
+    assert "had finished already" in done.stdout
+    assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_a_multirun_trains_every_combination_in_a_folder_of_its_own(tmp_path):
+    call(
+        "train.py", *TINY, "trainer.max_steps=2", "-m", "tenet.groups=2,3", "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path
+    )  # fmt: skip
+    configs = [
+        yaml.safe_load((tmp_path / "sweep" / str(job) / "config.yaml").read_text()) for job in range(4)
+    ]
+    assert [(c["tenet"]["groups"], c["seed"]) for c in configs] == [(2, 0), (2, 1), (3, 0), (3, 1)]
+    assert all((tmp_path / "sweep" / str(job) / "weights.safetensors").exists() for job in range(4))
+
+
+def test_plain_training_has_no_inhibited_steps(tmp_path):
+    arguments = [argument for argument in TINY if not argument.startswith("tenet.")]
+    call("train.py", *arguments, "tenet=none", "trainer.epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    assert not any(
+        "train/loss_inhibited" in line for line in read_metrics(tmp_path / "run" / "metrics.jsonl")
+    )
+
+
+def test_a_non_finite_loss_ends_in_one_line_and_exit_code_1(tmp_path):
+    done = call("train.py", *TINY, "optimizer.lr=1e20", "hydra.run.dir=run", cwd=tmp_path, fails=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: step ")
+    assert "learning rate 9.97e+19" in last
+    assert "Last good checkpoint: none yet" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
+    run, _ = trained
+    done = call("train.py", *TINY, f"hydra.run.dir={run}", cwd=run.parent, fails=True)
+    assert f"go on with it: resume={run}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tenet.group=4"], "there is no key tenet.group; did you mean tenet.groups"),
+        (["dataset=cifar1000"], "dataset=cifar1000: no such option; did you mean cifar100"),
+        (["tenet.groups=zero"], "tenet.groups=zero: must be an integer of at least 1"),
+    ],
+)
+def test_a_wrong_command_fails_within_three_seconds_naming_the_right_one(tmp_path, arguments, message):
+    start = time.monotonic()
+    done = call("train.py", *arguments, cwd=tmp_path, fails=True)
+    assert time.monotonic() - start < 3
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tenet.groups=700"], "tenet.groups=700 exceeds the 512 channels at layer stage_2"),
+        (["trainer.device=cuda"], "no CUDA device"),
+        (["dataset=arrays", "dataset.path=nowhere.npz"], "dataset.path=nowhere.npz is not a file"),
+    ],
+)
+def test_what_only_torch_can_tell_is_refused_in_one_line_too(tmp_path, arguments, message):
+    if "cuda" in arguments[0] and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    done = call("train.py", *arguments, cwd=tmp_path, fails=True)
+    assert message in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_for_people_and_cfg_prints_the_configuration(tmp_path):
+    text = call("train.py", "--help", cwd=tmp_path).stdout
+    for part in (
+        "usage: python train.py",
+        "dataset: arrays, cifar10, cifar100, digits",
+        "-m tenet.groups=2,4",
+        "start_step: 500",
+    ):
+        assert part in text
+    printed = call("train.py", "tenet.groups=4", "--cfg", "job", cwd=tmp_path).stdout
+    assert yaml.safe_load(printed)["tenet"]["groups"] == 4
