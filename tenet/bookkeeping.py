@@ -61,11 +61,12 @@ class Bookkeeper:
         self.images += images
         is_due = step % self.log_every_steps == 0
         if is_due or step == self.last_step:
-            self._log_window(progress)
+            self._log_window()
             if is_due:
                 self.state.window.reset()
         elif self.watches_every_step:
             self._means()
+        progress.update(step, self._status())
 
     def after_epoch(self, progress: ProgressReport) -> None:
         """Evaluate if it is due, then write a checkpoint; also where `max_steps` cuts an epoch short."""
@@ -87,7 +88,7 @@ class Bookkeeper:
             raise self._nonfinite("the loss is not finite", first_bad)
         return metrics
 
-    def _log_window(self, progress: ProgressReport) -> None:
+    def _log_window(self) -> None:
         step, now = self.state.step, time.perf_counter()
         metrics = self._means()
         metrics["train/learning_rate"] = self.learning_rate(step)
@@ -100,7 +101,6 @@ class Bookkeeper:
         self.tracker.log(
             {"epoch": step / self.steps_per_epoch, **metrics, "speed/images_per_s": speed}, step=step
         )
-        progress.update(step, self._status())
 
     def _status(self) -> str:
         """Such as `epoch 3/8  loss 0.412  error 12.31 %  test 9.10 %  1,234 images/s`."""

@@ -15,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tenet.errors import ConfigError, UserError
@@ -56,7 +56,7 @@ def build(config: Mapping[str, Any] | None, *args: Any, key: str, **kwargs: Any)
         return None
     values = {name: value for name, value in config.items() if name != "_target_"}
     with naming(key):
-        return locate(config["_target_"], key=key)(*args, **values, **kwargs)
+        return locate(str(config["_target_"]), key=key)(*args, **values, **kwargs)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def naming(key: str) -> Iterator[None]:
 def locate(target: str, *, key: str) -> type:
     """The class `target` names. Raises ConfigError unless an allowed module defines it."""
     allowed = f"{key}._target_={target}: must be a class of {', '.join(ALLOWED_TARGETS)}"
-    module_name, _, name = str(target).rpartition(".")
+    module_name, _, name = target.rpartition(".")
     if not _within(module_name, ALLOWED_TARGETS):
         raise ConfigError(allowed)
     try:
@@ -94,8 +94,11 @@ def _within(module: str, allowed: Sequence[str]) -> bool:
     return any(module == prefix or module.startswith(f"{prefix}.") for prefix in allowed)
 
 
-def resolve(config: DictConfig) -> dict[str, Any]:
-    """Plain values, every interpolation replaced. Raises ConfigError naming a missing or wrong value."""
+def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of what Hydra composed, every interpolation replaced.
+
+    Raises ConfigError naming a missing or wrong value.
+    """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
         plain = OmegaConf.to_container(config, resolve=True)
@@ -178,7 +181,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             if config.get("resume") is None:
                 resolve(config)
             else:
-                resumed_config(Path(str(config.resume)), variant)
+                resumed_config(Path(str(config["resume"])), variant)
     return list(parsed.overrides)
 
 
@@ -218,7 +221,7 @@ def _values(override: Override) -> list[str]:
     return values if override.is_choice_sweep() else values[:: max(1, len(values) - 1)]
 
 
-def _compose(config_name: str, overrides: list[str], config_dir: Path) -> DictConfig:
+def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mapping[str, Any]:
     """Hydra's composition, with its refusals turned into the name that was probably meant."""
     groups = {str(path.relative_to(config_dir)) for path in config_dir.rglob("*") if path.is_dir()}
     parsed = _parse(overrides)
@@ -260,7 +263,7 @@ def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str]) -
     if any(known == key or known.startswith(f"{key}.") for known in keys):
         return
     group = key.partition(".")[0]
-    if key in RULES and group in groups:
+    if key in RULES and group in groups and any(known.startswith(f"{group}.") for known in keys):
         raise ConfigError(f"the chosen {group} has no key {key}; choose another {group}=OPTION")
     raise ConfigError(f"there is no key {key}{nearest(key, [*keys, *groups])}")
 

@@ -97,6 +97,8 @@ def _draw_heatmap(report: RobustnessReport, path: Path) -> None:
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.set_xlabel("severity")
     axes.tick_params(length=0)
+    # A gap before the corruptions that stand apart from the mean.
+    axes.axhline(sum(name in report.mean_names for name in names) - 0.5, color="white", linewidth=4)
     axes.spines[:].set_visible(False)
     for row, line in enumerate(values):
         for column, value in enumerate(line):

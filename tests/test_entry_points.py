@@ -228,3 +228,18 @@ def test_help_is_for_people_and_cfg_prints_the_configuration(tmp_path):
         assert part in text
     printed = call("train.py", "tenet.groups=4", "--cfg", "job", cwd=tmp_path).stdout
     assert yaml.safe_load(printed)["tenet"]["groups"] == 4
+
+
+def test_wandb_gets_one_run_a_job_and_the_evaluation_continues_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    call(
+        "train.py", *TINY, "tracking=wandb", "trainer.max_steps=2", "-m", "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path
+    )  # fmt: skip
+    jobs = [tmp_path / "sweep" / name for name in ("0", "1")]
+    ids = [json.loads((job / "wandb.json").read_text())["id"] for job in jobs]
+    assert ids[0] != ids[1]
+    call("evaluate.py", f"run={jobs[0]}", "corruptions.names=[contrast]", "corruptions.severities=[1]", cwd=tmp_path)
+    assert json.loads((jobs[0] / "wandb.json").read_text())["id"] == ids[0]
+    written = sorted((jobs[0] / "wandb").glob("offline-run-*"))
+    assert len(written) == 2
+    assert all(folder.name.endswith(ids[0]) for folder in written)

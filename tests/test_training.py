@@ -11,9 +11,9 @@ from tenet.backbones import ResNet
 from tenet.checkpoint import Checkpoints
 from tenet.errors import CheckpointError, NonFiniteLossError
 from tenet.inhibition import Inhibition
+from tenet.metrics_file import read_metrics
 from tenet.randomness import make_generator
 from tenet.schedule import Constant, Cosine
-from tenet.metrics_file import read_metrics
 from tenet.tracking import Tracker
 from tenet.training import TrainingSettings, train
 
@@ -212,7 +212,7 @@ def test_a_non_finite_loss_stops_the_run_and_names_step_rate_and_checkpoint(tmp_
 
 
 def test_weights_that_blow_up_before_the_loss_does_are_named_the_same(tmp_path):
-    with pytest.raises(NonFiniteLossError, match="step 4: .*NaN or infinity"):
+    with pytest.raises(NonFiniteLossError, match=r"step 4: .*NaN or infinity"):
         run(tmp_path, lr=1e38, schedule=lambda step, total: 1e-38 if step < 3 else 1.0)
 
 

@@ -1,0 +1,196 @@
+"""Blurs and the elastic transform: everything that moves light between pixels."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from tenet.corruptions.operators import (
+    fold,
+    gaussian_operator,
+    resample,
+    to_whole_levels,
+    zoom_operator,
+    zoom_sizes,
+)
+from tenet.corruptions.random import Draws
+
+Images = Float64[Tensor, "batch 3 h w"]
+
+
+def gaussian_blur(images_01: Images, *, sigma: float) -> Images:
+    height, width = images_01.shape[-2:]
+    rows = gaussian_operator(height, sigma, 4.0, "nearest", images_01.device)
+    columns = gaussian_operator(width, sigma, 4.0, "nearest", images_01.device)
+    return resample(images_01, rows=rows, columns=columns)
+
+
+def defocus_blur(images_01: Images, *, radius: float, antialias_sigma: float) -> Images:
+    """Convolve with a disk whose edge is softened."""
+    kernel = disk(radius, antialias_sigma)
+    reach = kernel.shape[0] // 2
+    height, width = images_01.shape[-2:]
+    index = torch.arange(-reach, max(height, width) + reach)
+    rows = fold(index[: height + 2 * reach], height, boundary="mirror").to(images_01.device)
+    columns = fold(index[: width + 2 * reach], width, boundary="mirror").to(images_01.device)
+    padded = images_01[:, :, rows][..., columns]
+    blurred = torch.zeros_like(images_01)
+    # A sum of shifted images, in fixed order: the same bits whatever the batch.
+    for (dy, dx), weight in np.ndenumerate(kernel):
+        if weight > 0:
+            blurred.add_(padded[..., dy : dy + height, dx : dx + width], alpha=float(weight))
+    return blurred
+
+
+def disk(radius: float, antialias_sigma: float) -> np.ndarray:
+    """A disk [k, k] of total weight 1, blurred by a Gaussian of 3 x 3 taps (5 x 5 beyond radius 8)."""
+    taps = 1 if radius <= 8 else 2
+    reach = math.floor(radius) + taps
+    axis = np.arange(-reach, reach + 1)
+    inside = (axis[:, None] ** 2 + axis**2 <= radius**2).astype(np.float64)
+    gaussian = np.exp(-0.5 * (np.arange(-taps, taps + 1) / antialias_sigma) ** 2)
+    smooth = np.stack([np.convolve(row, gaussian / gaussian.sum(), mode="same") for row in inside])
+    smooth = np.stack([np.convolve(row, gaussian / gaussian.sum(), mode="same") for row in smooth.T]).T
+    return smooth / inside.sum()
+
+
+def zoom_blur(images_01: Images, *, end: float, step: float) -> Images:
+    """The mean of the image and of its enlargements."""
+    zooms = np.arange(1, end, step)  # rounding may take in the end itself, as in the official code
+    height, width = images_01.shape[-2:]
+    # Many factors crop and enlarge to the same whole numbers of pixels: do each of those once.
+    same = {(zoom_sizes(height, zoom), zoom_sizes(width, zoom)): float(zoom) for zoom in zooms}
+    counts = Counter((zoom_sizes(height, zoom), zoom_sizes(width, zoom)) for zoom in zooms)
+    total = images_01.clone()
+    for sizes, zoom in same.items():
+        rows = zoom_operator(height, zoom, images_01.device)
+        columns = zoom_operator(width, zoom, images_01.device)
+        total.add_(resample(images_01, rows=rows, columns=columns), alpha=counts[sizes])
+    return total / (len(zooms) + 1)
+
+
+def motion_blur(images_01: Images, *, draws: Draws, radius: float, sigma: float) -> Images:
+    """Smear along a direction within 45 degrees of the horizontal."""
+    angles = draws.uniform(low=-math.pi / 4, high=math.pi / 4)
+    return to_whole_levels(smear(images_01, angles=angles, radius=radius, sigma=sigma))
+
+
+def smear(
+    images_01: Float64[Tensor, "batch channel h w"],
+    *,
+    angles: Float64[Tensor, "batch"],
+    radius: float,
+    sigma: float,
+) -> Float64[Tensor, "batch channel h w"]:
+    """ImageMagick's motion blur: half a Gaussian along the angle (radians), at whole pixels.
+
+    Source: MotionBlurImage in ImageMagick's effect.c; edge pixels repeat.
+    """
+    steps = torch.arange(2 * math.ceil(radius) + 1)
+    weights = torch.exp(-0.5 * (steps.double() / sigma) ** 2)
+    weights /= weights.sum()
+    steps, weights = steps[weights > 1e-4], weights[weights > 1e-4]  # below, no level changes
+    height, width = images_01.shape[-2:]
+    flat = images_01.flatten(2)
+    blurred = torch.zeros_like(flat)
+    for step, weight in zip(steps.tolist(), (weights / weights.sum()).tolist(), strict=True):
+        rows = shifted(height, torch.ceil(step * angles.sin() - 0.5).long())
+        columns = shifted(width, torch.ceil(step * angles.cos() - 0.5).long())
+        sources = (rows[:, :, None] * width + columns[:, None]).flatten(1)
+        blurred.add_(flat.gather(2, sources[:, None].expand_as(flat)), alpha=weight)
+    return blurred.view_as(images_01)
+
+
+def shifted(size: int, offsets: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch size"]:
+    """Positions along an axis moved by an offset an image, the edge repeated."""
+    return (torch.arange(size, device=offsets.device) + offsets[:, None]).clamp_(0, size - 1)
+
+
+def glass_blur(images_01: Images, *, draws: Draws, sigma: float, reach: float, passes: float) -> Images:
+    """Blur, let pixels take the value of a random neighbour, blur again."""
+    softened = to_whole_levels(gaussian_blur(images_01, sigma=sigma))
+    flat = softened.flatten(2)
+    for _ in range(int(passes)):
+        sources = neighbour_sources(*softened.shape[-2:], draws=draws, reach=int(reach))
+        flat = flat.gather(2, sources[:, None].expand_as(flat))
+    return gaussian_blur(flat.view_as(images_01), sigma=sigma)
+
+
+def neighbour_sources(height: int, width: int, *, draws: Draws, reach: int) -> Int64[Tensor, "batch pixels"]:
+    """Which pixel's value each pixel ends with after one pass of the local shuffle.
+
+    The official pass visits pixels from the bottom right to the top left and copies to each the value
+    of a neighbour at -reach to reach - 1 in both axes. (It is written as a swap, but on views of one
+    array, which makes it a copy.) A neighbour visited earlier, one further on in the raster, hands on
+    the value it took itself: chains of copies, which doubling the pointers follows to their ends.
+    """
+    offsets = draws.integers(-reach, reach, 2, height, width)
+    device = offsets.device
+    pixels = torch.arange(height * width, device=device)
+    rows, columns = pixels // width, pixels % width
+    visited = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
+    sources = pixels + torch.where(visited, (offsets[:, 0] * width + offsets[:, 1]).flatten(1), 0)
+    if reach == 1:  # no neighbour lies further on
+        return sources
+    # Nodes: the value of a pixel after the pass, then its value before the pass, where a chain ends.
+    handed_on = (sources > pixels) & visited[sources]
+    nodes = torch.where(handed_on, sources, sources + height * width)
+    ends = (pixels + height * width).expand_as(nodes)
+    nodes = torch.cat([nodes, ends], dim=1)
+    for _ in range((height * width - 1).bit_length()):
+        nodes = nodes.gather(1, nodes)
+    return nodes[:, : height * width] - height * width
+
+
+def elastic_transform(
+    images_01: Images, *, draws: Draws, displacement: float, sigma: float, shift: float
+) -> Images:
+    """An affine map given by three corners moved at random, then a smooth field of displacements."""
+    height, width = images_01.shape[-2:]
+    size = min(height, width)
+    affine = torch.stack(inverse_affine(height, width, draws=draws, shift=shift * size), dim=-1)
+    moved = sample(images_01, affine, boundary="mirror")
+    if displacement == 0:
+        return moved
+    fields = draws.uniform(2, height, width, low=-1.0, high=1.0)
+    rows = gaussian_operator(height, sigma * size, 3.0, "reflect", images_01.device)
+    columns = gaussian_operator(width, sigma * size, 3.0, "reflect", images_01.device)
+    dx, dy = (resample(fields, rows=rows, columns=columns) * (displacement * size)).unbind(1)
+    x = torch.arange(width, device=images_01.device) + dx
+    y = torch.arange(height, device=images_01.device)[:, None] + dy
+    return sample(moved, torch.stack([x, y], dim=-1), boundary="reflect")
+
+
+def inverse_affine(
+    height: int, width: int, *, draws: Draws, shift: float
+) -> tuple[Float64[Tensor, "batch h w"], Float64[Tensor, "batch h w"]]:
+    """Where (x, y) each pixel comes from under the affine map that moves three corners of a square."""
+    side = min(height, width) // 3
+    corners = torch.tensor([[side, side], [side, -side], [-side, -side]], dtype=torch.float64)
+    moves = draws.uniform(3, 2, low=-shift, high=shift)
+    corners = corners.to(moves.device)
+    moved = corners + moves
+    (ax, ay), (bx, by) = (edge.unbind(-1) for edge in (moved[:, 1] - moved[:, 0], moved[:, 2] - moved[:, 0]))
+    determinant = (ax * by - bx * ay)[:, None, None]
+    x = torch.arange(width, device=moves.device) - width // 2 - moved[:, 0, 0, None, None]
+    y = torch.arange(height, device=moves.device)[:, None] - height // 2 - moved[:, 0, 1, None, None]
+    # (u, v): coordinates along the two moved edges, and so along the edges they came from
+    u = (x * by[:, None, None] - y * bx[:, None, None]) / determinant
+    v = (y * ax[:, None, None] - x * ay[:, None, None]) / determinant
+    edge_u, edge_v = corners[1] - corners[0], corners[2] - corners[0]
+    return (
+        width // 2 + corners[0, 0] + u * edge_u[0] + v * edge_v[0],
+        height // 2 + corners[0, 1] + u * edge_u[1] + v * edge_v[1],
+    )
+
+
+def sample(images_01: Images, positions: Float64[Tensor, "batch h w 2"], *, boundary: str) -> Images:
+    """Bilinear samples at positions (x, y) in pixels; `fold` names the boundaries."""
+    sizes = positions.new_tensor([images_01.shape[-1], images_01.shape[-2]])
+    mirror = boundary == "mirror"
+    grid = 2 * positions / (sizes - 1) - 1 if mirror else (2 * positions + 1) / sizes - 1
+    return F.grid_sample(images_01, grid, padding_mode="reflection", align_corners=mirror)

@@ -1,0 +1,39 @@
+"""Names and order of the corruptions: no import beyond the standard library."""
+
+from difflib import get_close_matches
+
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+"""The 15 corruptions of the mean corruption error, in the order of the paper's tables."""
+
+EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""The 4 held out for validation: reported apart, never part of the mean."""
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def check_cell(corruption: str, severity: int) -> None:
+    """Raise ValueError unless (corruption, severity) is a cell of the benchmark; a typo gets a suggestion."""
+    names = CORRUPTIONS + EXTRA_CORRUPTIONS
+    if corruption not in names:
+        nearest = get_close_matches(corruption, names, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"corruption={corruption!r} is unknown; did you mean {nearest!r}? Choose from {', '.join(names)}"
+        )
+    if severity not in SEVERITIES or isinstance(severity, bool):
+        raise ValueError(f"severity={severity!r} is outside 1 to 5; choose from {SEVERITIES}")

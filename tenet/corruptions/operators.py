@@ -1,0 +1,88 @@
+"""Linear resampling along one axis, as matrices, and their application to batches.
+
+A separable filter is rows @ image @ columns^T: boundary rules, crops and zooms are all in the matrix.
+"""
+
+from functools import lru_cache
+from math import ceil
+from typing import Literal
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+Operator = Float64[Tensor, "output input"]
+Boundary = Literal["nearest", "reflect", "mirror"]
+
+LEVEL_SLACK = 1e-6  # a value that misses its whole level by rounding alone is not cut to the one below
+
+
+def to_whole_levels(images_01: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """Cut to 8 bits, downwards, still in [0, 1]: what passing through an integer image does."""
+    return (images_01 * 255 + LEVEL_SLACK).floor_().div_(255)
+
+
+def resample(
+    images: Float64[Tensor, "*batch h w"], *, rows: Tensor | None = None, columns: Tensor | None = None
+) -> Float64[Tensor, "*batch h2 w2"]:
+    """Apply one operator along the height, another along the width."""
+    if columns is not None:
+        images = images @ columns.mT
+    return images if rows is None else rows @ images
+
+
+def fold(indices: Int64[Tensor, "*shape"], size: int, *, boundary: Boundary) -> Int64[Tensor, "*shape"]:
+    """Bring indices outside [0, size) back inside.
+
+    nearest: a a | a b c | c c; reflect: b a | a b c | c b; mirror: c b | a b c | b a.
+    """
+    if boundary == "nearest" or size == 1:
+        return indices.clamp(0, size - 1)
+    period = 2 * size if boundary == "reflect" else 2 * size - 2
+    indices = indices.remainder(period)
+    return torch.minimum(indices, period - 1 - indices if boundary == "reflect" else period - indices)
+
+
+@lru_cache(maxsize=64)
+def gaussian_operator(
+    size: int, sigma: float, truncate: float, boundary: Boundary, device: torch.device
+) -> Operator:
+    """Gaussian filter, cut at `truncate` deviations, as in scipy.ndimage."""
+    radius = int(truncate * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-0.5 * (offsets.double() / max(sigma, 1e-12)) ** 2)
+    sources = fold(torch.arange(size)[:, None] + offsets, size, boundary=boundary)
+    operator = torch.zeros(size, size, dtype=torch.float64)
+    operator.scatter_add_(1, sources, (weights / weights.sum()).expand(size, -1))
+    return operator.to(device)
+
+
+@lru_cache(maxsize=64)
+def zoom_operator(size: int, zoom: float, device: torch.device) -> Operator:
+    """Crop the middle, enlarge it linearly by `zoom` >= 1 with its corners kept, trim to `size`."""
+    cropped, enlarged = zoom_sizes(size, zoom)
+    start, trimmed = (size - cropped) // 2, (enlarged - size) // 2
+    step = (cropped - 1) / max(enlarged - 1, 1)
+    positions = (torch.arange(size, dtype=torch.float64) + trimmed) * step
+    left = positions.floor().clamp(max=max(cropped - 2, 0))
+    share = positions - left
+    sources = (left.long() + start)[:, None] + torch.arange(2)
+    operator = torch.zeros(size, size, dtype=torch.float64)
+    operator.scatter_add_(1, sources.clamp(max=size - 1), torch.stack([1 - share, share], dim=1))
+    return operator.to(device)
+
+
+def zoom_sizes(size: int, zoom: float) -> tuple[int, int]:
+    """(pixels cropped, pixels they are enlarged to): all that the result of a zoom depends on."""
+    cropped = ceil(size / zoom)
+    return cropped, round(cropped * zoom)
+
+
+@lru_cache(maxsize=64)
+def box_operator(size: int, target: int, device: torch.device) -> Operator:
+    """Pillow's box filter: the mean of the pixels whose centre lies in the target pixel's footprint."""
+    scale = size / target
+    centres = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
+    distance = (torch.arange(size) + 0.5 - centres) / max(scale, 1.0)
+    inside = ((distance > -0.5) & (distance <= 0.5)).double()
+    return (inside / inside.sum(dim=1, keepdim=True)).to(device)

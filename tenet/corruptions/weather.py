@@ -1,0 +1,86 @@
+"""Snow, fog and frost."""
+
+import math
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from tenet.corruptions.blur import smear
+from tenet.corruptions.frost import frost_texture
+from tenet.corruptions.operators import resample, to_whole_levels, zoom_operator
+from tenet.corruptions.random import Draws
+
+Images = Float64[Tensor, "batch 3 h w"]
+
+
+def snow(
+    images_01: Images,
+    *,
+    draws: Draws,
+    mean: float,
+    deviation: float,
+    zoom: float,
+    threshold: float,
+    radius: float,
+    sigma: float,
+    kept: float,
+) -> Images:
+    """Whiten the image and let streaks fall over it, and over it turned by 180 degrees."""
+    height, width = images_01.shape[-2:]
+    flakes = draws.normal(1, height, width) * deviation + mean
+    rows = zoom_operator(height, zoom, images_01.device)
+    columns = zoom_operator(width, zoom, images_01.device)
+    flakes = resample(flakes, rows=rows, columns=columns)
+    flakes = to_whole_levels(flakes.masked_fill(flakes < threshold, 0.0).clamp_(0, 1))
+    angles = draws.uniform(low=-0.75 * math.pi, high=-0.25 * math.pi)
+    streaks = to_whole_levels(smear(flakes, angles=angles, radius=radius, sigma=sigma))
+    grey = luma(images_01)
+    whitened = kept * images_01 + (1 - kept) * torch.maximum(images_01, grey * 1.5 + 0.5)
+    return whitened + streaks + streaks.flip(-1, -2)
+
+
+def luma(images_01: Images) -> Float64[Tensor, "batch 1 h w"]:
+    red, green, blue = images_01.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def fog(images_01: Images, *, draws: Draws, thickness: float, decay: float) -> Images:
+    """Add a cloud and divide, so that the brightest value stays what it was."""
+    height, width = images_01.shape[-2:]
+    cloud = plasma(1 << (max(height, width) - 1).bit_length(), draws=draws, decay=decay)
+    brightest = images_01.amax(dim=(1, 2, 3), keepdim=True)
+    return (images_01 + thickness * cloud[:, None, :height, :width]) * brightest / (brightest + thickness)
+
+
+def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch size size"]:
+    """Diamond-square fractals on a torus, each stretched to [0, 1]; size is a power of two.
+
+    A point is the mean of its four neighbours at the scale before, plus a uniform displacement whose
+    reach falls by decay squared from one scale to the next.
+    """
+    heights = draws.uniform(size, size, low=-1.0, high=1.0)
+    heights[:, 0, 0] = 0
+    step, reach = size, 1.0
+    while step >= 2:
+        half = step // 2
+        corners = heights[:, ::step, ::step]
+        across = corners + corners.roll(-1, 1)
+        squares = (across + across.roll(-1, 2)) / 4
+        heights[:, half::step, half::step] = heights[:, half::step, half::step] * reach + squares
+        centres = heights[:, half::step, half::step]
+        tops = (centres + centres.roll(1, 1) + corners + corners.roll(-1, 2)) / 4
+        sides = (centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)) / 4
+        heights[:, ::step, half::step] = heights[:, ::step, half::step] * reach + tops
+        heights[:, half::step, ::step] = heights[:, half::step, ::step] * reach + sides
+        step, reach = half, reach / decay**2
+    heights -= heights.amin(dim=(1, 2), keepdim=True)
+    return heights / heights.amax(dim=(1, 2), keepdim=True)
+
+
+def frost(
+    images_01: Images, *, draws: Draws, image_weight: float, frost_weight: float, texture_scale: float
+) -> Images:
+    """Lay frost over the image. The texture is synthetic: see `frost_texture`."""
+    texture_01 = frost_texture(*images_01.shape[-2:], draws=draws, texture_scale=texture_scale)
+    return image_weight * images_01 + frost_weight * texture_01

@@ -1,0 +1,107 @@
+"""The reader of the official archives, on files written here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tenet.corruptions import OfficialArchive
+from tenet.errors import DatasetError
+
+IMAGES = 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two corruptions of four 6 x 5 images; a pixel tells its row in the file."""
+    labels = np.tile(np.array([3, 1, 2, 0], dtype=np.uint8), 5)
+    np.save(tmp_path / "labels.npy", labels)
+    for name, offset in (("fog", 0), ("spatter", 100)):
+        rows = np.arange(5 * IMAGES, dtype=np.uint8) + offset
+        np.save(tmp_path / f"{name}.npy", np.broadcast_to(rows[:, None, None, None], (5 * IMAGES, 6, 5, 3)))
+    return tmp_path
+
+
+def test_a_cell_is_the_rows_of_its_severity_and_its_labels(folder):
+    archive = OfficialArchive(folder)
+    assert archive.names == ("fog", "spatter")
+    assert archive.images_per_severity == IMAGES
+    images, labels = archive.cell("spatter", 3)
+    assert images.dtype == np.uint8
+    assert images.shape == (IMAGES, 6, 5, 3)
+    assert images[:, 0, 0, 0].tolist() == [108, 109, 110, 111]
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [3, 1, 2, 0]
+
+
+def test_a_cell_is_a_view_of_the_file_and_cannot_be_written(folder):
+    images, _ = OfficialArchive(str(folder)).cell("fog", 1)
+    assert isinstance(images, np.memmap)
+    assert not images.flags.writeable
+
+
+def test_names_come_in_the_canonical_order(folder):
+    (folder / "fog.npy").rename(folder / "saturate.npy")
+    np.save(folder / "snow.npy", np.load(folder / "spatter.npy"))
+    assert OfficialArchive(folder).names == ("snow", "spatter", "saturate")
+
+
+def test_a_corruption_that_is_absent_is_named(folder):
+    with pytest.raises(DatasetError, match=r"snow\.npy is missing"):
+        OfficialArchive(folder).cell("snow", 1)
+    with pytest.raises(ValueError, match="did you mean 'fog'"):
+        OfficialArchive(folder).cell("fogg", 1)
+    with pytest.raises(ValueError, match="severity=6"):
+        OfficialArchive(folder).cell("fog", 6)
+
+
+def test_a_folder_without_labels_or_without_images_is_refused(folder, tmp_path):
+    with pytest.raises(DatasetError, match=r"labels\.npy is missing"):
+        OfficialArchive(tmp_path / "elsewhere")
+    for name in ("fog", "spatter"):
+        (folder / f"{name}.npy").unlink()
+    with pytest.raises(DatasetError, match=r"holds no <corruption>\.npy"):
+        OfficialArchive(folder)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((20, 6, 5, 3), dtype=np.float32), r"fog\.npy holds float32"),
+        (np.zeros((20, 3, 6, 5), dtype=np.uint8), r"fog\.npy holds uint8 \[20, 3, 6, 5\]"),
+        (np.zeros((20, 6, 5), dtype=np.uint8), r"fog\.npy holds uint8 \[20, 6, 5\]"),
+        (np.zeros((19, 6, 5, 3), dtype=np.uint8), r"fog\.npy has 19 rows but labels\.npy has 20"),
+    ],
+)
+def test_images_of_another_type_shape_or_number_are_refused(folder, images, message):
+    np.save(folder / "fog.npy", images)
+    with pytest.raises(DatasetError, match=message):
+        OfficialArchive(folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(21, dtype=np.uint8), "has 21 rows"),
+        (np.zeros(0, dtype=np.uint8), "has 0 rows"),
+        (np.zeros(20, dtype=np.float64), "holds float64"),
+        (np.arange(20, dtype=np.uint8), "differs between severities"),
+    ],
+)
+def test_labels_of_another_type_or_number_or_order_are_refused(folder, labels, message):
+    np.save(folder / "labels.npy", labels)
+    with pytest.raises(ValueError, match=rf"labels\.npy {message}"):
+        OfficialArchive(folder)
+
+
+def test_a_file_cut_short_is_refused(folder):
+    whole = (folder / "fog.npy").read_bytes()
+    (folder / "fog.npy").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"fog\.npy is not a whole plain \.npy file"):
+        OfficialArchive(folder)
+
+
+def test_pickled_objects_are_refused(folder):
+    np.save(folder / "fog.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"fog\.npy is not a whole plain \.npy file"):
+        OfficialArchive(folder)

@@ -1,0 +1,63 @@
+"""The generator against the official one: statistics of 100 images a cell, pixels of 8."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.corruption_fidelity import DETERMINISTIC, cell_statistics, share_within_two_levels
+from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "corruptions"
+NAMES = CORRUPTIONS + EXTRA_CORRUPTIONS
+# Mean squared change, total variation, deviation; frost's textures are synthetic.
+TOLERANCES = dict.fromkeys(NAMES, (0.15, 0.08, 0.05)) | {"frost": (0.25, 0.25, 0.25)}
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, np.ndarray]:
+    with np.load(FOLDER / "images.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def statistics() -> dict[str, list[list[float]]]:
+    return json.loads((FOLDER / "statistics.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_severity_has_the_official_statistics(name, official, statistics):
+    clean = official["clean"]
+    for severity in SEVERITIES:
+        ours = corrupt(torch.from_numpy(clean), corruption=name, severity=severity).numpy()
+        for figure, expected, tolerance in zip(
+            cell_statistics(ours, clean), statistics[name][severity - 1], TOLERANCES[name], strict=True
+        ):
+            assert figure == pytest.approx(expected, rel=tolerance), severity
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_deterministic_corruptions_match_the_official_pixels(name, official):
+    clean = torch.from_numpy(official["clean"][official["pictures"]])
+    for severity in SEVERITIES:
+        ours = corrupt(clean, corruption=name, severity=severity).numpy()
+        assert share_within_two_levels(ours, official[name][severity - 1]) >= 0.99, severity
+        assert (ours == official[name][severity - 1]).mean() > 0.9, severity  # cut, not rounded
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_change_grows_with_severity_where_the_official_one_does(name, official, statistics):
+    clean = official["clean"]
+    changes = [
+        cell_statistics(corrupt(torch.from_numpy(clean), corruption=name, severity=severity).numpy(), clean)[
+            0
+        ]
+        for severity in SEVERITIES
+    ]
+    expected = [cell[0] for cell in statistics[name]]
+    for step in range(len(SEVERITIES) - 1):
+        # less of a rise can be chance: which photographs of frost were drawn for these 100 images
+        if expected[step + 1] > 1.15 * expected[step]:
+            assert changes[step + 1] > changes[step], step + 1
