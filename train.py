@@ -7,6 +7,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tenet import config as configuration
@@ -26,6 +27,9 @@ def main(composed: DictConfig) -> float:
         config = configuration.resumed_config(run_dir, hydra_config.overrides.task)
     else:
         config = configuration.resolve(composed)
+        if hydra_config.mode == RunMode.MULTIRUN and config["tracking"].get("group", "") is None:
+            # The jobs of one multirun stand together in W&B.
+            config["tracking"]["group"] = Path(hydra_config.sweep.dir).name
     return run(config, run_dir, resume=composed.resume is not None)
 
 

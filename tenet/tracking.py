@@ -130,7 +130,8 @@ class WandbTracking:
     """Weights & Biases beside the files of the run folder.
 
     `mode` is online, offline, or auto: what WANDB_MODE or `wandb offline` says, else online where W&B has
-    credentials, else offline. Never a prompt. `name`, `group`, `job_type`, `tags` and `notes` are W&B's.
+    credentials, else offline. Never a prompt. `name` (else the run folder's), `group`, `job_type`, `tags` and
+    `notes` are W&B's.
     """
 
     project: str = "tenet"
@@ -212,7 +213,7 @@ class WandbTracking:
         if "WANDB_SWEEP_ID" not in os.environ:  # a sweep decides where its runs belong
             options |= {"project": self.project, "entity": self.entity}
         return options | {
-            "name": self.name,
+            "name": self.name or f"{run_dir.resolve().parent.name}/{run_dir.name}",
             "group": self.group,
             "job_type": job_type or self.job_type,
             "tags": list(self.tags),
