@@ -1,0 +1,112 @@
+"""The data sets by name, and how their settings cut them."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tenet.data import Digits, ImageArrays, Splits
+from tenet.data.datasets import stratified_split
+from tenet.errors import DatasetError
+
+Load = Callable[..., Splits]
+
+
+@pytest.fixture(scope="module")
+def load() -> Load:
+    """Digits under some settings, read once."""
+    whole = Digits().read()
+
+    class ReadDigits(Digits):
+        def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+            return whole
+
+    return lambda **settings: ReadDigits(**settings).load()
+
+
+def image_ids(part: ImageArrays, whole: ImageArrays) -> set[int]:
+    """Where each image of `part` lies in `whole`."""
+    position = {image.numpy().tobytes(): index for index, image in enumerate(whole.images)}
+    return {position[image.numpy().tobytes()] for image in part.images}
+
+
+def counts(part: ImageArrays) -> torch.Tensor:
+    return torch.bincount(part.labels, minlength=10)
+
+
+def test_digits_are_1437_and_360_rgb_images_of_ten_classes(load: Load) -> None:
+    train, validation, test, classes = load()
+    assert train.images.shape == (1437, 32, 32, 3)
+    assert test.images.shape == (360, 32, 32, 3)
+    assert train.images.dtype == test.images.dtype == torch.uint8
+    assert validation is None
+    assert classes == tuple("0123456789")
+    assert train.images.min() == 0
+    assert train.images.max() == 255
+    assert torch.equal(train.images[..., 0], train.images[..., 2])
+
+
+def test_digits_have_each_class_in_proportion_in_both_parts(load: Load) -> None:
+    train, _, test, _ = load()
+    share = counts(test) / (counts(train) + counts(test))
+    assert (share - 0.2).abs().max() < 0.005
+
+
+def test_digits_are_cut_into_training_and_test_set_in_one_way_only(load: Load) -> None:
+    again = Digits(split_seed=5, fraction=0.5, validation_fraction=0.2).load()
+    assert torch.equal(again.test.images, load().test.images)
+    assert torch.equal(again.test.labels, load().test.labels)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_fraction_keeps_that_share_of_each_class(load: Load, fraction: float) -> None:
+    whole, part = load().train, load(fraction=fraction).train
+    assert len(part.labels) == int(fraction * len(whole.labels))
+    assert (counts(part) - fraction * counts(whole)).abs().max() <= 1
+
+
+def test_validation_is_a_stratified_part_of_the_training_set_and_the_rest_is_trained_on(load: Load) -> None:
+    whole = load()
+    splits = load(validation_fraction=0.2)
+    assert splits.validation is not None
+    held_out, trained = image_ids(splits.validation, whole.train), image_ids(splits.train, whole.train)
+    assert held_out.isdisjoint(trained)
+    assert held_out | trained == image_ids(whole.train, whole.train)
+    assert (counts(splits.validation) - 0.2 * counts(whole.train)).abs().max() <= 1
+    assert torch.equal(splits.test.images, whole.test.images)
+
+
+def test_labels_stay_with_their_images(load: Load) -> None:
+    whole, splits = load().train, load(validation_fraction=0.2, fraction=0.3)
+    label_of = {image.numpy().tobytes(): int(label) for image, label in zip(*whole, strict=True)}
+    assert splits.validation is not None
+    for part in (splits.train, splits.validation):
+        assert [label_of[image.numpy().tobytes()] for image in part.images] == part.labels.tolist()
+
+
+def test_the_validation_part_is_the_same_for_every_fraction_and_apart_from_it(load: Load) -> None:
+    whole = load().train
+    parts = [load(validation_fraction=0.2, fraction=fraction) for fraction in (1.0, 0.5, 0.1)]
+    held_out = [image_ids(part.validation, whole) for part in parts if part.validation is not None]
+    assert held_out[0] == held_out[1] == held_out[2]
+    assert all(held_out[0].isdisjoint(image_ids(part.train, whole)) for part in parts)
+
+
+@pytest.mark.parametrize("settings", [{"fraction": 0.3}, {"validation_fraction": 0.3}])
+def test_split_seed_alone_draws_the_parts(load: Load, settings: dict[str, float]) -> None:
+    first, again, other = (load(split_seed=seed, **settings).train for seed in (1, 1, 2))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+
+
+@pytest.mark.parametrize("settings", [{"fraction": 0.005}, {"validation_fraction": 0.005}])
+def test_a_part_too_small_for_the_classes_is_refused(load: Load, settings: dict[str, float]) -> None:
+    with pytest.raises(DatasetError, match=r"1437 images can't be split into .*0\.005.* of each class"):
+        load(**settings)
+
+
+def test_a_fraction_that_would_lose_a_rare_class_is_refused() -> None:
+    labels = torch.tensor([0] * 50 + [1] * 50 + [2] * 2)
+    arrays = ImageArrays(torch.zeros(102, 1, 1, 3, dtype=torch.uint8), labels)
+    with pytest.raises(DatasetError, match=r"0\.1 of 102 training images leaves none of class 2"):
+        stratified_split(arrays, 0.1, seed=0)

@@ -1,0 +1,133 @@
+"""Who may import whom, read from the sources."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "tenet"
+LAZY = {"wandb", "matplotlib", "sklearn", "torchvision", "PIL", "safetensors"}
+
+
+class Import(NamedTuple):
+    importer: str
+    imported: str
+    line: int
+    is_lazy: bool
+
+
+def imports_below(node: ast.AST, *, is_lazy: bool = False) -> Iterator[tuple[str, int, bool]]:
+    """Imported names, lines, and whether the import runs only when a function is called."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, child.lineno, is_lazy) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            # `from tenet import config` imports tenet.config.
+            yield from ((f"{child.module}.{alias.name}", child.lineno, is_lazy) for alias in child.names)
+        elif isinstance(child, ast.If) and getattr(child.test, "id", None) == "TYPE_CHECKING":
+            continue
+        else:
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports_below(child, is_lazy=is_lazy or is_function)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+IMPORTS = [
+    Import(module_name(path), *found)
+    for path in sorted(PACKAGE.rglob("*.py"))
+    for found in imports_below(ast.parse(path.read_text()))
+]
+
+
+def within(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_there_are_imports_to_judge() -> None:
+    assert {found.importer for found in IMPORTS} >= {
+        "tenet.config",
+        "tenet.training",
+        "tenet.inhibition.mask",
+    }
+    assert any(found.is_lazy for found in IMPORTS)
+
+
+@pytest.mark.parametrize("package", ["tenet.inhibition", "tenet.backbones"])
+def test_the_method_and_the_backbones_import_torch_and_themselves_alone(package: str) -> None:
+    allowed = {"torch", "jaxtyping", *sys.stdlib_module_names}
+    wrong = [
+        found
+        for found in IMPORTS
+        if within(found.importer, package)
+        and top(found.imported) not in allowed
+        and not within(found.imported, package)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", ["training", "training_state", "bookkeeping", "evaluation"])
+def test_loop_and_evaluation_receive_what_they_use_and_import_none_of_it(module: str) -> None:
+    wrong = [
+        found
+        for found in IMPORTS
+        if found.importer == f"tenet.{module}"
+        and within(found.imported, "tenet.data", "tenet.backbones", "tenet.augment", "tenet.config")
+    ]
+    assert wrong == []
+
+
+def test_config_and_entry_points_alone_import_hydra_and_omegaconf() -> None:
+    importers = {found.importer for found in IMPORTS if top(found.imported) in ("hydra", "omegaconf")}
+    # A package's `__main__` is an entry point, as train.py and evaluate.py are.
+    assert {importer for importer in importers if not importer.endswith(".__main__")} == {"tenet.config"}
+
+
+def test_tracking_alone_imports_wandb() -> None:
+    importers = {found.importer for found in IMPORTS if top(found.imported) == "wandb"}
+    assert importers == {"tenet.tracking"}
+
+
+def test_heavy_libraries_are_imported_only_where_they_are_used() -> None:
+    assert [found for found in IMPORTS if top(found.imported) in LAZY and not found.is_lazy] == []
+
+
+def test_no_module_imports_the_tests_or_the_entry_points() -> None:
+    assert [
+        found for found in IMPORTS if within(found.imported, "tests", "train", "evaluate", "benchmarks")
+    ] == []
+
+
+def test_there_is_no_module_of_utilities() -> None:
+    stems = {path.stem for path in PACKAGE.rglob("*.py")}
+    assert stems.isdisjoint({"utils", "util", "helpers", "misc", "common"})
+
+
+def modules_after(statement: str) -> set[str]:
+    """The top-level packages a fresh Python has after `statement`."""
+    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_reading_a_configuration_does_not_import_torch() -> None:
+    modules = modules_after("import tenet.config, tenet.entry, tenet.rules, tenet.errors")
+    assert "hydra" in modules
+    assert modules.isdisjoint({"torch", "numpy", "scipy", *LAZY})
+
+
+def test_importing_every_module_loads_no_heavy_library() -> None:
+    names = ", ".join(module_name(path) for path in sorted(PACKAGE.rglob("*.py")))
+    assert modules_after(f"import {names}").isdisjoint(LAZY)
