@@ -25,16 +25,16 @@ CONFIG_FILE = "config.yaml"
 
 # Configurations may come from others: a `_target_` names a class that one of these modules defines, or
 # nothing. Only code can widen the list. (Hydra's unrestricted `instantiate` runs any callable at all.)
-ALLOWED_TARGETS = (
-    "tenet.augment",
-    "tenet.backbones",
-    "tenet.data",
-    "tenet.inhibition",
-    "tenet.schedule",
-    "tenet.tracking",
-    "tenet.training",
-    "torch.optim",
-)
+ALLOWED_TARGETS = {
+    "dataset": "tenet.data",
+    "backbone": "tenet.backbones",
+    "tenet": "tenet.inhibition",
+    "augment": "tenet.augment",
+    "optimizer": "torch.optim",
+    "schedule": "tenet.schedule",
+    "trainer": "tenet.training",
+    "tracking": "tenet.tracking",
+}
 # What the configuration of every run holds.
 RUN_KEYS = ("seed", "dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
 # What a resumed run may change: how far and on what it trains, never what it is.
@@ -75,23 +75,23 @@ def naming(key: str) -> Iterator[None]:
 
 
 def locate(target: str, *, key: str) -> type:
-    """The class `target` names. Raises ConfigError unless an allowed module defines it."""
-    allowed = f"{key}._target_={target}: must be a class of {', '.join(ALLOWED_TARGETS)}"
+    """The class `target` names. Raises ConfigError unless the module allowed for `key` defines it."""
+    allowed = f"{key}._target_={target}: must be a class of {ALLOWED_TARGETS[key]}"
     module_name, _, name = target.rpartition(".")
-    if not _within(module_name, ALLOWED_TARGETS):
+    if not _within(module_name, ALLOWED_TARGETS[key]):
         raise ConfigError(allowed)
     try:
         found = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:
         raise ConfigError(f"{allowed} ({error})") from error
     # Where it was defined, not only where it was found: a module's own imports are not for the taking.
-    if not inspect.isclass(found) or not _within(found.__module__, ALLOWED_TARGETS):
+    if not inspect.isclass(found) or not _within(found.__module__, ALLOWED_TARGETS[key]):
         raise ConfigError(allowed)
     return found
 
 
-def _within(module: str, allowed: Sequence[str]) -> bool:
-    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in allowed)
+def _within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
 
 
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,9 @@ def run_main(main: Callable[[], object], *, config_dir: Path, config_name: str) 
     # Hydra's own parser takes no flag between overrides: `a=1 -m b=2,3`.
     sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in overrides), *overrides]
     resumed = [override.removeprefix("resume=") for override in overrides if override.startswith("resume=")]
-    if resumed:
+    if resumed and resumed != ["null"]:
         # The log of a resumed run belongs into its own folder.
-        sys.argv.append(f"hydra.run.dir={resumed[0]}")
+        sys.argv.append(f"hydra.run.dir={resumed[-1]}")
     try:
         main()
     except UserError as error:
