@@ -1,16 +1,19 @@
-"""Clean error, and the sweep over corruptions and severities."""
+"""What a classifier says of images, and the sweep over corruptions and severities."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from tenet.metrics import mean_corruption_error
+from tenet.cells import CellStore
+from tenet.predictions import Predictions
 from tenet.training import autocast
+
+# uint8 images [batch, h, w, 3] and labels [batch]
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @runtime_checkable
@@ -22,9 +25,7 @@ class CorruptionSource(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
 
-    def cell(
-        self, corruption: str, severity: int
-    ) -> tuple[UInt8[Tensor, "image h w 3"], Int64[Tensor, " image"]]: ...
+    def batches(self, corruption: str, severity: int, *, batch_size: int) -> Batches: ...
 
 
 @dataclass(frozen=True)
@@ -39,26 +40,43 @@ class Classifier:
 
     @torch.no_grad()
     def logits(self, images: UInt8[Tensor, "image h w 3"]) -> Float[Tensor, "image class"]:
-        """In eval mode, on the model's device; the model's mode is put back afterwards."""
+        """Of one batch, in float32, on the model's device; the model must be in eval mode."""
         device = next(self.model.parameters()).device
         memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        images_01 = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        with autocast(device, self.precision):
+            return self.model(self.normalize(images_01).contiguous(memory_format=memory_format)).float()
+
+    def predict(self, batches: Batches) -> Predictions:
+        """What the model says of every image, on the host, which waits once: at the end.
+
+        Runs in eval mode and puts the model's mode back. Raises ValueError without images.
+        """
         was_training = self.model.training
         self.model.eval()
         parts = []
-        for batch in images.split(self.batch_size):
-            images_01 = batch.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
-            with autocast(device, self.precision):
-                inputs = self.normalize(images_01).contiguous(memory_format=memory_format)
-                parts.append(self.model(inputs).float())
+        for images, labels in batches:
+            log_probabilities = self.logits(images).log_softmax(dim=1)
+            targets = labels.to(log_probabilities.device, non_blocking=True)
+            likelihood, predicted = log_probabilities.max(dim=1)
+            true_likelihood = log_probabilities.gather(1, targets[:, None]).squeeze(1)
+            # Class numbers are exact in float32, and one tensor crosses to the host at once.
+            parts.append(
+                torch.stack([predicted.float(), targets.float(), likelihood.exp(), -true_likelihood])
+            )
         self.model.train(was_training)
-        return torch.cat(parts)
+        if not parts:
+            raise ValueError("there are no images to evaluate")
+        predicted, labels, confidence, likelihood = torch.cat(parts, dim=1).cpu()
+        return Predictions(predicted.long(), labels.long(), confidence, likelihood)
 
     def wrong(
         self, images: UInt8[Tensor, "image h w 3"], labels: Int64[Tensor, " image"]
     ) -> Bool[Tensor, " image"]:
-        """Which images are misclassified, on the model's device: the host does not wait."""
-        predicted = self.logits(images).argmax(dim=1)
-        return predicted != labels.to(predicted.device, non_blocking=True)
+        """Which images are misclassified, on the host."""
+        return self.predict(
+            zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
+        ).wrong
 
     def error_pct(self, images: UInt8[Tensor, "image h w 3"], labels: Int64[Tensor, " image"]) -> float:
         return 100 * self.wrong(images, labels).double().mean().item()
@@ -67,69 +85,25 @@ class Classifier:
 class Cell(NamedTuple):
     corruption: str
     severity: int
-    error_pct: float
-    images: int
+    predictions: Predictions
 
 
 def sweep(
-    classifier: Classifier, source: CorruptionSource, *, corruptions: Sequence[str], severities: Sequence[int]
+    classifier: Classifier,
+    source: CorruptionSource,
+    *,
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    store: CellStore | None = None,
 ) -> Iterator[Cell]:
-    """Yield the error of every corruption at every severity, in order, as each is measured."""
+    """Yield every corruption at every severity, in order; cells that `store` holds are not measured again."""
     for corruption in corruptions:
         for severity in severities:
-            images, labels = source.cell(corruption, severity)
-            yield Cell(corruption, severity, classifier.error_pct(images, labels), len(labels))
-
-
-@dataclass(frozen=True)
-class RobustnessReport:
-    """What an evaluation found. `mean_names` are the corruptions whose mean is the mCE; others stand apart.
-
-    source: files or generated; the two are never mixed in one report.
-    """
-
-    source: str
-    clean_error_pct: float
-    clean_images: int
-    cells: tuple[Cell, ...]
-    mean_names: tuple[str, ...]
-
-    @property
-    def errors(self) -> dict[str, dict[int, float]]:
-        table: dict[str, dict[int, float]] = {}
-        for cell in self.cells:
-            table.setdefault(cell.corruption, {})[cell.severity] = cell.error_pct
-        return table
-
-    @property
-    def mce_pct(self) -> float | None:
-        """None unless all corruptions of the mean were measured at all five severities."""
-        errors = self.errors
-        if any(len(errors.get(name, {})) != 5 for name in self.mean_names):
-            return None
-        return mean_corruption_error(errors, self.mean_names)
-
-    def metrics(self) -> dict[str, float]:
-        """By the metric names of the project, such as corruption/fog/3/error_pct."""
-        metrics = {"test/error_pct": self.clean_error_pct}
-        if self.mce_pct is not None:
-            metrics["corruption/mce_pct"] = self.mce_pct
-        for cell in self.cells:
-            metrics[f"corruption/{cell.corruption}/{cell.severity}/error_pct"] = cell.error_pct
-        for name, by_severity in self.errors.items():
-            metrics[f"corruption/{name}/error_pct"] = float(np.mean(list(by_severity.values())))
-        return metrics
-
-    def as_json(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        """`about` says what was evaluated; it stands first."""
-        return {
-            **about,
-            "source": self.source,
-            "clean": {"error_pct": self.clean_error_pct, "images": self.clean_images},
-            "mce_pct": self.mce_pct,
-            "corruptions": {
-                name: {str(severity): error for severity, error in by_severity.items()}
-                for name, by_severity in self.errors.items()
-            },
-            "images_per_cell": min((cell.images for cell in self.cells), default=0),
-        }
+            name = f"{corruption}-{severity}"
+            predictions = store.load(name) if store else None
+            if predictions is None:
+                batches = source.batches(corruption, severity, batch_size=classifier.batch_size)
+                predictions = classifier.predict(batches)
+                if store:
+                    store.save(name, predictions)
+            yield Cell(corruption, severity, predictions)

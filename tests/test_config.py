@@ -188,7 +188,7 @@ def test_a_target_that_is_no_class_is_refused(key: str, target: str) -> None:
 
 
 def test_a_class_of_another_group_is_refused() -> None:
-    with pytest.raises(ConfigError, match="must be a class of tenet.inhibition"):
+    with pytest.raises(ConfigError, match=r"must be a class of tenet\.inhibition"):
         locate("tenet.data.Digits", key="tenet")
 
 

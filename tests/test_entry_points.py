@@ -79,12 +79,12 @@ def test_evaluate_writes_json_csv_heatmap_and_a_table(trained):
     report = json.loads((run / "evaluation" / "corruptions-part.json").read_text())
     assert report["source"] == "generated"
     assert report["mce_pct"] is None
-    assert list(report["corruptions"]) == ["contrast", "brightness"]
+    assert list(report["corruptions"]) == ["brightness", "contrast"]
     assert list(report["corruptions"]["contrast"]) == ["1", "2", "3", "4", "5"]
     assert report["clean"]["error_pct"] == json.loads((run / "summary.json").read_text())["test/error_pct"]
     rows = (run / "evaluation" / "corruptions-part.csv").read_text().splitlines()
     assert len(rows) == 1 + 10
-    assert (run / "evaluation" / "corruptions-part.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "evaluation" / "corruptions-part-heatmap.png").read_bytes().startswith(b"\x89PNG")
     assert "contrast" in done.stdout
     assert "no mCE" in done.stdout
     summary = json.loads((run / "summary.json").read_text())
@@ -243,3 +243,43 @@ def test_wandb_gets_one_run_a_job_and_the_evaluation_continues_it(tmp_path, monk
     written = sorted((jobs[0] / "wandb").glob("offline-run-*"))
     assert len(written) == 2
     assert all(folder.name.endswith(ids[0]) for folder in written)
+
+
+def test_a_sweep_killed_at_any_cell_goes_on_and_ends_with_the_same_figures(trained, tmp_path):
+    run, _ = trained
+    arguments = [f"run={run}", "corruptions.names=[contrast,brightness,saturate,pixelate]", "save_predictions=true"]
+    call("evaluate.py", *arguments, f"output={tmp_path / 'whole.json'}", cwd=tmp_path)
+    cells = tmp_path / "parts-predictions"
+    process = subprocess.Popen(
+        command("evaluate.py", *arguments, f"output={tmp_path / 'parts.json'}"),
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(list(cells.glob("*.npz"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "parts.json").exists(), "the sweep was over before it could be killed"
+    kept = {path.name: path.stat().st_mtime_ns for path in cells.glob("*.npz")}
+    done = call("evaluate.py", *arguments, f"output={tmp_path / 'parts.json'}", cwd=tmp_path)
+    assert f"going on with an interrupted sweep: {len(kept)} sets of images" in done.stdout
+    assert {name: (cells / name).stat().st_mtime_ns for name in kept} == kept
+    assert (tmp_path / "parts.json").read_text() == (tmp_path / "whole.json").read_text()
+    assert len(list(cells.glob("*.npz"))) == 21
+
+
+def test_changed_weights_start_the_sweep_anew(trained, tmp_path):
+    run, _ = trained
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes((run / "weights.safetensors").read_bytes())
+    arguments = [
+        f"weights={weights}", "backbone=resnet8", "backbone.width=4", "dataset=digits", "save_predictions=true",
+        "corruptions.names=[contrast]", "corruptions.severities=[5]", f"output={tmp_path / 'report.json'}",
+    ]  # fmt: skip
+    call("evaluate.py", *arguments, cwd=tmp_path)
+    from safetensors.torch import save_file
+
+    save_file({k: torch.zeros_like(v) for k, v in load_file(weights).items()}, weights)
+    done = call("evaluate.py", *arguments, cwd=tmp_path)
+    assert "starting the sweep anew: weights changed" in done.stdout
+    assert json.loads((tmp_path / "report.json").read_text())["clean"]["error_pct"] == pytest.approx(90, abs=1)

@@ -1,7 +1,8 @@
 """Image classifiers with named stages; see `Backbone` for the contract."""
 
 from tenet.backbones.backbone import Backbone
+from tenet.backbones.imagenet_resnet import ImageNetResNet
 from tenet.backbones.resnet import ResNet
 from tenet.backbones.resnext import ResNeXt
 
-__all__ = ["Backbone", "ResNeXt", "ResNet"]
+__all__ = ["Backbone", "ImageNetResNet", "ResNeXt", "ResNet"]

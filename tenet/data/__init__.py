@@ -1,7 +1,7 @@
 """Data sets as arrays, and the loader that hands out their batches."""
 
 from tenet.data.arrays import ImageArrays, Normalization, Splits, to_images_01
-from tenet.data.datasets import Arrays, Cifar, Dataset, Digits
+from tenet.data.datasets import Arrays, Cifar, Dataset, Digits, EvaluationSet, Folder
 from tenet.data.loader import Augmentation, Batch, TrainingLoader
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "Cifar",
     "Dataset",
     "Digits",
+    "EvaluationSet",
+    "Folder",
     "ImageArrays",
     "Normalization",
     "Splits",

@@ -1,6 +1,6 @@
 """Image data sets as arrays: the containers, and the `.npz` files that users bring."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,12 @@ class ImageArrays(NamedTuple):
 
     def to(self, device: torch.device | str) -> "ImageArrays":
         return ImageArrays(self.images.to(device), self.labels.to(device))
+
+    def batches(self, batch_size: int) -> "Iterator[ImageArrays]":
+        for start in range(0, len(self.labels), batch_size):
+            yield ImageArrays(
+                self.images[start : start + batch_size], self.labels[start : start + batch_size]
+            )
 
     def take(self, ids: Int64[Tensor, " chosen"]) -> "ImageArrays":
         return ImageArrays(self.images[ids], self.labels[ids])

@@ -1,18 +1,37 @@
 """The data sets that `dataset=` names. Constructing one reads nothing; `load` does."""
 
+import hashlib
 import http.client
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from tenet.data.arrays import ImageArrays, Normalization, Splits, make_arrays, read_npz
 from tenet.errors import DatasetError
+
+
+class EvaluationSet(NamedTuple):
+    """The test images in batches (uint8 images, labels), and as arrays where they fit into memory."""
+
+    classes: tuple[str, ...]
+    arrays: ImageArrays | None
+    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+
+    def identity(self) -> dict[str, object]:
+        """What changes when the images or labels do; a folder's files are taken to stay what they are."""
+        if self.arrays is None:
+            return {"classes": list(self.classes)}
+        digest = hashlib.sha256(self.arrays.images.cpu().numpy().tobytes())
+        digest.update(self.arrays.labels.cpu().numpy().tobytes())
+        return {"classes": list(self.classes), "sha256": digest.hexdigest()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +57,11 @@ class Dataset(ABC):
     @abstractmethod
     def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
         """Whole training set, test set, class names."""
+
+    def test_set(self) -> "EvaluationSet":
+        """What evaluation needs alone."""
+        splits = self.load()
+        return EvaluationSet(splits.classes, splits.test, lambda batch_size: splits.test.batches(batch_size))
 
     def load(self) -> Splits:
         """Read the data set and cut it as the settings say. Raises DatasetError."""
@@ -129,3 +153,26 @@ class Arrays(Dataset):
 
     def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
         return read_npz(Path(self.path).expanduser())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Dataset):
+    """Clean images for evaluation alone, `path`/<class>/*.JPEG, such as ImageNet's validation set.
+
+    resize, crop: the shorter side is scaled to `resize` pixels and the middle `crop` x `crop` kept; null: as is.
+    """
+
+    path: str
+    resize: int | None = None
+    crop: int | None = None
+
+    def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+        raise DatasetError(
+            "dataset=folder is for evaluate.py alone: it streams images and has no training set"
+        )
+
+    def test_set(self) -> EvaluationSet:
+        from tenet.corruptions.folders import ClassFolder
+
+        folder = ClassFolder(Path(self.path).expanduser(), resize=self.resize, crop=self.crop)
+        return EvaluationSet(folder.classes, None, lambda batch_size: folder.batches(batch_size=batch_size))
