@@ -1,0 +1,122 @@
+"""Predictions of a classifier, the sweep, and the cells that an interrupted one leaves."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from tenet.backbones import ResNet
+from tenet.cells import CellStore
+from tenet.corruptions import corrupt
+from tenet.corruptions.sources import GeneratedCorruptions
+from tenet.data import Normalization
+from tenet.evaluation import Classifier, sweep
+
+
+@pytest.fixture
+def classifier():
+    torch.manual_seed(0)
+    return Classifier(ResNet(num_classes=5, depth=8, width=4).train(), Normalization(), batch_size=4)
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (10, 16, 16, 3), dtype=torch.uint8, generator=generator), torch.arange(10) % 5
+
+
+def test_predictions_are_those_of_the_model_in_eval_mode(classifier, images):
+    said = classifier.predict([images])
+    assert classifier.model.training, "the mode is put back"
+    model = classifier.model.eval()
+    with torch.no_grad():
+        probabilities = model((images[0].permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).softmax(dim=1)
+    confidence, predicted = probabilities.max(dim=1)
+    assert torch.equal(said.predicted, predicted)
+    assert torch.equal(said.labels, images[1])
+    torch.testing.assert_close(said.confidence, confidence)
+    torch.testing.assert_close(said.nll, -probabilities[torch.arange(10), images[1]].log())
+    assert said.error_pct == pytest.approx(100 * (predicted != images[1]).double().mean().item())
+    assert said.mean_nll == pytest.approx(said.nll.mean().item())
+
+
+def test_evaluation_moves_no_batch_statistics(classifier, images):
+    before = {name: value.clone() for name, value in classifier.model.state_dict().items()}
+    classifier.predict([images])
+    assert all(torch.equal(value, before[name]) for name, value in classifier.model.state_dict().items())
+
+
+def test_the_error_does_not_depend_on_the_batch_size(classifier, images):
+    whole = classifier.predict([images])
+    parts = classifier.predict(zip(images[0].split(3), images[1].split(3), strict=True))
+    assert torch.equal(whole.predicted, parts.predicted)
+    assert classifier.error_pct(*images) == whole.error_pct
+
+
+def test_no_images_are_refused(classifier):
+    with pytest.raises(ValueError, match="no images"):
+        classifier.predict([])
+
+
+def test_bf16_and_channels_last_predict_nearly_the_same(classifier, images):
+    other = Classifier(classifier.model, classifier.normalize, precision="bf16", channels_last=True)
+    torch.testing.assert_close(
+        other.predict([images]).nll, classifier.predict([images]).nll, rtol=0.05, atol=0.05
+    )
+
+
+def test_generated_cells_are_the_generator_s_pixels_in_any_batch(images):
+    source = GeneratedCorruptions(*images, seed=3)
+    batches = list(source.batches("impulse_noise", 4, batch_size=3))
+    assert [len(labels) for _, labels in batches] == [3, 3, 3, 1]
+    whole = corrupt(images[0], corruption="impulse_noise", severity=4, seed=3)
+    assert torch.equal(torch.cat([part for part, _ in batches]), whole)
+
+
+class CountingSource:
+    kind = "generated"
+    names = ("fog", "snow")
+
+    def __init__(self, images):
+        self.images, self.asked = images, []
+
+    def batches(self, corruption, severity, *, batch_size):
+        self.asked.append((corruption, severity))
+        yield self.images
+
+
+def test_the_sweep_yields_every_cell_in_order_and_measures_each_once(classifier, images, tmp_path):
+    source = CountingSource(images)
+    asked = {"corruptions": ["snow", "fog"], "severities": [1, 3]}
+    expected = [("snow", 1), ("snow", 3), ("fog", 1), ("fog", 3)]
+    store = CellStore(tmp_path / "cells", identity={"weights": "a"})
+    sweeping = sweep(classifier, source, **asked, store=store)
+    first = [next(sweeping), next(sweeping)]
+    # Interrupted here; a second sweep measures the rest alone and yields the same.
+    store = CellStore(tmp_path / "cells", identity={"weights": "a"})
+    assert store.found == 2
+    cells = list(sweep(classifier, source, **asked, store=store))
+    assert [(cell.corruption, cell.severity) for cell in cells] == expected == source.asked
+    for kept, again in zip(first, cells, strict=False):
+        assert all(torch.equal(a, b) for a, b in zip(kept.predictions, again.predictions, strict=True))
+
+
+def test_cells_of_other_weights_or_data_are_thrown_away_saying_what_changed(
+    classifier, images, tmp_path, caplog
+):
+    identity = {"weights": "a", "images": {"sha256": "b"}}
+    CellStore(tmp_path / "cells", identity=identity).save("fog-1", classifier.predict([images]))
+    assert CellStore(tmp_path / "cells", identity=identity).load("fog-1") is not None
+    with caplog.at_level(logging.INFO, logger="tenet"):
+        store = CellStore(tmp_path / "cells", identity={"weights": "a", "images": {"sha256": "c"}})
+    assert store.load("fog-1") is None
+    assert store.found == 0
+    assert "starting the sweep anew: images changed" in caplog.text
+    store.discard()
+    assert not (tmp_path / "cells").exists()
+
+
+def test_a_classifier_of_any_model_will_do(images):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 5))
+    assert 0 <= Classifier(model, Normalization()).error_pct(*images) <= 100
