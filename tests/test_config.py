@@ -23,7 +23,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 # What an option needs beside it. (The type checks of these tests take no 30 for a float.)
-BESIDE = {"arrays": ["dataset.path=own.npz"]}
+BESIDE = {"arrays": ["dataset.path=own.npz"], "folder": ["dataset.path=own"]}
 
 
 def composed(*overrides: str, name: str = "train") -> dict[str, Any]:

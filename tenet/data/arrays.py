@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +50,14 @@ class Normalization:
     std: Sequence[float] = (0.5, 0.5, 0.5)
 
     def __call__(self, images_01: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
-        mean, std = (images_01.new_tensor(list(values))[:, None, None] for values in (self.mean, self.std))
+        mean, std = (_by_channel(tuple(values), images_01.device) for values in (self.mean, self.std))
         return (images_01 - mean) / std
+
+
+@lru_cache
+def _by_channel(values: tuple[float, ...], device: torch.device) -> Float[Tensor, "3 1 1"]:
+    """Kept, so that no batch waits for the same three numbers to reach the device."""
+    return torch.tensor(values, device=device)[:, None, None]
 
 
 def to_images_01(images: UInt8[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:
