@@ -17,8 +17,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, OfficialArchive, download
-from tenet.corruptions.download import ARCHIVES, Patience, PublishedArchive, fetch, main
+from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, OfficialArchive, download, transfer, unpacking
+from tenet.corruptions.download import fetch, main
+from tenet.corruptions.published import ARCHIVES, PublishedArchive
+from tenet.corruptions.transfer import Patience
 from tenet.errors import DatasetError
 
 FOLDER, FILE = "TINY-C", "TINY-C.tar"
@@ -327,15 +329,15 @@ def test_a_file_of_another_size_is_refused_before_it_is_read(
 def test_a_file_of_unknown_length_is_not_read_without_end(
     server: Server, archive: PublishedArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.names_length, server.body = False, server.body + bytes(10 * download.BLOCK_BYTES)
+    server.names_length, server.body = False, server.body + bytes(10 * transfer.BLOCK_BYTES)
     blocks: list[bytes] = []
-    append = download.PartFile.append
+    append = transfer.PartFile.append
     monkeypatch.setattr(
-        download.PartFile, "append", lambda part, block: (blocks.append(block), append(part, block))
+        transfer.PartFile, "append", lambda part, block: (blocks.append(block), append(part, block))
     )
     with pytest.raises(DatasetError, match="removed"):
         fetch(archive, tmp_path)
-    assert sum(map(len, blocks)) <= archive.size + download.BLOCK_BYTES
+    assert sum(map(len, blocks)) <= archive.size + transfer.BLOCK_BYTES
     assert not (tmp_path / f"{FILE}.part").exists()
 
 
@@ -383,7 +385,7 @@ def test_a_server_in_trouble_is_asked_again_ever_later(
     server: Server, archive: PublishedArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=waits.append, monotonic=time.monotonic))
+    monkeypatch.setattr(transfer, "time", SimpleNamespace(sleep=waits.append, monotonic=time.monotonic))
     server.statuses, server.headers = [503, 500, 429], {"Retry-After": "3"}
     fetch(archive, tmp_path)
     assert waits == [3, 3, 4]
@@ -438,7 +440,7 @@ def test_a_killed_process_holds_no_lock_and_the_next_goes_on_where_it_was(
 def test_an_interrupted_unpacking_is_done_again_without_a_request(
     server: Server, archive: PublishedArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy, copied = download._copy_member, []
+    copy, copied = unpacking._copy_member, []
 
     def interrupted(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
         if len(copied) == 5:
@@ -448,7 +450,7 @@ def test_an_interrupted_unpacking_is_done_again_without_a_request(
         copy(tar, member, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(download, "_copy_member", interrupted)
+        patched.setattr(unpacking, "_copy_member", interrupted)
         assert main(["tiny", str(tmp_path)]) == 130
     assert len(list((tmp_path / FOLDER).iterdir())) == 5
     (tmp_path / FOLDER / ".fog.npy.123.tmp").write_bytes(b"left by a kill")
@@ -524,7 +526,7 @@ def test_a_malicious_member_is_refused_by_name_and_nothing_is_unpacked(tmp_path:
 
 
 def test_the_number_of_members_is_bounded(tmp_path: Path) -> None:
-    content = tar_of(*[(f"{FOLDER}/{index}", b"") for index in range(download.MAX_MEMBERS + 1)])
+    content = tar_of(*[(f"{FOLDER}/{index}", b"") for index in range(unpacking.MAX_MEMBERS + 1)])
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(DatasetError, match=f"'{FOLDER}/1000' in the archive is more than 1000 members"):
         fetch(published(content, f"http://localhost/{FILE}"), tmp_path)
