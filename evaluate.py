@@ -97,6 +97,8 @@ def choose_subject(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if (config["run"] is None) == (config["weights"] is None):
         raise ConfigError("give run=RUN_DIR, or weights=FILE with backbone= and dataset= (see --help)")
+    if config["weights"] is not None and not Path(config["weights"]).expanduser().is_file():
+        raise ConfigError(f"weights={config['weights']} is not a file")
     own: dict[str, Any] = {"tracking": None}
     if config["run"] is not None:
         run_dir = Path(config["run"]).expanduser()
@@ -135,7 +137,7 @@ def open_source(
 
     asked = config["corruptions"]
     if asked["root"] is not None:
-        return ArchivedCorruptions(asked["root"], classes=test.classes)
+        return ArchivedCorruptions(asked["root"], classes=test.classes, clean=test.arrays)
     if test.arrays is None:
         raise ConfigError("dataset=folder streams its images: give corruptions.root=DIR (ImageNet-C) with it")
     return GeneratedCorruptions(*test.arrays.to(device), seed=asked["seed"])
@@ -261,6 +263,7 @@ def write_files(
     about = {
         "tenet_version": __version__,
         "weights": str(weights),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "dataset": subject["dataset"],
         "backbone": subject["backbone"],
         "corruptions_from": {"root": asked["root"]} if asked["root"] else {"seed": asked["seed"]},
@@ -286,6 +289,8 @@ def draw_sheet(
     output: Path,
 ) -> dict[str, Path]:
     """The first image under every cell that was measured: how a person checks the corruptions."""
+    if not names:
+        return {}
     from tenet.corruptions.pictures import sheet_of
     from tenet.pictures import save_figure
 
@@ -301,9 +306,12 @@ def track(subject: Mapping[str, Any], report: "RobustnessReport", pictures: Mapp
     tracking = configuration.build(subject["tracking"], key="tracking")
     if tracking is None or "run_dir" not in subject:
         return
+    if report.mce_pct is None:
+        logger.info("not all 75 cells: the figures stay out of the run's summary")
+        return
     run_config = configuration.read_config(subject["run_dir"])
     with tracking.start(subject["run_dir"], config=run_config, job_type="evaluate", resume=True) as tracker:
-        tracker.summarize({**report.metrics(), "corruption/source": report.source})
+        tracker.summarize({**report.metrics(), "corruption/source": report.source}, instead_of="corruption/")
         rows = [[cell.corruption, cell.severity, cell.predictions.error_pct] for cell in report.cells]
         tracker.log_table("corruption/table", ["corruption", "severity", "error_pct"], rows)
         for name, path in pictures.items():

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 
 from tenet import config as configuration
 from tenet.entry import run_main
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, UserError
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 logger = logging.getLogger("tenet")
@@ -27,10 +28,21 @@ def main(composed: DictConfig) -> float:
         config = configuration.resumed_config(run_dir, hydra_config.overrides.task)
     else:
         config = configuration.resolve(composed)
+        if "path" in config["dataset"]:
+            # For an evaluation or a resumed run, which may start from another folder.
+            config["dataset"]["path"] = str(Path(config["dataset"]["path"]).expanduser().resolve())
         if hydra_config.mode == RunMode.MULTIRUN and config["tracking"].get("group", "") is None:
             # The jobs of one multirun stand together in W&B.
             config["tracking"]["group"] = Path(hydra_config.sweep.dir).name
-    return run(config, run_dir, resume=composed.resume is not None)
+    try:
+        return run(config, run_dir, resume=composed.resume is not None)
+    except KeyboardInterrupt:
+        logger.info("interrupted; go on: python train.py %s", configuration.as_argument("resume", run_dir))
+        raise
+    except UserError:
+        with suppress(OSError):
+            run_dir.rmdir()  # what was refused at once leaves no empty folder behind
+        raise
 
 
 def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float:
@@ -88,7 +100,17 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
     held_out = {"test": test} if splits.validation is None else {"validation": splits.validation.to(device)}
 
     configuration.write_config(config, run_dir / configuration.CONFIG_FILE)
-    logger.info("run folder %s, %s, %d training images", run_dir, device, len(splits.train.labels))
+    height, width = splits.train.images.shape[1:3]
+    logger.info(
+        "run folder %s, %s, %d training images %dx%d in %d classes",
+        run_dir, device, len(splits.train.labels), height, width, len(splits.classes),
+    )  # fmt: skip
+    last_step = min(settings.epochs * loader.steps_per_epoch, settings.max_steps or sys.maxsize)
+    if inhibition is not None and inhibition.start_step > last_step:
+        logger.warning(
+            "tenet.start_step=%d lies beyond the run's last step, %d: all of it will be plain training",
+            inhibition.start_step, last_step,
+        )  # fmt: skip
     with tracking.start(run_dir, config=config, resume=resume) as tracker:
         result = train(
             model,
@@ -105,13 +127,17 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
             seed=config["seed"],
         )
         final = {**result.metrics, "test/error_pct": classifier.error_pct(*test)}
-        tracker.summarize(final)
+        # An older evaluation was of other weights.
+        tracker.summarize(final, instead_of="" if result.steps > result.resumed_at else None)
     save_weights(model, run_dir / "weights.safetensors")
     if result.resumed_at == result.steps:
         logger.info("this run had finished already, at step %d", result.steps)
-    elif result.steps < result.total_steps:
-        logger.info("stopped at step %d of %d; go on: resume=%s", result.steps, result.total_steps, run_dir)
-    logger.info("test error %.2f %%; evaluate: python evaluate.py run=%s", final["test/error_pct"], run_dir)
+    if result.steps < result.total_steps:
+        again = configuration.as_argument("resume", run_dir)
+        stopped = "stopped at step %d of %d; go on: python train.py %s trainer.max_steps=null"
+        logger.info(stopped, result.steps, result.total_steps, again)
+    evaluate = f"python evaluate.py {configuration.as_argument('run', run_dir)}"
+    logger.info("test error %.2f %%; evaluate: %s", final["test/error_pct"], evaluate)
     return final.get("validation/error_pct", final["test/error_pct"])
 
 

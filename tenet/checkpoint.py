@@ -1,6 +1,8 @@
 """Reading weights and writing checkpoints: tensors and plain values only, each file whole or not there."""
 
+import logging
 import os
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tenet.errors import CheckpointError
+
+logger = logging.getLogger("tenet")
 
 # What DataParallel, DistributedDataParallel and torch.compile put before every name.
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
@@ -85,6 +89,9 @@ def read_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes trip the reader in many ways: IndexError, struct.error, ...
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+            # torch's own words advise to load it all the same.
+            reason = "it holds other objects, which are never loaded"
         raise CheckpointError(f"{path} can't be read as tensors and plain values: {reason}") from error
 
 
@@ -106,10 +113,11 @@ def _require_file(path: Path) -> None:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the model's state dict as safetensors."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(weights, temporary))
+    # Not save_file: its files are for their owner's eyes alone, whatever the umask.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(weights)))
 
 
 class Checkpoints:
@@ -133,5 +141,22 @@ class Checkpoints:
         return next((path for path in (self.last, self.previous) if path.exists()), None)
 
     def load(self) -> dict[str, Any] | None:
-        path = self.newest()
-        return None if path is None else read_tensors(path)
+        """The content of the newest checkpoint that can be read; None if there is none at all.
+
+        Raises CheckpointError where there are checkpoints and none can be read.
+        """
+        unreadable = []
+        for path in (self.last, self.previous):
+            if not path.exists():
+                continue
+            try:
+                content = read_tensors(path)
+            except CheckpointError as error:
+                unreadable.append(error)
+                continue
+            if unreadable:
+                logger.warning("%s; going on from the one before, %s", unreadable[0], path)
+            return content
+        if unreadable:
+            raise unreadable[0]
+        return None

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,8 +53,10 @@ def build(config: Mapping[str, Any] | None, *args: Any, key: str, **kwargs: Any)
     key: where `config` stands, for the message. Raises ConfigError if the target is not allowed or
     refuses its arguments.
     """
-    if config is None or config.get("_target_") is None:
+    if config is None or (key == "tenet" and config.get("_target_") is None):
         return None
+    if "_target_" not in config:
+        raise ConfigError(f"{key}._target_ is missing")
     values = {name: value for name, value in config.items() if name != "_target_"}
     with naming(key):
         return locate(str(config["_target_"]), key=key)(*args, **values, **kwargs)
@@ -175,6 +178,8 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             raise ConfigError(
                 f"{override.input_line} is a sweep: add -m to run each value, or put a list in brackets"
             )
+        if override.is_sweep_override() and override.get_key_element() == "resume":
+            raise ConfigError(f"{override.input_line}: resume one run at a time")
     with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
         for variant in _variants(overrides):
             config = _compose(config_name, variant, config_dir)
@@ -183,6 +188,15 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             else:
                 resumed_config(Path(str(config["resume"])), variant)
     return list(parsed.overrides)
+
+
+def as_argument(key: str, value: object) -> str:
+    """`key=value`, quoted for Hydra and for a shell where the value needs it: to be pasted."""
+    text = str(value)
+    if re.fullmatch(r"[\w./~+:-]+", text):
+        return f"{key}={text}"
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return shlex.quote(f"{key}='{escaped}'")
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -248,7 +262,7 @@ def _check_choice(choice: Override, config_dir: Path) -> None:
     """Raise ConfigError if a group is given something that is none of its options."""
     group, option = choice.key_or_group, choice.value()
     options = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
-    if not choice.is_delete() and not isinstance(option, list | dict) and option not in options:
+    if not choice.is_delete() and not isinstance(option, dict) and option not in options:
         raise ConfigError(
             f"{group}={option}: no such option{nearest(str(option), options)}; there are {', '.join(options)}"
         )

@@ -33,7 +33,8 @@ def run_main(main: Callable[[], object], *, config_dir: Path, config_name: str) 
         sys.argv.append(f"hydra.run.dir={resumed[-1]}")
     try:
         main()
-    except UserError as error:
+    except (UserError, OSError) as error:
+        # A full disk, a folder that can't be written: the error names the file.
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,7 +34,7 @@ class MetricsFile:
 
     def _keep(self, wanted: Callable[[int], bool]) -> None:
         text = self.path.read_text(encoding="utf-8", errors="replace")
-        kept = "".join(f"{line}\n" for line in _whole_lines(text) if wanted(json.loads(line)["step"]))
+        kept = "".join(f"{line}\n" for line, row in _rows(text) if wanted(row["step"]))
         if kept != text:
             replace_file(self.path, kept)
 
@@ -42,8 +42,9 @@ class MetricsFile:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file in order, also while it is being written. A null reads as NaN."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    rows = (json.loads(line) for line in _whole_lines(text))
-    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+    return [
+        {name: math.nan if value is None else value for name, value in row.items()} for _, row in _rows(text)
+    ]
 
 
 def finite_or_null(metrics: Scalars) -> dict[str, int | float | str | None]:
@@ -54,9 +55,24 @@ def finite_or_null(metrics: Scalars) -> dict[str, int | float | str | None]:
     }
 
 
-def _whole_lines(text: str) -> list[str]:
-    """All lines that end in a newline: what follows the last one was torn by a crash, or is being written."""
-    return text.split("\n")[:-1]
+def _rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines that hold metrics, and what they hold. Others were torn by a crash, or by a loss of power."""
+    for line in text.split("\n")[:-1]:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            yield line, row
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What the file holds; nothing where there is no file, or a crash left it broken."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

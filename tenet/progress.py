@@ -25,7 +25,7 @@ class ProgressReport:
         if sys.stdout.isatty():
             self.bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
@@ -48,7 +48,9 @@ class ProgressReport:
     def update(self, done: int, status: str, *, milestone: bool = False) -> None:
         """Tell where the job is; a `milestone` gets a plain line at once where there is no terminal."""
         if self.bar:
-            self.bar.update(self.task, completed=done, status=status)
+            self.bar.update(self.task, completed=done, status=_fit(status, self.bar.console.width - 62))
+            if milestone:
+                self.bar.console.print(f"{self.unit} {done:,}/{self.total:,}  {status}", soft_wrap=True)
             return
         now = time.monotonic()
         if milestone or now - self.last_line >= SECONDS_BETWEEN_LINES:
@@ -56,6 +58,14 @@ class ProgressReport:
             left = (now - self.started) / max(1, done - self.first_done) * (self.total - done)
             place = f"{self.unit} {done:,}/{self.total:,}"
             print(f"{self.title}  {place}  {status}  {format_duration(left)} left", flush=True)
+
+
+def _fit(status: str, width: int) -> str:
+    """As many of the status's parts, which stand two spaces apart, as the width holds; the first always."""
+    parts = status.split("  ")
+    while len(parts) > 1 and len("  ".join(parts)) > width:
+        parts.pop()
+    return "  ".join(parts)
 
 
 def format_duration(seconds: float) -> str:

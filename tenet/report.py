@@ -264,7 +264,8 @@ def print_report(report: RobustnessReport, *, title: str) -> None:
             f"mCE {_with_interval(figures)}, {report.mce_definition}{_extras(report.corrupted_figures())}"
         )
     elif report.cells:
-        console.print(f"no mCE: not measured at all five severities: {', '.join(report.missing)}")
+        whole = len(CORRUPTIONS) - len(report.missing)
+        console.print(f"no mCE: {whole} of 15 corruptions were measured at all five severities")
     for name, predictions in report.other.items():
         figures = report.figures_of(predictions)
         console.print(

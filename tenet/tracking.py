@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from tenet.errors import ConfigError
-from tenet.metrics_file import MetricsFile, Scalars, finite_or_null, write_json
+from tenet.metrics_file import MetricsFile, Scalars, finite_or_null, read_json, write_json
 
 logger = logging.getLogger("tenet")
 
@@ -47,9 +47,14 @@ class Tracker:
         """Forget what a run that goes on from the checkpoint of `step` will measure again."""
         self.metrics_file.drop_after(step)
 
-    def summarize(self, metrics: Scalars) -> None:
-        """Set the run's final figures, beside those already in `summary.json` (NaN and infinities: null)."""
-        known = json.loads(self._summary_path.read_text()) if self._summary_path.exists() else {}
+    def summarize(self, metrics: Scalars, *, instead_of: str | None = None) -> None:
+        """Set the run's final figures, beside those already in `summary.json` (NaN and infinities: null).
+
+        instead_of: older figures whose names begin so are dropped; "" drops all.
+        """
+        known = read_json(self._summary_path)
+        if instead_of is not None:
+            known = {name: value for name, value in known.items() if not name.startswith(instead_of)}
         write_json(self._summary_path, {**known, **finite_or_null(metrics)})
         self._send(lambda run: run.summary.update(dict(metrics)))
 

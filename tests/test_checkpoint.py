@@ -270,3 +270,26 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_last_one(tmp_path: Path
         checkpoints.save({"step": 2, "function": lambda: None})
     assert checkpoints.load() == {"step": 1}
     assert names_in(tmp_path) == ["checkpoint.pt"]
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save({"step": 1})
+    checkpoints.save({"step": 2})
+    content = checkpoints.last.read_bytes()
+    checkpoints.last.write_bytes(content[: len(content) // 2])
+    with caplog.at_level("WARNING", logger="tenet"):
+        assert checkpoints.load() == {"step": 1}
+    assert "checkpoint.pt can't be read" in caplog.text
+    assert "going on from the one before" in caplog.text
+    checkpoints.previous.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt can't be read"):
+        checkpoints.load()
+
+
+def test_weights_are_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    save_weights(make_model(1), tmp_path / "w.safetensors")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

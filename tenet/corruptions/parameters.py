@@ -175,5 +175,6 @@ def settings(corruption: str, *, severity: int, size: int) -> dict[str, float]:
     published = map(float, PUBLISHED[nearest][corruption][severity - 1])
     values = dict(zip(FIELDS[corruption], published, strict=True))
     for field in PIXEL_FIELDS.get(corruption, ()):
-        values[field] *= size / nearest
+        # Not below the smallest published reach: at less than a pixel a blur is none at all.
+        values[field] *= max(size, min(PUBLISHED)) / nearest
     return values

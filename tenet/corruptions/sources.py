@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -12,6 +13,7 @@ from tenet.corruptions.archive import OfficialArchive
 from tenet.corruptions.folders import FolderArchive, ImageBatch
 from tenet.corruptions.generator import corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
+from tenet.errors import DatasetError
 
 
 class GeneratedCorruptions:
@@ -51,14 +53,47 @@ class ArchivedCorruptions:
 
     kind = "files"
 
-    def __init__(self, root: str | PathLike[str], *, classes: Sequence[str]) -> None:
-        """classes: names in the order of the model's outputs; a tree's folders must carry them."""
+    def __init__(
+        self,
+        root: str | PathLike[str],
+        *,
+        classes: Sequence[str],
+        clean: tuple[UInt8[Tensor, "image h w 3"], Int64[Tensor, " image"]] | None = None,
+    ) -> None:
+        """classes: names in the order of the model's outputs; labels must count through them, and a tree's
+        folders carry them. clean: the data set's own test images and labels, which the archive must fit."""
         self.root = Path(root).expanduser()
         self.archive: OfficialArchive | FolderArchive
         if not list(self.root.glob("*.npy")) and any((self.root / name).is_dir() for name in CORRUPTIONS):
             self.archive = FolderArchive(self.root, classes=classes)
         else:
             self.archive = OfficialArchive(self.root)
+            self._check(len(classes), clean)
+
+    def _check(self, classes: int, clean: tuple[Tensor, Tensor] | None) -> None:
+        """Refuse an archive that was made from another data set: its figures would look like figures."""
+        assert isinstance(self.archive, OfficialArchive)
+        images, labels = self.archive.cell(self.names[0], 1)
+        question = "is this the archive of another data set?"
+        if labels.min() < 0 or labels.max() >= classes:
+            raise DatasetError(
+                f"{self.root / 'labels.npy'} holds labels from {labels.min()} to {labels.max()}, but the data "
+                f"set has {classes} classes; {question}"
+            )
+        if clean is None:
+            return
+        if images.shape[1:] != clean[0].shape[1:]:
+            raise DatasetError(
+                f"{self.root / self.names[0]}.npy holds images of {list(images.shape[1:])}, but the data set's "
+                f"are {list(clean[0].shape[1:])}; {question}"
+            )
+        # As many images as the test set has, in whatever order, must be as many of each class.
+        own = np.bincount(clean[1].cpu().numpy(), minlength=classes)
+        if len(labels) == len(clean[1]) and (np.bincount(labels, minlength=classes) != own).any():
+            raise DatasetError(
+                f"{self.root / 'labels.npy'} has other numbers of images by class than the data set's test "
+                f"labels; {question}"
+            )
 
     @property
     def names(self) -> Sequence[str]:

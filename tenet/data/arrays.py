@@ -131,6 +131,8 @@ def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
         )
         for split in ("train", "test")
     )
+    if untaught := set(test.labels.tolist()) - set(train.labels.tolist()):
+        raise DatasetError(f"{path}: label {min(untaught)} of the test set never occurs in the training set")
     sizes = [list(part.images.shape[1:]) for part in (train, test)]
     if sizes[0] != sizes[1]:
         raise DatasetError(f"{path}: training images are {sizes[0]}, test images {sizes[1]}")

@@ -84,21 +84,21 @@ def _iterate(
     """One round: the channels' groups, the groups' new medoids, and how far the medoids moved."""
     centers = _take(points, medoids)
     # argmin takes the first of equals: ties go to the lower group.
-    assignments = _squared_distances(points, squares, centers).argmin(dim=2)
+    assignments = _distances(points, squares, centers).argmin(dim=2)
     membership = torch.nn.functional.one_hot(assignments, medoids.shape[1]).to(points.dtype)
     sizes = membership.sum(dim=1)
     means = torch.einsum("bcg,bcd->bgd", membership, points) / sizes.clamp(min=1)[..., None]
-    moved = _claim_medoids(_squared_distances(points, squares, means), empty=sizes == 0)
+    moved = _claim_medoids(_distances(points, squares, means), empty=sizes == 0)
     shift = (_take(points, moved) - centers).norm(dim=2).sum(dim=1)
     return assignments, moved, shift
 
 
-def _squared_distances(
+def _distances(
     points: Float[Tensor, "batch channel d"],
     squares: Float[Tensor, "batch channel"],
     centers: Float[Tensor, "batch group d"],
 ) -> Float[Tensor, "batch channel group"]:
-    """From inner products in float64, rounded to float32, so that ties in exact arithmetic are ties here.
+    """Euclidean, from inner products in float64, rounded to float32, so that ties in exact arithmetic are ties here.
 
     Ties are common: equal (dead) channels, and the two channels of a group of two, which are equally far
     from their mean. In float32 rounding would decide them, differently on every device.
@@ -106,7 +106,9 @@ def _squared_distances(
     scale = squares[:, :, None] + centers.square().sum(dim=2)[:, None, :]
     distances = scale - 2 * torch.einsum("bcd,bgd->bcg", points, centers)
     # Relative to the vectors' lengths this is rounding of zero, which no rounding to float32 would hide.
-    return distances.masked_fill(distances < 1e-12 * scale, 0.0).float()
+    distances = distances.masked_fill(distances < 1e-12 * scale, 0.0)
+    # Roots, because squares may leave float32's range.
+    return distances.sqrt().float()
 
 
 def _claim_medoids(

@@ -49,7 +49,7 @@ def split(model: nn.Module, layer: str) -> SplitModel:
 
     Raises ValueError naming the stages if there is no such stage.
     """
-    names = [name for name, _ in model.stages.named_children()]  # type: ignore[union-attr]
+    names = list(model.stages._modules)  # type: ignore[union-attr]  # named_children() leaves out repeats
     if layer not in names:
         raise ValueError(
             f"layer={layer!r} is not a stage of {type(model).__name__}; its stages: {', '.join(names)}"
@@ -90,6 +90,9 @@ class Inhibition:
         }.items():
             if not getattr(self, name) >= minimum:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {minimum}")
+        for name in ("groups", "interval", "start_step", "max_iterations"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name}={getattr(self, name)} must be an integer")
 
     def check(self, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
         """Raise ValueError unless `model` can be cut at `layer` into `groups` groups.
@@ -133,6 +136,10 @@ class Inhibition:
             raise ValueError(
                 "an inhibited step needs at least one sample; skip it where none was classified right"
             )
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"labels must be int64 [{len(images)}], one for each image, not {labels.dtype} {list(labels.shape)}"
+            )
         # Step 3: what carries the decision.
         features, gradients = self.importance_pass(model, images, labels)
         # Step 4: groups of channels that fire alike.
@@ -163,16 +170,29 @@ class Inhibition:
     ) -> Importance:
         """Step 3: features at the cut and the gradients there of the summed true-class sigmoid scores.
 
-        Leaves the model in eval mode and its gradients and BatchNorm statistics as they were.
+        Leaves the model's mode, gradients and BatchNorm statistics as they were.
         """
-        front, back = split(model, self.layer)
+        was_training = model.training
         # Eval mode: the importance pass must not move BatchNorm statistics.
         model.eval()
+        try:
+            return self._importance(model, images, labels)
+        finally:
+            model.train(was_training)
+
+    def _importance(
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "batch 3 height width"],
+        labels: Int64[Tensor, " batch"],
+    ) -> Importance:
+        front, back = split(model, self.layer)
         with torch.no_grad():
             features = front(images)
         with torch.enable_grad():
             features = features.detach().requires_grad_()
-            logits = back(features)
+            # A copy, because the first module behind the cut may work in place.
+            logits = back(features.clone())
             check_labels(labels, logits.shape[1])
             scores = logits.float().gather(1, labels[:, None]).sigmoid()
             # With respect to the features alone: no parameter's gradient is touched.

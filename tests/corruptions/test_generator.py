@@ -91,10 +91,21 @@ def test_published_parameters_hold_at_their_sizes_and_blurs_scale_between():
     assert settings("gaussian_blur", severity=5, size=32) == {"sigma": 1}
     assert settings("gaussian_blur", severity=5, size=64) == {"sigma": 1.5}
     assert settings("gaussian_blur", severity=5, size=224) == {"sigma": 6}
-    assert settings("gaussian_blur", severity=5, size=28) == {"sigma": 28 / 32}
+    assert settings("gaussian_blur", severity=5, size=28) == {"sigma": 1}
+    assert settings("gaussian_blur", severity=5, size=56) == {"sigma": 1.5 * 56 / 64}
     assert settings("gaussian_blur", severity=5, size=448) == {"sigma": 12}
     assert settings("gaussian_noise", severity=1, size=28) == {"deviation": 0.04}
     assert settings("gaussian_noise", severity=1, size=160) == {"deviation": 0.08}
+
+
+@pytest.mark.parametrize("size", [16, 20, 28])
+def test_no_blur_vanishes_on_small_images(size):
+    noise = torch.randint(
+        256, (4, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    for severity in SEVERITIES:
+        changed = corrupt(noise, corruption="defocus_blur", severity=severity).double() - noise
+        assert changed.abs().mean() > 1, severity
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -44,8 +44,15 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_without_class_names_the_numbers_are_the_names(tmp_path: Path) -> None:
-    path = write(tmp_path / "own.npz", classes=None, test_labels=np.array([0, 3, 1], dtype=np.uint8))
+    labels = np.array([0, 3, 1, 3, 0, 1], dtype=np.uint8)
+    path = write(tmp_path / "own.npz", classes=None, train_labels=labels, test_labels=labels[:3])
     assert Arrays(path=str(path)).load().classes == ("0", "1", "2", "3")
+
+
+def test_a_test_label_that_training_never_sees_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.npz", classes=None, test_labels=np.array([0, 3, 1], dtype=np.uint8))
+    with pytest.raises(DatasetError, match="label 3 of the test set never occurs in the training set"):
+        Arrays(path=str(path)).load()
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 5), (6, 4, 5, 1)])

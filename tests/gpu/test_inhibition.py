@@ -34,7 +34,9 @@ def test_an_inhibited_step_never_makes_the_host_wait():
     images = torch.randn(32, 3, 32, 32, device="cuda")
     labels = torch.randint(10, (32,), device="cuda")
     generator = torch.Generator("cuda").manual_seed(0)
-    inhibition.step(model, images, labels, generator=generator).loss.backward()  # warm-up: allocations may wait
+    inhibition.step(
+        model, images, labels, generator=generator
+    ).loss.backward()  # warm-up: allocations may wait
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -116,3 +116,19 @@ def test_medoids_that_are_not_distinct_channels_are_refused(medoids):
 def test_medoids_of_the_wrong_shape_are_refused():
     with pytest.raises(ValueError, match=r"need \[2, 3\]"):
         group_channels(draw(2, 8, 3, 3), groups=3, initial_medoids=torch.tensor([[0, 1], [1, 2]]))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-23, 1e19, 1e30])
+def test_magnitudes_whose_squares_leave_float32_group_as_any_other(scale):
+    features, medoids = draw(6, 20, 4, 4), draw_medoids(6, 20, 4)
+    # Rounding the scaled features moves them a little: compare with the oracle on the same values.
+    scaled = features * scale
+    expected = reference.group_channels(
+        scaled.double() / scale, medoids, tolerance=1e-4 / scale**2 if scale > 1 else 1e-4
+    )
+    if scale > 1:
+        assert torch.equal(group_channels(scaled, groups=4, initial_medoids=medoids), expected)
+    else:
+        # Tiny features settle at once: the first assignment is the answer.
+        first = reference.group_channels(scaled.double() / scale, medoids, max_iterations=1)
+        assert torch.equal(group_channels(scaled, groups=4, initial_medoids=medoids), first)

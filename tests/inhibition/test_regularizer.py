@@ -108,7 +108,9 @@ def test_any_model_with_stages_and_head_will_do(batch):
 
 
 def test_unknown_layer_is_refused_with_the_names(model, batch):
-    with pytest.raises(ValueError, match=r"layer='stage_9' is not a stage .* stem, stage_1, stage_2, stage_3"):
+    with pytest.raises(
+        ValueError, match=r"layer='stage_9' is not a stage .* stem, stage_1, stage_2, stage_3"
+    ):
         Inhibition(layer="stage_9").step(model, *batch)
 
 
@@ -151,4 +153,33 @@ def test_an_empty_batch_is_refused(model, batch):
 def test_settings_out_of_range_are_refused(setting):
     (name,) = setting
     with pytest.raises(ValueError, match=f"{name}=.* must be at least"):
+        Inhibition(layer="stage_2", **setting)
+
+
+def test_a_module_behind_the_cut_may_work_in_place_and_repeat(batch):
+    shared = nn.Conv2d(4, 4, 1)
+    model = nn.Module()
+    model.stages = nn.Sequential()
+    for name, module in {"a": nn.Conv2d(3, 4, 3), "b": shared, "c": shared}.items():
+        model.stages.add_module(name, module)
+    model.head = nn.Sequential(nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    for layer in ("b", "c"):
+        front, back = split(model, layer)
+        assert torch.equal(back(front(batch[0])), model.head(model.stages(batch[0])))
+    features, gradients = Inhibition(layer="c", groups=2).importance_pass(model, *batch)
+    assert (features < 0).any(), "the features are those before the in-place module"
+    assert gradients.abs().sum() > 0
+
+
+def test_a_refused_step_leaves_the_mode_as_it_was(model, batch):
+    images, labels = batch
+    images[0] = torch.inf
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        Inhibition(layer="stage_2", groups=3).step(model.train(), images, labels)
+    assert model.training
+
+
+@pytest.mark.parametrize("setting", [{"groups": 2.5}, {"interval": 1.5}])
+def test_counts_that_are_no_integers_are_refused(setting):
+    with pytest.raises((ValueError, TypeError)):
         Inhibition(layer="stage_2", **setting)
