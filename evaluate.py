@@ -76,7 +76,7 @@ def run(config: dict[str, Any]) -> float:
         normalized=normalize == "alexnet"
         or (normalize == "auto" and is_imagenet_c and len(test.classes) == 1000),
         measures=Measures(**config["measures"]),
-        other=measure_natural_shift(classifier, config["cifar101"]),
+        other=measure_natural_shift(classifier, config["cifar101"], classes=len(test.classes)),
         flip_probabilities=measure_flips(classifier, config["cifar_p"]),
     )
     print_report(report, title=weights.parent.name)
@@ -201,12 +201,16 @@ def measure(
     return clean, cells
 
 
-def measure_natural_shift(classifier: "Classifier", root: str | None) -> dict[str, Any]:
+def measure_natural_shift(classifier: "Classifier", root: str | None, *, classes: int) -> dict[str, Any]:
     """Predictions of the versions of CIFAR-10.1 that the folder holds."""
-    from tenet.corruptions.natural_shift import SIZES, natural_shift
+    from tenet.corruptions.natural_shift import CLASSES, SIZES, natural_shift
 
     if root is None:
         return {}
+    if classes != CLASSES:
+        raise ConfigError(
+            f"cifar101={root}: needs a classifier of CIFAR-10's {CLASSES} classes, not of {classes}"
+        )
     folder = Path(root).expanduser()
     versions = [name for name in SIZES if (folder / f"cifar10.1_{name}_data.npy").exists()] or ["v6"]
     return {

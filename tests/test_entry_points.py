@@ -295,3 +295,62 @@ def test_changed_weights_start_the_sweep_anew(trained, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["clean"]["error_pct"] == pytest.approx(
         90, abs=1
     )
+
+
+def test_an_imagenet_c_tree_is_measured_relative_to_alexnet(tmp_path):
+    from PIL import Image
+
+    from tenet.backbones import ResNet
+    from tenet.checkpoint import save_weights
+    from tenet.corruptions import CORRUPTIONS
+    from tenet.corruptions.alexnet import ALEXNET_ERRORS
+
+    generator = np.random.default_rng(0)
+
+    def picture(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(256, size=(16, 16, 3), dtype=np.uint8)).save(path)
+
+    for name in ("n01", "n02"):
+        for image in range(3):
+            picture(tmp_path / "val" / name / f"{image}.JPEG")
+            for corruption in CORRUPTIONS:
+                for severity in range(1, 6):
+                    picture(tmp_path / "C" / corruption / str(severity) / name / f"{image}.JPEG")
+    torch.manual_seed(0)
+    save_weights(ResNet(num_classes=2, depth=8, width=4), tmp_path / "w.safetensors")
+    call(
+        "evaluate.py", "weights=w.safetensors", "backbone=resnet8", "backbone.width=4", "dataset=folder", "dataset.path=val",
+        "dataset.resize=null", "dataset.crop=null", "corruptions.root=C", "corruptions.normalize=alexnet", cwd=tmp_path,
+    )  # fmt: skip
+    report = json.loads((tmp_path / "w-evaluation" / "corruptions-files.json").read_text())
+    assert report["clean"]["images"] == 6
+    relative = [
+        100 * sum(by_severity.values()) / (5 * ALEXNET_ERRORS[name])
+        for name, by_severity in report["corruptions"].items()
+    ]
+    assert report["mce_pct"] == pytest.approx(np.mean(relative))
+    assert "AlexNet" in report["mce_definition"]
+
+
+def test_cifar_10_1_and_cifar_p_are_measured_beside_the_test_set(trained, tmp_path):
+    run, _ = trained
+    generator = np.random.default_rng(0)
+    np.save(
+        tmp_path / "cifar10.1_v6_data.npy", generator.integers(256, size=(2000, 32, 32, 3), dtype=np.uint8)
+    )
+    np.save(tmp_path / "cifar10.1_v6_labels.npy", generator.integers(10, size=2000))
+    still = np.repeat(generator.integers(256, size=(4, 1, 32, 32, 3), dtype=np.uint8), 5, axis=1)
+    np.save(tmp_path / "tilt.npy", still)
+    output = tmp_path / "report.json"
+    call(
+        "evaluate.py", f"run={run}", "corruptions.names=[]", f"cifar101={tmp_path}", f"cifar_p={tmp_path}",
+        f"output={output}",
+        cwd=tmp_path,
+    )  # fmt: skip
+    report = json.loads(output.read_text())
+    assert report["corruptions"] == {}
+    assert report["other_test_sets"]["cifar10.1-v6"]["images"] == 2000
+    assert report["other_test_sets"]["cifar10.1-v6"]["error_pct"] == pytest.approx(90, abs=3)
+    assert report["perturbations"]["flip_pct"] == {"tilt": 0.0}, "frames that don't change don't flip"
+    assert report["perturbations"]["mean_flip_pct"] is None, "one of the ten is no mean"
