@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 # Without a terminal: at most one line in so many seconds, so that log files stay readable.
 SECONDS_BETWEEN_LINES = 10.0
+BAR_WIDTH = 10
 
 
 class ProgressReport:
@@ -25,13 +26,15 @@ class ProgressReport:
         if sys.stdout.isatty():
             self.bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=16),
+                BarColumn(bar_width=BAR_WIDTH),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(),
                 TextColumn("left"),
                 console=Console(),
             )
+            # The columns around the status: title, bar, done/total, time left, and the spaces between.
+            self.beside_status = len(title) + BAR_WIDTH + 2 * len(str(total)) + len("/0:00:00left") + 5
             self.task = self.bar.add_task(title, total=total, completed=done, status="")
 
     def __enter__(self) -> "ProgressReport":
@@ -48,7 +51,7 @@ class ProgressReport:
     def update(self, done: int, status: str, *, milestone: bool = False) -> None:
         """Tell where the job is; a `milestone` gets a plain line at once where there is no terminal."""
         if self.bar:
-            self.bar.update(self.task, completed=done, status=_fit(status, self.bar.console.width - 62))
+            self.bar.update(self.task, completed=done, status=_fit(status, self.bar.console.width - self.beside_status))
             if milestone:
                 self.bar.console.print(f"{self.unit} {done:,}/{self.total:,}  {status}", soft_wrap=True)
             return
