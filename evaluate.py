@@ -12,9 +12,8 @@ from omegaconf import DictConfig
 
 from tenet import __version__
 from tenet import config as configuration
-from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.entry import run_main
-from tenet.errors import ConfigError
+from tenet.subject import choose_cells, choose_subject, load_subject, open_source, output_path
 
 if TYPE_CHECKING:
     from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
@@ -90,90 +89,6 @@ def run(config: dict[str, Any]) -> float:
     return clean.error_pct if report.mce_pct is None else report.mce_pct
 
 
-def choose_subject(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What to evaluate: dataset, backbone, tracking and run_dir or weights, of a run folder or as given.
-
-    Raises ConfigError unless it is one of the two, and whole.
-    """
-    if (config["run"] is None) == (config["weights"] is None):
-        raise ConfigError("give run=RUN_DIR, or weights=FILE with backbone= and dataset= (see --help)")
-    if config["weights"] is not None and not Path(config["weights"]).expanduser().is_file():
-        raise ConfigError(f"weights={config['weights']} is not a file")
-    own: dict[str, Any] = {"tracking": None}
-    if config["run"] is not None:
-        run_dir = Path(config["run"]).expanduser()
-        own = {**configuration.read_config(run_dir), "run_dir": run_dir}
-    chosen = {name: config.get(name) or own.get(name) for name in ("dataset", "backbone", "tracking")}
-    for name in ("dataset", "backbone"):
-        if chosen[name] is None:
-            raise ConfigError(f"weights={config['weights']} needs {name}=OPTION beside it (see --help)")
-    return {**own, **chosen, "weights": config["weights"]}
-
-
-def load_subject(model: Any, subject: Mapping[str, Any]) -> Path:
-    """Load the weights of the file, or of the run folder (of its last checkpoint if it has not finished)."""
-    from tenet.checkpoint import Checkpoints, load_weights
-
-    if subject["weights"] is not None:
-        path = Path(subject["weights"]).expanduser()
-    else:
-        path = subject["run_dir"] / "weights.safetensors"
-        if not path.exists():
-            newest = Checkpoints(subject["run_dir"]).newest()
-            if newest is None:
-                raise ConfigError(
-                    f"run={subject['run_dir']}: there are no weights and no checkpoint to evaluate"
-                )
-            logger.warning("%s has not finished: evaluating its last checkpoint", subject["run_dir"])
-            path = newest
-    load_weights(model, path)
-    return path
-
-
-def open_source(
-    config: Mapping[str, Any], test: "EvaluationSet", device: Any
-) -> "ArchivedCorruptions | GeneratedCorruptions":
-    from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
-
-    asked = config["corruptions"]
-    if asked["root"] is not None:
-        return ArchivedCorruptions(asked["root"], classes=test.classes, clean=test.arrays)
-    if test.arrays is None:
-        raise ConfigError("dataset=folder streams its images: give corruptions.root=DIR (ImageNet-C) with it")
-    return GeneratedCorruptions(*test.arrays.to(device), seed=asked["seed"])
-
-
-def choose_cells(
-    config: Mapping[str, Any], source: "ArchivedCorruptions | GeneratedCorruptions"
-) -> tuple[list[str], list[int]]:
-    """Corruptions, in the benchmark's order, and severities to measure. Raises ConfigError for an unknown name."""
-    asked = config["corruptions"]["names"]
-    for name in asked or ():
-        if name not in source.names:
-            nearest = configuration.nearest(name, source.names)
-            raise ConfigError(
-                f"corruptions.names={name}: not there{nearest}; there are {', '.join(source.names)}"
-            )
-    return [name for name in source.names if asked is None or name in asked], sorted(
-        set(config["corruptions"]["severities"])
-    )
-
-
-def output_path(
-    config: Mapping[str, Any], kind: str, names: Sequence[str], severities: Sequence[int], weights: Path
-) -> Path:
-    """Where the report goes: generated and official figures, whole sweeps and parts, never under one name."""
-    if config["output"] is not None:
-        path = Path(config["output"]).expanduser()
-        if path.suffix != ".json":
-            raise ConfigError(f"output={path}: must be a .json file")
-        return path
-    is_whole = set(CORRUPTIONS) <= set(names) and set(severities) == set(SEVERITIES)
-    name = f"corruptions{'-files' if kind == 'files' else ''}{'' if is_whole else '-part'}.json"
-    folder = "evaluation" if config["run"] is not None else f"{weights.stem}-evaluation"
-    return weights.parent / folder / name
-
-
 def measure(
     classifier: "Classifier",
     test: "EvaluationSet",
@@ -202,30 +117,14 @@ def measure(
 
 
 def measure_natural_shift(classifier: "Classifier", root: str | None, *, classes: int) -> dict[str, Any]:
-    """Predictions of the versions of CIFAR-10.1 that the folder holds."""
-    from tenet.corruptions.natural_shift import CLASSES, SIZES, natural_shift
+    from tenet.evaluation import predict_natural_shift
 
-    if root is None:
-        return {}
-    if classes != CLASSES:
-        raise ConfigError(
-            f"cifar101={root}: needs a classifier of CIFAR-10's {CLASSES} classes, not of {classes}"
-        )
-    folder = Path(root).expanduser()
-    versions = [name for name in SIZES if (folder / f"cifar10.1_{name}_data.npy").exists()] or ["v6"]
-    return {
-        f"cifar10.1-{version}": classifier.predict(
-            natural_shift(folder, version).batches(classifier.batch_size)
-        )
-        for version in versions
-    }
+    return {} if root is None else predict_natural_shift(classifier, Path(root).expanduser(), classes=classes)
 
 
 def measure_flips(classifier: "Classifier", root: str | None) -> dict[str, float]:
-    """Flip probability of every perturbation that the folder holds."""
-    import torch
-
-    from tenet.corruptions.perturbations import PerturbationArchive, flip_probability, is_noise
+    from tenet.corruptions.perturbations import PerturbationArchive
+    from tenet.evaluation import sweep_perturbations
     from tenet.progress import ProgressReport
 
     if root is None:
@@ -233,22 +132,9 @@ def measure_flips(classifier: "Classifier", root: str | None) -> dict[str, float
     archive = PerturbationArchive(Path(root).expanduser())
     probabilities = {}
     with ProgressReport("perturbations", total=len(archive.names), unit="file") as progress:
-        for name in archive.names:
-            sequences = archive.sequences(name)
-            frames = sequences.shape[1]
-            chunk = max(1, classifier.batch_size // frames)
-            parts = (
-                torch.from_numpy(sequences[start : start + chunk].copy()).flatten(0, 1)
-                for start in range(0, len(sequences), chunk)
-            )
-            # Flips need no labels.
-            said = classifier.predict(
-                (images, torch.zeros(len(images), dtype=torch.int64)) for images in parts
-            )
-            probabilities[name] = flip_probability(
-                said.predicted.unflatten(0, (-1, frames)), noise=is_noise(name)
-            )
-            progress.update(len(probabilities), f"{name}: {100 * probabilities[name]:.2f} %")
+        for name, probability in sweep_perturbations(classifier, archive):
+            probabilities[name] = probability
+            progress.update(len(probabilities), f"{name}: {100 * probability:.2f} %")
     return probabilities
 
 
@@ -259,31 +145,28 @@ def write_files(
     subject: Mapping[str, Any],
     weights: Path,
 ) -> tuple[list[Path], dict[str, Path]]:
-    """The report as JSON and CSV, for RobustBench if it has an mCE, and its pictures."""
+    """The figures, and the pictures by the names they have in W&B."""
     from tenet.pictures import write_pictures
-    from tenet.report import robustbench_info, write_csv, write_json
+    from tenet.report_files import write_figures
 
-    asked = config["corruptions"]
+    asked, dataset, backbone = config["corruptions"], subject["dataset"], subject["backbone"]
     about = {
         "tenet_version": __version__,
         "weights": str(weights),
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "dataset": subject["dataset"],
-        "backbone": subject["backbone"],
+        "dataset": dataset,
+        "backbone": backbone,
         "corruptions_from": {"root": asked["root"]} if asked["root"] else {"seed": asked["seed"]},
     }
-    write_json(report.as_json(about), output)
-    written = [output, output.with_suffix(".csv")]
-    write_csv(report, written[1])
-    if report.mce_pct is not None:
-        kind = "-generated" if report.source != "files" else ""
-        written.append(output.with_name(f"robustbench{kind}.json"))
-        dataset = subject["dataset"]
-        name = dataset.get("name") or dataset["_target_"].rpartition(".")[2].lower()
-        architecture = subject["backbone"]["_target_"].rpartition(".")[2]
-        info = robustbench_info(report, name=weights.parent.name, dataset=name, architecture=architecture)
-        write_json(info, written[-1])
-    return written, write_pictures(report, output.with_suffix(""))
+    figures = write_figures(
+        report,
+        output,
+        about=about,
+        name=weights.parent.name,
+        dataset=dataset.get("name") or dataset["_target_"].rpartition(".")[2].lower(),
+        architecture=backbone["_target_"].rpartition(".")[2],
+    )
+    return figures, write_pictures(report, output.with_suffix(""))
 
 
 def draw_sheet(

@@ -1,7 +1,8 @@
-"""What a classifier says of images, and the sweep over corruptions and severities."""
+"""What a classifier says of images: the sweep over corruptions and severities, and other benchmarks."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -9,6 +10,10 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from tenet.cells import CellStore
+from tenet.corruptions.natural_shift import CLASSES as CIFAR10_CLASSES
+from tenet.corruptions.natural_shift import SIZES, natural_shift
+from tenet.corruptions.perturbations import PerturbationArchive, flip_probability, is_noise
+from tenet.errors import DatasetError
 from tenet.predictions import Predictions
 from tenet.training import autocast
 
@@ -107,3 +112,33 @@ def sweep(
                 if store:
                     store.save(name, predictions)
             yield Cell(corruption, severity, predictions)
+
+
+def predict_natural_shift(classifier: Classifier, root: Path, *, classes: int) -> dict[str, Predictions]:
+    """Predictions of the versions of CIFAR-10.1 that the folder holds. Raises DatasetError."""
+    if classes != CIFAR10_CLASSES:
+        raise DatasetError(
+            f"{root}: CIFAR-10.1 needs a classifier of {CIFAR10_CLASSES} classes, not of {classes}"
+        )
+    versions = [name for name in SIZES if (root / f"cifar10.1_{name}_data.npy").exists()] or ["v6"]
+    return {
+        f"cifar10.1-{version}": classifier.predict(
+            natural_shift(root, version).batches(classifier.batch_size)
+        )
+        for version in versions
+    }
+
+
+def sweep_perturbations(classifier: Classifier, archive: PerturbationArchive) -> Iterator[tuple[str, float]]:
+    """Yield the flip probability of every perturbation, in order."""
+    for name in archive.names:
+        sequences = archive.sequences(name)
+        frames = sequences.shape[1]
+        chunk = max(1, classifier.batch_size // frames)
+        parts = (
+            torch.from_numpy(sequences[start : start + chunk].copy()).flatten(0, 1)
+            for start in range(0, len(sequences), chunk)
+        )
+        # Flips need no labels.
+        said = classifier.predict((images, torch.zeros(len(images), dtype=torch.int64)) for images in parts)
+        yield name, flip_probability(said.predicted.unflatten(0, (-1, frames)), noise=is_noise(name))

@@ -51,7 +51,9 @@ class ProgressReport:
     def update(self, done: int, status: str, *, milestone: bool = False) -> None:
         """Tell where the job is; a `milestone` gets a plain line at once where there is no terminal."""
         if self.bar:
-            self.bar.update(self.task, completed=done, status=_fit(status, self.bar.console.width - self.beside_status))
+            self.bar.update(
+                self.task, completed=done, status=_fit(status, self.bar.console.width - self.beside_status)
+            )
             if milestone:
                 self.bar.console.print(f"{self.unit} {done:,}/{self.total:,}  {status}", soft_wrap=True)
             return

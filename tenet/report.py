@@ -1,11 +1,8 @@
-"""The figures of an evaluation, as JSON, CSV, RobustBench's form, and a table for the terminal."""
+"""The figures of an evaluation, and a table of them for the terminal."""
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from tenet.checkpoint import write_atomically
 from tenet.corruptions.alexnet import ALEXNET_ERRORS, normalised_mce
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.evaluation import Cell
@@ -193,60 +189,6 @@ class RobustnessReport:
                 "flip_pct": {name: 100 * value for name, value in self.flip_probabilities.items()},
             }
         return content
-
-
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    text = json.dumps(content, indent=2) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text))
-
-
-def write_csv(report: RobustnessReport, path: Path) -> None:
-    """A line for every cell."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["corruption", "severity", "error_pct", "images", "source"])
-            for cell in report.cells:
-                figures = cell.predictions
-                row = [
-                    cell.corruption,
-                    cell.severity,
-                    f"{figures.error_pct:.4f}",
-                    len(figures.labels),
-                    report.source,
-                ]
-                writer.writerow(row)
-
-    write_atomically(path, write)
-
-
-def robustbench_info(
-    report: RobustnessReport, *, name: str, dataset: str, architecture: str
-) -> dict[str, Any]:
-    """RobustBench's model info for its corruptions threat model; what only the authors know is left empty.
-
-    Accuracies are texts with two digits there. Its figures come from the official files: `footnote` says
-    where these do not. Form: model_info/cifar10/corruptions in github.com/RobustBench/robustbench.
-    """
-    mce_pct = report.mce_pct
-    info = {
-        "link": "",
-        "name": name,
-        "authors": "",
-        "additional_data": False,
-        "number_forward_passes": 1,
-        "dataset": dataset,
-        "venue": "",
-        "architecture": architecture,
-        "eps": None,
-        "clean_acc": f"{100 - report.clean.error_pct:.2f}",
-        "reported": "",
-        "corruptions_acc": "" if mce_pct is None else f"{100 - mce_pct:.2f}",
-    }
-    if report.source != "files":
-        info["footnote"] = "Measured on generated corruptions, not on the official files."
-    return info
 
 
 def print_report(report: RobustnessReport, *, title: str) -> None:

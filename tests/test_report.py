@@ -11,7 +11,8 @@ from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from tenet.evaluation import Cell
 from tenet.pictures import write_pictures
 from tenet.predictions import Predictions
-from tenet.report import Measures, RobustnessReport, print_report, robustbench_info, write_csv, write_json
+from tenet.report import Measures, RobustnessReport, print_report
+from tenet.report_files import robustbench_info, write_csv, write_json
 
 IMAGES = 200
 

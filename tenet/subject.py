@@ -1,0 +1,100 @@
+"""What an evaluation is asked to measure: which model, on which images, and where the report goes."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenet import config as configuration
+from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
+from tenet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
+    from tenet.data import EvaluationSet
+
+logger = logging.getLogger("tenet")
+
+
+def choose_subject(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What to evaluate: dataset, backbone, tracking and run_dir or weights, of a run folder or as given.
+
+    Raises ConfigError unless it is one of the two, and whole.
+    """
+    if (config["run"] is None) == (config["weights"] is None):
+        raise ConfigError("give run=RUN_DIR, or weights=FILE with backbone= and dataset= (see --help)")
+    if config["weights"] is not None and not Path(config["weights"]).expanduser().is_file():
+        raise ConfigError(f"weights={config['weights']} is not a file")
+    own: dict[str, Any] = {"tracking": None}
+    if config["run"] is not None:
+        run_dir = Path(config["run"]).expanduser()
+        own = {**configuration.read_config(run_dir), "run_dir": run_dir}
+    chosen = {name: config.get(name) or own.get(name) for name in ("dataset", "backbone", "tracking")}
+    for name in ("dataset", "backbone"):
+        if chosen[name] is None:
+            raise ConfigError(f"weights={config['weights']} needs {name}=OPTION beside it (see --help)")
+    return {**own, **chosen, "weights": config["weights"]}
+
+
+def load_subject(model: Any, subject: Mapping[str, Any]) -> Path:
+    """Load the weights of the file, or of the run folder (of its last checkpoint if it has not finished)."""
+    from tenet.checkpoint import Checkpoints, load_weights
+
+    if subject["weights"] is not None:
+        path = Path(subject["weights"]).expanduser()
+    else:
+        path = subject["run_dir"] / "weights.safetensors"
+        if not path.exists():
+            newest = Checkpoints(subject["run_dir"]).newest()
+            if newest is None:
+                raise ConfigError(
+                    f"run={subject['run_dir']}: there are no weights and no checkpoint to evaluate"
+                )
+            logger.warning("%s has not finished: evaluating its last checkpoint", subject["run_dir"])
+            path = newest
+    load_weights(model, path)
+    return path
+
+
+def open_source(
+    config: Mapping[str, Any], test: "EvaluationSet", device: Any
+) -> "ArchivedCorruptions | GeneratedCorruptions":
+    from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
+
+    asked = config["corruptions"]
+    if asked["root"] is not None:
+        return ArchivedCorruptions(asked["root"], classes=test.classes, clean=test.arrays)
+    if test.arrays is None:
+        raise ConfigError("dataset=folder streams its images: give corruptions.root=DIR (ImageNet-C) with it")
+    return GeneratedCorruptions(*test.arrays.to(device), seed=asked["seed"])
+
+
+def choose_cells(
+    config: Mapping[str, Any], source: "ArchivedCorruptions | GeneratedCorruptions"
+) -> tuple[list[str], list[int]]:
+    """Corruptions, in the benchmark's order, and severities to measure. Raises ConfigError for an unknown name."""
+    asked = config["corruptions"]["names"]
+    for name in asked or ():
+        if name not in source.names:
+            nearest = configuration.nearest(name, source.names)
+            raise ConfigError(
+                f"corruptions.names={name}: not there{nearest}; there are {', '.join(source.names)}"
+            )
+    return [name for name in source.names if asked is None or name in asked], sorted(
+        set(config["corruptions"]["severities"])
+    )
+
+
+def output_path(
+    config: Mapping[str, Any], kind: str, names: Sequence[str], severities: Sequence[int], weights: Path
+) -> Path:
+    """Where the report goes: generated and official figures, whole sweeps and parts, never under one name."""
+    if config["output"] is not None:
+        path = Path(config["output"]).expanduser()
+        if path.suffix != ".json":
+            raise ConfigError(f"output={path}: must be a .json file")
+        return path
+    is_whole = set(CORRUPTIONS) <= set(names) and set(severities) == set(SEVERITIES)
+    name = f"corruptions{'-files' if kind == 'files' else ''}{'' if is_whole else '-part'}.json"
+    folder = "evaluation" if config["run"] is not None else f"{weights.stem}-evaluation"
+    return weights.parent / folder / name
