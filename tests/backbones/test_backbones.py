@@ -1,10 +1,13 @@
 import copy
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from tenet.backbones import ResNet, ResNeXt
+from tenet.backbones.resnet import StridedPointwise
 from tests.golden import GOLDEN
 
 
@@ -52,3 +55,24 @@ def test_resnext_stages_are_its_own_modules_also_after_copying_and_moving():
 def test_impossible_depth_is_refused(network):
     with pytest.raises(ValueError, match="depth=13 must be 2 more than a multiple of"):
         network(10, depth=13)
+
+
+@pytest.mark.parametrize("batch", [5, 17])
+def test_narrow_networks_train_in_channels_last_on_odd_batches(batch):
+    # In a process of its own: what this guards against ends the process.
+    code = f"""
+import torch
+from tenet.backbones import ResNet
+model = ResNet(3, depth=8, width=4).to(memory_format=torch.channels_last)
+for _ in range(20):
+    images = torch.randn({batch}, 3, 32, 32).to(memory_format=torch.channels_last)
+    model(images).sum().backward()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=100).returncode == 0
+
+
+def test_a_strided_pointwise_convolution_is_the_ordinary_one():
+    convolution = StridedPointwise(6, 10, 1, 2, bias=False)
+    images = torch.randn(3, 6, 9, 8)
+    ordinary = torch.nn.functional.conv2d(images, convolution.weight, stride=2)
+    torch.testing.assert_close(convolution(images), ordinary)
