@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from tenet import config as configuration
 from tenet.entry import run_main
-from tenet.errors import ConfigError, UserError
+from tenet.errors import UserError
+from tenet.run_folder import RunFolder, headline
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 logger = logging.getLogger("tenet")
@@ -28,14 +29,14 @@ def main(composed: DictConfig) -> float:
         config = configuration.resumed_config(run_dir, hydra_config.overrides.task)
     else:
         config = configuration.resolve(composed)
-        if "path" in config["dataset"]:
-            # For an evaluation or a resumed run, which may start from another folder.
-            config["dataset"]["path"] = str(Path(config["dataset"]["path"]).expanduser().resolve())
         if hydra_config.mode == RunMode.MULTIRUN and config["tracking"].get("group", "") is None:
             # The jobs of one multirun stand together in W&B.
-            config["tracking"]["group"] = Path(hydra_config.sweep.dir).name
+            config["tracking"]["group"] = " ".join(hydra_config.overrides.task[:4])
     try:
-        return run(config, run_dir, resume=composed.resume is not None)
+        with RunFolder(run_dir) as folder:
+            if composed.resume is None and (result := folder.take(config)) is not None:
+                return result
+            return run(config, run_dir)
     except KeyboardInterrupt:
         logger.info("interrupted; go on: python train.py %s", configuration.as_argument("resume", run_dir))
         raise
@@ -45,9 +46,9 @@ def main(composed: DictConfig) -> float:
         raise
 
 
-def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float:
-    """Build what `config` names, train it in `run_dir`, and return its last error in percent
-    (on the validation set if there is one, else on the test set)."""
+def run(config: dict[str, Any], run_dir: Path) -> float:
+    """Build what `config` names, train it in `run_dir`, from its checkpoint if there is one, and return its
+    last error in percent (on the validation set if there is one, else on the test set)."""
     import torch
 
     from tenet.checkpoint import Checkpoints, save_weights
@@ -60,8 +61,6 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
     settings: TrainingSettings = build(config["trainer"], key="trainer")
     device = pick_device(settings.device)
     checkpoints = Checkpoints(run_dir)
-    if not resume and checkpoints.newest() is not None:
-        raise ConfigError(f"{run_dir} holds a run already; go on with it: resume={run_dir}")
 
     # All that can be refused is refused here, before any data is read.
     dataset = build(config["dataset"], key="dataset")
@@ -111,6 +110,7 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
             "tenet.start_step=%d lies beyond the run's last step, %d: all of it will be plain training",
             inhibition.start_step, last_step,
         )  # fmt: skip
+    resume = checkpoints.newest() is not None
     with tracking.start(run_dir, config=config, resume=resume) as tracker:
         result = train(
             model,
@@ -138,7 +138,7 @@ def run(config: dict[str, Any], run_dir: Path, *, resume: bool = False) -> float
         logger.info(stopped, result.steps, result.total_steps, again)
     evaluate = f"python evaluate.py {configuration.as_argument('run', run_dir)}"
     logger.info("test error %.2f %%; evaluate: %s", final["test/error_pct"], evaluate)
-    return final.get("validation/error_pct", final["test/error_pct"])
+    return headline(final)
 
 
 if __name__ == "__main__":

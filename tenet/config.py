@@ -1,7 +1,9 @@
 """From the command line and YAML to checked values, and from values to objects. Torch isn't imported here."""
 
+import hashlib
 import importlib
 import inspect
+import json
 import os
 import re
 import shlex
@@ -19,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tenet import __version__
 from tenet.errors import ConfigError, UserError
 from tenet.rules import OPEN_GROUP, RULES, check_rules, leaves, nearest
 
@@ -38,6 +41,8 @@ ALLOWED_TARGETS = {
 }
 # What the configuration of every run holds.
 RUN_KEYS = ("seed", "dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
+# Keys without which two runs are the same experiment.
+NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun")
 # What a resumed run may change: how far and on what it trains, never what it is.
 CHANGEABLE_ON_RESUME = (
     "trainer.epochs",
@@ -111,7 +116,35 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{missing[0]} is missing: give {missing[0]}=VALUE")
     values: dict[str, Any] = dict(plain)  # type: ignore[arg-type]
     check_rules(values)
+    if values.get("dataset") and "path" in values["dataset"]:
+        # For an evaluation or a resumed run, which may start from another folder.
+        values["dataset"]["path"] = str(Path(values["dataset"]["path"]).expanduser().resolve())
     return values
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits: the same for the same resolved configuration and version of the package.
+
+    Keys that only say where to log, or how to treat an earlier run, don't count.
+    """
+    content = {key: value for key, value in config.items() if key not in NOT_THE_EXPERIMENT}
+    text = json.dumps({"package_version": __version__, **content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def run_name(*, _root_: Any) -> str:
+    """The name of a run's folder, from its configuration: such as cifar10-resnext29-inhibition-seed0-1f0c5a2b3d.
+
+    A resolver, `${run_name:}`, for Hydra's folders: it sees Hydra's own configuration beside ours.
+    """
+    choices = _root_.hydra.runtime.choices
+    names = [str(choices.get(group)) for group in ("dataset", "backbone", "tenet")]
+    own = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
+    config = resolve(own)
+    return "-".join([*names, f"seed{config['seed']}", run_id(config)])
+
+
+OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
 def write_config(config: Mapping[str, Any], path: Path) -> None:

@@ -112,6 +112,7 @@ PRECISION = OneOf(("fp32", "bf16"))
 RULES: dict[str, Rule] = {
     "seed": SEED,
     "resume": OrNull(Text()),
+    "rerun": Flag(),
     "dataset.name": OneOf(("cifar10", "cifar100")),
     "dataset.root": Text(),
     "dataset.path": Text(),

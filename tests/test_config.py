@@ -62,7 +62,7 @@ def test_every_option_composes_and_builds_with_all_its_values(group: str, option
     for name, value in config[group].items():
         settings = built.defaults if group == "optimizer" else vars(built)
         if name in settings:
-            assert settings[name] == value or list(settings[name]) == value
+            assert settings[name] == value or list(settings[name]) == value, name
 
 
 @pytest.mark.parametrize(

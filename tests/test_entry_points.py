@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,15 +150,19 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(trained):
     assert (run / "weights.safetensors").read_bytes() == before
 
 
-def test_a_multirun_trains_every_combination_in_a_folder_of_its_own(tmp_path):
-    call(
-        "train.py", *TINY, "trainer.max_steps=2", "-m", "tenet.groups=2,3", "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path
-    )  # fmt: skip
-    configs = [
-        yaml.safe_load((tmp_path / "sweep" / str(job) / "config.yaml").read_text()) for job in range(4)
-    ]
-    assert [(c["tenet"]["groups"], c["seed"]) for c in configs] == [(2, 0), (2, 1), (3, 0), (3, 1)]
-    assert all((tmp_path / "sweep" / str(job) / "weights.safetensors").exists() for job in range(4))
+def test_a_multirun_trains_every_combination_and_again_only_what_is_missing(tmp_path):
+    arguments = [*TINY, "trainer.max_steps=2", "-m", "tenet.groups=2,3", "seed=0,1", "hydra.sweep.dir=sweep"]
+    call("train.py", *arguments, cwd=tmp_path)
+    runs = [path.parent for path in (tmp_path / "sweep").glob("*/weights.safetensors")]
+    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
+    assert sorted((c["tenet"]["groups"], c["seed"]) for c in configs) == [(2, 0), (2, 1), (3, 0), (3, 1)]
+    written = {run: (run / "weights.safetensors").stat().st_mtime_ns for run in runs}
+    lost = runs[2]
+    shutil.rmtree(lost)
+    done = call("train.py", *arguments, cwd=tmp_path)
+    assert done.stdout.count("has finished already") == 3
+    again = {run: (run / "weights.safetensors").stat().st_mtime_ns for run in runs}
+    assert [run for run in runs if again[run] != written[run]] == [lost]
 
 
 def test_plain_training_has_no_inhibited_steps(tmp_path):
@@ -178,10 +183,41 @@ def test_a_non_finite_loss_ends_in_one_line_and_exit_code_1(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
+def test_the_same_command_again_gives_the_result_and_another_one_is_refused(trained):
     run, _ = trained
-    done = call("train.py", *TINY, f"hydra.run.dir={run}", cwd=run.parent, fails=True)
-    assert f"go on with it: resume={run}" in done.stderr
+    before = (run / "weights.safetensors").stat().st_mtime_ns
+    done = call(
+        "train.py", *TINY, f"hydra.run.dir={run}", "tracking.mode=offline", "tracking=wandb", cwd=run.parent
+    )
+    error = json.loads((run / "summary.json").read_text())["test/error_pct"]
+    assert f"has finished already: test error {error:.2f} %" in done.stdout
+    done = call("train.py", *TINY, "seed=1", f"hydra.run.dir={run}", cwd=run.parent, fails=True)
+    assert "holds a run of another configuration" in done.stderr
+    assert (run / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_run_goes_on_by_its_command_while_no_other_process_holds_it(trained, tmp_path):
+    whole, _ = trained
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command("train.py", *TINY), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/*/checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)
+    done = call("train.py", *TINY, cwd=tmp_path, fails=True)
+    assert "another process is working in" in done.stderr
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = call("train.py", *TINY, cwd=tmp_path)
+    assert "going on with" in done.stdout
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("digits-resnet8-inhibition-seed0-")
+    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    # Anew: the old run is kept.
+    call("train.py", *TINY, "rerun=true", cwd=tmp_path)
+    assert len(list((tmp_path / "runs").glob("*/weights.safetensors"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -235,7 +271,7 @@ def test_wandb_gets_one_run_a_job_and_the_evaluation_continues_it(tmp_path, monk
     call(
         "train.py", *TINY, "tracking=wandb", "trainer.max_steps=2", "-m", "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path
     )  # fmt: skip
-    jobs = [tmp_path / "sweep" / name for name in ("0", "1")]
+    jobs = [path.parent for path in (tmp_path / "sweep").glob("*/wandb.json")]
     ids = [json.loads((job / "wandb.json").read_text())["id"] for job in jobs]
     assert ids[0] != ids[1]
     call("evaluate.py", f"run={jobs[0]}", cwd=tmp_path)

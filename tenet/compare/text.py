@@ -1,0 +1,183 @@
+"""A comparison as tables for the terminal, Markdown, LaTeX and CSV."""
+
+import csv
+import io
+import shutil
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tenet.compare.groups import Comparison, Difference, Group, Spread, printable
+
+# Clean error and mCE on CIFAR-C in percent, as printed in arXiv 2103.02152 and arXiv 1912.02781.
+PUBLISHED = (
+    ("TENET, ResNeXt-29", "CIFAR-10", "3.50", "12.31"),
+    ("TENET, ResNeXt-29", "CIFAR-100", "19.46", "35.73"),
+    ("AugMix with JSD, ResNeXt-29", "CIFAR-10", "-", "10.9"),
+    ("AugMix with JSD, ResNeXt-29", "CIFAR-100", "-", "34.9"),
+    ("standard, ResNeXt-29", "CIFAR-10", "-", "27.5"),
+    ("standard, ResNeXt-29", "CIFAR-100", "-", "53.4"),
+)
+
+
+LEFT_OUT = "Left out, in part, or mixed:"
+
+
+class Sheet(NamedTuple):
+    """A table of texts; the first `labels` columns are words, the others figures."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    labels: int
+    is_published: bool = False
+
+
+def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
+    keys, columns, groups = comparison.keys or ("group",), comparison.columns, comparison.groups
+    found = [
+        Sheet(
+            "Mean ± sample deviation over seeds",
+            (*keys, *(f"{name}, %" for name in columns), "seeds"),
+            tuple((*labels(group), *_spreads(group, columns), str(len(group.runs))) for group in groups),
+            len(keys),
+        )
+    ]
+    others = [group for group in groups if group is not comparison.baseline]
+    if others:
+        rows = tuple(
+            (*labels(group), *(difference_text(comparison.difference(group, name)) for name in columns))
+            for group in others
+        )
+        title = f"Difference from {comparison.label(comparison.baseline)}, paired by seed [95 % bootstrap over seeds]"
+        found.append(Sheet(title, (*keys, *(f"{name}, %" for name in columns)), rows, len(keys)))
+    if published:
+        header = ("published", "data set", "test error, %", "mCE, official files, %")
+        found.append(Sheet("Published figures, not measured here", header, PUBLISHED, 2, True))
+    return found
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """A line for every run that is not, or not wholly, in the tables; one for groups that mix settings."""
+    left_out = [f"{run.folder}: {run.problem}" for run in comparison.problems]
+    return [*mixed_note(comparison), *map(printable, left_out)]
+
+
+def mixed_note(comparison: Comparison) -> list[str]:
+    mixed = comparison.mixed_keys
+    return [f"runs within one group differ in {printable(', '.join(mixed))}"] if mixed else []
+
+
+def labels(group: Group) -> tuple[str, ...]:
+    return group.values or ("all runs",)
+
+
+def _spreads(group: Group, columns: Sequence[str]) -> list[str]:
+    return [spread_text(group.spread(name), runs=len(group.runs)) for name in columns]
+
+
+def spread_text(spread: Spread | None, *, runs: int) -> str:
+    """Such as `5.31 ± 0.74`; with the number of seeds where not all runs have the figure."""
+    if spread is None:
+        return "-"
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.2f}"
+    fewer = "" if spread.seeds == runs else f" ({spread.seeds} of {runs} seeds)"
+    return f"{spread.mean:.2f}{deviation}{fewer}"
+
+
+def difference_text(difference: Difference) -> str:
+    if difference.mean is None:
+        return "no common seed"
+    pairs = f"{difference.pairs} pair{'s' if difference.pairs > 1 else ''}"
+    if difference.interval is None:
+        return f"{difference.mean:+.2f} ({pairs}: too few for an interval)"
+    low, high = difference.interval
+    return f"{difference.mean:+.2f} [{low:+.2f}, {high:+.2f}] ({pairs})"
+
+
+def terminal(comparison: Comparison, *, published: bool = False) -> str:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = shutil.get_terminal_size((160, 24)).columns
+    console = Console(file=io.StringIO(), width=width)
+    for sheet in sheets(comparison, published=published):
+        console.print(Text(sheet.title), soft_wrap=True)
+        # Text, not str: rich would read brackets in names as its markup.
+        table = Table()
+        for index, name in enumerate(sheet.header):
+            table.add_column(Text(name), justify="left" if index < sheet.labels else "right")
+        for row in sheet.rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+    lines = notes(comparison)
+    heading = [LEFT_OUT] if lines else []
+    return console.file.getvalue() + "\n".join([*heading, *lines]) + ("\n" if lines else "")  # type: ignore[attr-defined]
+
+
+def markdown(comparison: Comparison, *, published: bool = False) -> str:
+    parts = []
+    for sheet in sheets(comparison, published=published):
+        rule = ["---" if index < sheet.labels else "---:" for index in range(len(sheet.header))]
+        rows = [sheet.header, tuple(rule), *sheet.rows]
+        cells = ["| " + " | ".join(_markdown_text(cell) for cell in row) + " |" for row in rows]
+        parts.append("\n".join([f"**{_markdown_text(sheet.title)}**", "", *cells]))
+    if lines := notes(comparison):
+        parts.append(f"{LEFT_OUT}\n\n" + "\n".join(f"- {_markdown_text(line)}" for line in lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_text(text: str) -> str:
+    escaped = "".join(f"\\{character}" if character in "\\|`*_[" else character for character in text)
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
+
+
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def latex(comparison: Comparison, *, published: bool = False) -> str:
+    """tabular environments for the booktabs package; what is left out stands in comments."""
+    lines = []
+    for sheet in sheets(comparison, published=published):
+        layout = "l" * sheet.labels + "r" * (len(sheet.header) - sheet.labels)
+        lines += [
+            f"% {sheet.title}",
+            f"\\begin{{tabular}}{{{layout}}}",
+            "\\toprule",
+            _latex_row(sheet.header),
+        ]
+        lines += ["\\midrule", *map(_latex_row, sheet.rows), "\\bottomrule", "\\end{tabular}", ""]
+    return "\n".join([*lines, *(f"% {line}" for line in notes(comparison))]) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    # A bracket at the start of a row would be read as the argument of the \\ before it.
+    texts = ("".join(LATEX.get(character, character) for character in cell) for cell in cells)
+    return "{}" + " & ".join(texts) + r" \\"
+
+
+def csv_text(comparison: Comparison, *, published: bool = False) -> str:
+    """A line for each group and figure, in full precision; a line with `problem` for what is left out."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    names = ("figure", "mean", "deviation", "seeds", "difference", "low", "high", "pairs", "run", "problem")
+    writer.writerow([*comparison.keys, *names])
+    for group in comparison.groups:
+        for column in comparison.columns:
+            spread, difference = group.spread(column), comparison.difference(group, column)
+            if spread is not None:
+                against = [difference.mean, *(difference.interval or ("", "")), difference.pairs]
+                shown = [""] * 4 if group is comparison.baseline else against
+                writer.writerow([*group.values, f"{column}, %", *spread, *shown, "", ""])
+    for run in comparison.problems:
+        row = [*("" for _ in comparison.keys), *("" for _ in names[:-2])]
+        writer.writerow([*row, printable(str(run.folder)), printable(run.problem)])
+    if published:
+        blank = ["" for _ in comparison.keys]
+        for name, dataset, *figures in PUBLISHED:
+            for figure, value in zip(("test error, %", "mCE, official files, %"), figures, strict=True):
+                if value != "-":
+                    about = f"{name}, {dataset}"
+                    writer.writerow([*blank, figure, value, *[""] * 6, about, "published, not measured here"])
+    return buffer.getvalue()

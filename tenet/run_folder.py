@@ -1,0 +1,89 @@
+"""The folder of a run: who writes to it, and what an earlier command left in it."""
+
+import fcntl
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tenet.config import CONFIG_FILE, as_argument, read_config, run_id
+from tenet.errors import ConfigError
+from tenet.metrics_file import read_json
+from tenet.tracking import SUMMARY_FILE
+
+LOCK_FILE = ".lock"
+WEIGHTS_FILE = "weights.safetensors"
+
+logger = logging.getLogger("tenet")
+
+
+class RunFolder:
+    """A run folder, held by one process at a time; a context manager.
+
+    The lock is the kernel's: it ends with its holder, however that ends. Raises ConfigError if another
+    process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> "RunFolder":
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / LOCK_FILE).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise ConfigError(f"another process is working in {self.path}; wait for it, or end it") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lock is not None
+        # A folder that holds nothing but its lock was refused before anything was done.
+        if [path.name for path in self.path.iterdir()] == [LOCK_FILE]:
+            (self.path / LOCK_FILE).unlink()
+        self._lock.close()
+
+    def take(self, config: Mapping[str, Any]) -> float | None:
+        """Make the folder ready for a run of `config`: its result if it has finished already, else None.
+
+        A run of the same configuration that was interrupted is left to be gone on with. With `rerun`, what is
+        there moves into a folder beside. Raises ConfigError if the folder holds another run.
+        """
+        if not (self.path / CONFIG_FILE).exists():
+            return None
+        if config["rerun"]:
+            self._set_aside()
+            return None
+        if run_id(read_config(self.path)) != run_id(config):
+            raise ConfigError(
+                f"{self.path} holds a run of another configuration or version; go on with it "
+                f"({as_argument('resume', self.path)}), or choose another folder"
+            )
+        summary = read_json(self.path / SUMMARY_FILE)
+        if (self.path / WEIGHTS_FILE).exists() and "test/error_pct" in summary:
+            logger.info(
+                "%s has finished already: test error %.2f %%; rerun=true starts anew",
+                self.path, summary["test/error_pct"],
+            )  # fmt: skip
+            return headline(summary)
+        logger.info("going on with %s", self.path)
+        return None
+
+    def _set_aside(self) -> None:
+        aside = self.path.with_name(f"{self.path.name}-before-{time.strftime('%Y%m%d-%H%M%S')}")
+        aside.mkdir()
+        for path in list(self.path.iterdir()):
+            if path.name != LOCK_FILE:
+                path.rename(aside / path.name)
+        logger.info("starting anew; the run that was here is kept in %s", aside)
+
+
+def headline(figures: Mapping[str, Any]) -> float:
+    """The error to choose runs by: on the validation set if there is one, else on the test set."""
+    return float(figures.get("validation/error_pct", figures["test/error_pct"]))

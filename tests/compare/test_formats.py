@@ -1,0 +1,146 @@
+"""The command line, and what it prints in each format."""
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tenet.compare.__main__ import main
+from tenet.compare.groups import Difference, Spread
+from tenet.compare.text import difference_text, spread_text
+from tests.compare.folders import PLAIN, write_evaluation, write_pair, write_run
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def printed(capsys, *arguments):
+    assert main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_markdown_has_the_figures_and_the_paired_difference(tmp_path, capsys):
+    text = printed(capsys, write_pair(tmp_path), "--format", "markdown")
+    assert "| Inhibition | 4.00 ± 1.00 | 12.00 ± 2.00 | 3 |" in text
+    assert "| null | 4.00 ± 0.00 | 14.00 ± 2.65 | 3 |" in text
+    assert "+2.00 \\[+1.00, +3.00] (3 pairs)" in text
+
+
+def test_terminal_shows_the_figures_and_brackets_are_no_markup(tmp_path, capsys):
+    write_run(tmp_path, seed=0, mce=12, tenet={"_target_": "x", "layer": "[red]stage[/]"})
+    text = printed(capsys, tmp_path, "--by", "tenet.layer")
+    assert "[red]stage[/]" in text
+    assert "12.00" in text
+
+
+def test_control_characters_never_reach_the_terminal(tmp_path, capsys):
+    folder = write_run(tmp_path / "a\x1b[2Jb", seed=0, mce=None, tenet={"_target_": "x", "layer": "\x1b[31m"})
+    text = printed(capsys, folder, "--by", "tenet.layer")
+    assert "\x1b" not in text
+    assert "?[31m" in text
+
+
+def test_latex_is_escaped(tmp_path, capsys):
+    write_run(tmp_path, seed=0, mce=12, tenet={"_target_": "x", "layer": r"a_b & 50% \x {}"})
+    text = printed(capsys, tmp_path, "--by", "tenet.layer", "--format", "latex")
+    assert r"{}a\_b \& 50\% \textbackslash{}x \{\} & 4.00 & 12.00 & 1 \\" in text
+    assert r"mCE, generated, \%" in text
+
+
+def test_markdown_is_escaped(tmp_path, capsys):
+    write_run(tmp_path, seed=0, mce=12, tenet={"_target_": "x", "layer": "a|b <i>"})
+    text = printed(capsys, tmp_path, "--by", "tenet.layer", "--format", "markdown")
+    assert r"| a\|b &lt;i> | 4.00 |" in text
+
+
+def test_csv_has_a_line_for_each_group_and_figure_and_for_what_is_left_out(tmp_path, capsys):
+    write_run(write_pair(tmp_path) / "cut", seed=9, is_saved=False)
+    rows = list(csv.DictReader(io.StringIO(printed(capsys, tmp_path, "--format", "csv"))))
+    figures = {(row["tenet._target_"], row["figure"]): row for row in rows if not row["problem"]}
+    assert len(figures) == 4
+    plain = figures["null", "mCE, generated, %"]
+    assert float(plain["deviation"]) == pytest.approx(7**0.5)
+    names = ("mean", "seeds", "difference", "low", "high", "pairs")
+    assert [float(plain[name]) for name in names] == pytest.approx([14, 3, 2, 1, 3, 3])
+    assert figures["Inhibition", "mCE, generated, %"]["difference"] == ""
+    assert [row["run"] for row in rows if row["problem"]] == [str(tmp_path / "cut")]
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
+def test_no_run_is_dropped_without_a_word(tmp_path, capsys, form, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(write_pair(tmp_path))
+    write_run(tmp_path / "cut", seed=7, epoch=1)
+    write_run(tmp_path / "bare", seed=8, mce=None)
+    text = printed(capsys, ".", "--format", form)
+    assert "unfinished: stopped at epoch 1 of 2" in text
+    assert "cut" in text
+    assert "bare" in text
+    assert "not evaluated" in text
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
+def test_published_figures_are_shown_only_when_asked_and_marked(tmp_path, capsys, form, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    write_run(tmp_path, seed=0, source="files")
+    assert "35.73" not in printed(capsys, tmp_path, "--format", form)
+    text = printed(capsys, tmp_path, "--format", form, "--published")
+    assert all(figure in text for figure in ("3.50", "12.31", "19.46", "35.73", "10.9", "27.5", "53.4"))
+    assert "not measured here" in text
+
+
+def test_official_and_generated_figures_stand_in_two_columns(tmp_path, capsys):
+    write_evaluation(write_run(tmp_path, seed=0, mce=12), mce=9, source="files")
+    text = printed(capsys, tmp_path, "--format", "markdown")
+    assert "| group | test error, % | mCE, official files, % | mCE, generated, % | seeds |" in text
+    assert "| all runs | 4.00 | 9.00 | 12.00 | 1 |" in text
+
+
+def test_figures_that_not_all_seeds_have_say_how_many():
+    assert spread_text(Spread(5.3, 0.7, 3), runs=5) == "5.30 ± 0.70 (3 of 5 seeds)"
+    assert spread_text(None, runs=5) == "-"
+
+
+def test_too_few_pairs_are_said_plainly():
+    assert difference_text(Difference(-0.5, None, 2)) == "-0.50 (2 pairs: too few for an interval)"
+    assert difference_text(Difference(0.5, None, 1)) == "+0.50 (1 pair: too few for an interval)"
+    assert difference_text(Difference(None, None, 0)) == "no common seed"
+
+
+def test_output_takes_its_format_from_the_suffix(tmp_path, capsys):
+    write_run(tmp_path / "0", seed=0)
+    for suffix, start in ((".md", "**"), (".tex", "%"), (".csv", "figure,"), (".html", "<!doctype")):
+        path = tmp_path / f"out{suffix}"
+        assert printed(capsys, tmp_path / "0", "--output", path) == f"{path}\n"
+        assert path.read_text().startswith(start)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nowhere"], [".", "--by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "no/x.md"]],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "0", seed=0)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_duplicated_seed_is_one_line_with_both_folders(tmp_path, capsys):
+    for name in ("one", "two"):
+        write_run(tmp_path / name, seed=4, tenet=PLAIN)
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{tmp_path / 'one'} and {tmp_path / 'two'}" in error
+
+
+def test_neither_torch_nor_hydra_is_loaded():
+    code = "import sys, tenet.compare.__main__, tenet.compare.page; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"torch", "hydra", "omegaconf", "matplotlib"}.isdisjoint(done.stdout.split())

@@ -1,0 +1,173 @@
+"""Groups, their figures against numbers computed by hand, and paired differences."""
+
+import numpy as np
+import pytest
+
+from tenet.compare.groups import compare, differing_keys, paired_difference
+from tenet.compare.runs import CompareError, find_runs, read_run
+from tests.compare.folders import PLAIN, TENET, write_evaluation, write_pair, write_run
+
+GENERATED = "mCE, generated"
+
+
+def read(top):
+    return [read_run(folder) for folder in find_runs([str(top)])]
+
+
+def test_groups_are_told_apart_by_the_class_and_not_by_what_follows_from_it(tmp_path):
+    comparison = compare(read(write_pair(tmp_path)))
+    assert comparison.keys == ("tenet._target_",)
+    assert [group.values for group in comparison.groups] == [("Inhibition",), ("null",)]
+
+
+def test_mean_and_sample_deviation_are_those_computed_by_hand(tmp_path):
+    ours, theirs = compare(read(write_pair(tmp_path))).groups
+    assert ours.spread(GENERATED) == (12, 2, 3)
+    # 11, 15, 16: mean 14, squares 9 + 1 + 4, over 2.
+    assert theirs.spread(GENERATED) == (14, pytest.approx(7**0.5), 3)
+    assert ours.spread("test error") == (4, 1, 3)
+
+
+def test_a_single_seed_has_no_deviation(tmp_path):
+    write_run(tmp_path, seed=0, mce=7)
+    assert compare(read(tmp_path)).groups[0].spread(GENERATED) == (7, None, 1)
+
+
+def test_two_settings_changed_together_are_both_shown():
+    configs = [{"lr": 0.1, "batch": 64, "seed": 0}, {"lr": 0.2, "batch": 128, "seed": 1}]
+    assert differing_keys(configs) == ("lr", "batch")
+
+
+def test_a_key_that_varies_within_a_class_is_shown():
+    target = "tenet._target_"
+    configs = [{target: "a", "tenet.groups": 4}, {target: "a", "tenet.groups": 6}, {target: None}]
+    assert differing_keys(configs) == (target, "tenet.groups")
+    # Present in one run of the class only: another version of the program, perhaps.
+    assert differing_keys([{target: "a", "tenet.x": 1}, {target: "a"}, {target: None}]) == (target, "tenet.x")
+
+
+def test_a_setting_that_changed_together_with_the_class_is_shown():
+    configs = [
+        {"optimizer._target_": "a", "optimizer.lr": 0.1},
+        {"optimizer._target_": "b", "optimizer.lr": 0.2},
+    ]
+    assert differing_keys(configs) == ("optimizer._target_", "optimizer.lr")
+
+
+def test_seed_tracking_and_hardware_tell_no_groups_apart():
+    configs = [
+        {"seed": seed, "tracking.name": name, "trainer.device": name, "resume": name}
+        for seed, name in enumerate("ab")
+    ]
+    assert differing_keys(configs) == ()
+    assert differing_keys([{"a": 1.0}, {"a": 1}]) == ()
+
+
+def test_best_mce_stands_first_and_a_group_without_it_last(tmp_path):
+    for name, mce in (("a", 20), ("b", None), ("c", 5)):
+        write_run(tmp_path / name, seed=0, mce=mce, lr=ord(name) / 100, test=ord("d") - ord(name))
+    runs = read(tmp_path)
+
+    def order(sort):
+        return [group.runs[0].folder.name for group in compare(runs, sort=sort).groups]
+
+    assert order("mce") == ["c", "a", "b"]
+    assert order("test") == ["c", "b", "a"]
+    assert order("name") == ["a", "b", "c"]
+
+
+def test_official_figures_come_before_generated_ones_in_columns_and_order(tmp_path):
+    for name, generated, official in (("a", 1, 9), ("b", 2, 8)):
+        write_evaluation(
+            write_run(tmp_path / name, seed=0, mce=generated, lr=ord(name)), mce=official, source="files"
+        )
+    comparison = compare(read(tmp_path))
+    assert comparison.columns == ["test error", "mCE, official files", "mCE, generated"]
+    assert [group.runs[0].folder.name for group in comparison.groups] == ["b", "a"]
+
+
+def test_runs_on_different_corruptions_are_never_paired(tmp_path):
+    write_run(tmp_path / "a", seed=0, mce=1)
+    write_run(tmp_path / "b", seed=0, mce=2, tenet=PLAIN, source="files")
+    comparison = compare(read(tmp_path))
+    other = next(group for group in comparison.groups if group is not comparison.baseline)
+    assert [comparison.difference(other, column).pairs for column in comparison.columns] == [1, 0, 0]
+
+
+def test_differences_pair_equal_seeds_and_leave_out_the_others():
+    found = paired_difference(
+        {0: 10.0, 1: 12.0, 2: 14.0, 7: 99.0},
+        baseline={2: 16.0, 1: 15.0, 0: 11.0, 8: 0.0},
+        generator=np.random.default_rng(0),
+    )
+    assert found.pairs == 3
+    assert found.mean == pytest.approx(-2)  # of -1, -3, -2
+    # Of the 27 equally likely resamples one has the mean -3 and one -1: each more than 2.5 %.
+    assert found.interval == pytest.approx((-3, -1))
+
+
+def test_the_interval_narrows_with_the_seeds_as_the_theory_says():
+    values = dict(enumerate(np.random.default_rng(1).normal(5, 2, size=400).tolist()))
+    found = paired_difference(
+        values, baseline=dict.fromkeys(values, 0.0), generator=np.random.default_rng(0), resamples=2000
+    )
+    half_width = 1.96 * np.std(list(values.values())) / 20
+    assert found.interval == pytest.approx((found.mean - half_width, found.mean + half_width), abs=0.03)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 2])
+def test_fewer_than_three_pairs_have_no_interval(pairs):
+    values = {seed: float(seed) for seed in range(pairs)}
+    found = paired_difference(values, baseline={0: 0.0, 1: 0.0}, generator=np.random.default_rng(0))
+    assert (found.interval, found.pairs) == (None, pairs)
+    assert found.mean == (None if pairs == 0 else (pairs - 1) / 2)
+
+
+def test_the_baseline_can_be_chosen_by_value_and_by_full_class_name(tmp_path):
+    runs = read(write_pair(tmp_path))
+    assert compare(runs).baseline.values == ("Inhibition",)
+    assert compare(runs, baseline=["tenet._target_=null"]).baseline.values == ("null",)
+    full = f"tenet._target_={TENET['_target_']}"
+    assert compare(runs, baseline=[full], sort="test").baseline.values == ("Inhibition",)
+
+
+def test_a_baseline_that_is_not_one_group_is_refused(tmp_path):
+    runs = read(write_pair(tmp_path))
+    with pytest.raises(
+        CompareError, match=r"no groups are such; there are tenet\._target_=Inhibition; tenet"
+    ):
+        compare(runs, baseline=["tenet._target_=Other"])
+    with pytest.raises(CompareError, match=r"the groups differ by tenet\._target_"):
+        compare(runs, baseline=["optimizer.lr=0.1"])
+
+
+def test_a_seed_twice_in_a_group_is_refused_with_both_folders(tmp_path):
+    for name in ("one", "two"):
+        write_run(tmp_path / name, seed=4)
+    with pytest.raises(CompareError, match=r"seed 4 twice.*/one and .*/two"):
+        compare(read(tmp_path))
+
+
+def test_an_unfinished_run_takes_no_seed_and_no_part_in_figures(tmp_path):
+    write_run(tmp_path / "whole", seed=0, mce=10)
+    write_run(tmp_path / "cut", seed=0, mce=99, epoch=1, lr=5.0)
+    comparison = compare(read(tmp_path))
+    assert comparison.keys == ()
+    assert comparison.groups[0].spread(GENERATED).mean == 10
+    assert [run.folder.name for run in comparison.problems] == ["cut"]
+
+
+def test_nothing_finished_is_refused_with_the_reasons(tmp_path):
+    write_run(tmp_path, seed=0, is_saved=False)
+    with pytest.raises(CompareError, match=r"no finished run.*no weights"):
+        compare(read(tmp_path))
+
+
+def test_grouping_by_chosen_keys_tells_which_others_differ_within(tmp_path):
+    for seed, lr in enumerate((0.1, 0.2)):
+        write_run(tmp_path / str(seed), seed=seed, lr=lr)
+    comparison = compare(read(tmp_path), by=["tenet.layer"])
+    assert [group.values for group in comparison.groups] == [("stage_2",)]
+    assert comparison.mixed_keys == ["optimizer.lr"]
+    with pytest.raises(CompareError, match=r"--by tenet\.layr: no run has this key"):
+        compare(read(tmp_path), by=["tenet.layr"])
