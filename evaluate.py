@@ -45,6 +45,7 @@ def run(config: dict[str, Any]) -> float:
     test: EvaluationSet = dataset.test_set()
     model = configuration.build(subject["backbone"], num_classes=len(test.classes), key="backbone")
     weights = load_subject(model, subject)
+    subject["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     model.to(device)
     classifier = Classifier(
         model, dataset.normalization, config["batch_size"], config["precision"], config["channels_last"]
@@ -56,7 +57,7 @@ def run(config: dict[str, Any]) -> float:
         output.with_suffix("").with_name(f"{output.stem}-predictions"),
         identity={
             "version": __version__,
-            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "weights": subject["weights_sha256"],
             "backbone": subject["backbone"],
             "normalization": [list(dataset.mean), list(dataset.std)],
             "images": test.identity(),
@@ -84,8 +85,7 @@ def run(config: dict[str, Any]) -> float:
     for path in [*written, *pictures.values()]:
         print(path)
     track(subject, report, pictures)
-    if not config["save_predictions"]:
-        store.discard()
+    store.close(keep=config["save_predictions"])
     return clean.error_pct if report.mce_pct is None else report.mce_pct
 
 
@@ -102,7 +102,8 @@ def measure(
     from tenet.progress import ProgressReport
 
     if store.found:
-        logger.info("going on with an interrupted sweep: %d sets of images are measured already", store.found)
+        what = "taking the predictions that were kept" if store.kept else "going on with an interrupted sweep"
+        logger.info("%s: %d sets of images are measured already", what, store.found)
     clean = store.load("clean")
     if clean is None:
         clean = classifier.predict(test.batches(classifier.batch_size))
@@ -153,7 +154,7 @@ def write_files(
     about = {
         "tenet_version": __version__,
         "weights": str(weights),
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "weights_sha256": subject["weights_sha256"],
         "dataset": dataset,
         "backbone": backbone,
         "corruptions_from": {"root": asked["root"]} if asked["root"] else {"seed": asked["seed"]},
@@ -193,8 +194,8 @@ def track(subject: Mapping[str, Any], report: "RobustnessReport", pictures: Mapp
     tracking = configuration.build(subject["tracking"], key="tracking")
     if tracking is None or "run_dir" not in subject:
         return
-    if report.mce_pct is None:
-        logger.info("not all 75 cells: the figures stay out of the run's summary")
+    if report.mce_pct is None or not subject["is_own_dataset"]:
+        logger.info("not the whole sweep of the run's own data set: the figures stay out of its summary")
         return
     run_config = configuration.read_config(subject["run_dir"])
     with tracking.start(subject["run_dir"], config=run_config, job_type="evaluate", resume=True) as tracker:

@@ -1,8 +1,11 @@
 """The finished cells of a sweep on disk, so that an interrupted one goes on where it was."""
 
+import fcntl
 import json
 import logging
+import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ import numpy as np
 import torch
 
 from tenet.checkpoint import write_atomically
+from tenet.errors import ConfigError
+from tenet.metrics_file import read_json
 from tenet.predictions import Predictions
 
 logger = logging.getLogger("tenet")
@@ -19,30 +24,68 @@ logger = logging.getLogger("tenet")
 class CellStore:
     """One file a cell in `folder`, of one `identity`: what was measured, on what, and how.
 
-    Where the folder holds cells of another identity (other weights, other images), they are thrown away,
-    with a line that says what changed. Each file is written whole or not at all.
+    Where the folder holds the cells of an interrupted sweep of another identity (other weights, other images),
+    they are thrown away, with a line that says what changed. Each file is written whole or not at all, and one
+    process at a time works in the folder. Raises ConfigError if another does, if the folder holds other
+    files, or predictions that another evaluation was asked to keep.
     """
 
     def __init__(self, folder: Path, *, identity: Mapping[str, Any]) -> None:
         self.folder = folder
-        known = folder / "identity.json"
-        text = json.dumps(dict(identity), indent=2, sort_keys=True) + "\n"
-        if folder.exists() and (not known.exists() or known.read_text() != text):
-            if known.exists():
-                before = json.loads(known.read_text())
-                changed = sorted(key for key in {*before, *identity} if before.get(key) != identity.get(key))
-                logger.info("starting the sweep anew: %s changed", ", ".join(changed))
+        self._hold()
+        try:
+            self._open(json.dumps(dict(identity), indent=2, sort_keys=True) + "\n", identity)
+        except BaseException:
+            self._let_go()
+            raise
+        self.found = len(list(folder.glob("*.npz")))
+
+    def _open(self, text: str, identity: Mapping[str, Any]) -> None:
+        folder, known = self.folder, self.folder / "identity.json"
+        if folder.exists() and not known.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds other files; choose another output=FILE.json")
+        if known.exists() and known.read_text() != text:
+            if self.kept:
+                raise ConfigError(
+                    f"{folder} keeps the predictions of another evaluation; remove it, "
+                    "or choose another output=FILE.json"
+                )
+            before = read_json(known)
+            changed = sorted(key for key in {*before, *identity} if before.get(key) != identity.get(key))
+            logger.info("starting the sweep anew: %s changed", ", ".join(changed))
             shutil.rmtree(folder)
         if not known.exists():
             write_atomically(known, lambda temporary: temporary.write_text(text))
-        self.found = len(list(folder.glob("*.npz")))
+
+    def _hold(self) -> None:
+        """Keep other processes out until this one ends; the kernel lets go, however it ends."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_path = self.folder.with_name(f".{self.folder.name}.lock")
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise ConfigError(
+                f"another process is evaluating into {self.folder.parent}; wait for it"
+            ) from error
+
+    def _let_go(self) -> None:
+        self._lock_path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+    @property
+    def kept(self) -> bool:
+        """Whether an evaluation was asked to keep what is here."""
+        return (self.folder / "kept").exists()
 
     def load(self, name: str) -> Predictions | None:
         path = self.folder / f"{name}.npz"
-        if not path.exists():
-            return None
-        with np.load(path, allow_pickle=False) as file:
-            return Predictions(*(torch.from_numpy(file[field]) for field in Predictions._fields))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return Predictions(*(torch.from_numpy(file[field]) for field in Predictions._fields))
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            return None  # not there, or damaged: it is measured again
 
     def save(self, name: str, predictions: Predictions) -> None:
         def write(temporary: Path) -> None:
@@ -53,5 +96,10 @@ class CellStore:
 
         write_atomically(self.folder / f"{name}.npz", write)
 
-    def discard(self) -> None:
-        shutil.rmtree(self.folder)
+    def close(self, *, keep: bool) -> None:
+        """The report is written: keep the cells, or discard them unless an earlier evaluation kept them."""
+        if keep:
+            (self.folder / "kept").touch()
+        elif not self.kept:
+            shutil.rmtree(self.folder)
+        self._let_go()

@@ -17,5 +17,9 @@ class CheckpointError(UserError):
     """A file of weights or a checkpoint is missing, unreadable or does not fit the model."""
 
 
+class NonFiniteOutputError(UserError):
+    """A model's outputs are NaN or infinite: there is no figure to report."""
+
+
 class NonFiniteLossError(UserError):
     """The loss became NaN or infinite; training can't go on from here."""

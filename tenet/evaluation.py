@@ -13,7 +13,7 @@ from tenet.cells import CellStore
 from tenet.corruptions.natural_shift import CLASSES as CIFAR10_CLASSES
 from tenet.corruptions.natural_shift import SIZES, natural_shift
 from tenet.corruptions.perturbations import PerturbationArchive, flip_probability, is_noise
-from tenet.errors import DatasetError
+from tenet.errors import DatasetError, NonFiniteOutputError
 from tenet.predictions import Predictions
 from tenet.training import autocast
 
@@ -73,6 +73,10 @@ class Classifier:
         if not parts:
             raise ValueError("there are no images to evaluate")
         predicted, labels, confidence, likelihood = torch.cat(parts, dim=1).cpu()
+        if not torch.isfinite(likelihood).all():
+            raise NonFiniteOutputError(
+                "the model's outputs are not finite: its weights, or the precision, are at fault"
+            )
         return Predictions(predicted.long(), labels.long(), confidence, likelihood)
 
     def wrong(

@@ -19,14 +19,14 @@ def write_figures(
     dataset: str,
     architecture: str,
 ) -> list[Path]:
-    """Write the report as JSON to `output` and, beside it, as CSV and, if there is an mCE, for RobustBench.
+    """Write the report as JSON to `output` and, beside it, as CSV and, if its mCE is CIFAR-C's, for RobustBench.
 
     about: what was evaluated, for the JSON. name, dataset, architecture: for RobustBench.
     """
     write_json(report.as_json(about), output)
     written = [output, output.with_suffix(".csv")]
     write_csv(report, written[1])
-    if report.mce_pct is not None:
+    if report.mce_pct is not None and not report.normalized:
         kind = "-generated" if report.source != "files" else ""
         written.append(output.with_name(f"robustbench{kind}.json"))
         write_json(

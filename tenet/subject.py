@@ -33,7 +33,11 @@ def choose_subject(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("dataset", "backbone"):
         if chosen[name] is None:
             raise ConfigError(f"weights={config['weights']} needs {name}=OPTION beside it (see --help)")
-    return {**own, **chosen, "weights": config["weights"]}
+    for key in ("cifar101", "cifar_p"):
+        if config[key] is not None and not Path(config[key]).expanduser().is_dir():
+            raise ConfigError(f"{key}={config[key]} is not a folder")
+    own_dataset = config["run"] is not None and config.get("dataset") is None
+    return {**own, **chosen, "weights": config["weights"], "is_own_dataset": own_dataset}
 
 
 def load_subject(model: Any, subject: Mapping[str, Any]) -> Path:
@@ -74,6 +78,10 @@ def choose_cells(
 ) -> tuple[list[str], list[int]]:
     """Corruptions, in the benchmark's order, and severities to measure. Raises ConfigError for an unknown name."""
     asked = config["corruptions"]["names"]
+    if not config["corruptions"]["severities"]:
+        raise ConfigError(
+            "corruptions.severities=[]: name at least one; corruptions.names=[] measures clean images alone"
+        )
     for name in asked or ():
         if name not in source.names:
             nearest = configuration.nearest(name, source.names)

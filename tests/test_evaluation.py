@@ -1,6 +1,8 @@
 """Predictions of a classifier, the sweep, and the cells that an interrupted one leaves."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tenet.cells import CellStore
 from tenet.corruptions import corrupt
 from tenet.corruptions.sources import GeneratedCorruptions
 from tenet.data import Normalization
+from tenet.errors import ConfigError, NonFiniteOutputError
 from tenet.evaluation import Classifier, sweep
 
 
@@ -113,8 +116,51 @@ def test_cells_of_other_weights_or_data_are_thrown_away_saying_what_changed(
     assert store.load("fog-1") is None
     assert store.found == 0
     assert "starting the sweep anew: images changed" in caplog.text
-    store.discard()
+    store.close(keep=False)
     assert not (tmp_path / "cells").exists()
+
+
+def test_kept_predictions_are_neither_thrown_away_nor_mixed_with_others(classifier, images, tmp_path):
+    store = CellStore(tmp_path / "cells", identity={"weights": "a"})
+    store.save("fog-1", classifier.predict([images]))
+    store.close(keep=True)
+    again = CellStore(tmp_path / "cells", identity={"weights": "a"})
+    assert again.kept
+    assert again.load("fog-1") is not None
+    again.close(keep=False)
+    assert (tmp_path / "cells" / "fog-1.npz").exists()
+    with pytest.raises(ConfigError, match="keeps the predictions of another evaluation"):
+        CellStore(tmp_path / "cells", identity={"weights": "b"})
+
+
+def test_a_folder_of_other_files_is_left_alone_and_a_damaged_cell_is_measured_again(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other files"):
+        CellStore(tmp_path / "own", identity={})
+    assert (tmp_path / "own" / "notes.txt").read_text() == "mine"
+    store = CellStore(tmp_path / "cells", identity={})
+    (tmp_path / "cells" / "fog-1.npz").write_bytes(b"")
+    assert store.load("fog-1") is None
+    store.close(keep=False)
+
+
+def test_one_process_at_a_time_keeps_cells_in_a_folder(tmp_path):
+    store = CellStore(tmp_path / "cells", identity={})
+    code = f"""
+from pathlib import Path
+from tenet.cells import CellStore
+CellStore(Path({str(tmp_path / "cells")!r}), identity={{}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "another process is evaluating" in done.stderr
+    store.close(keep=False)
+
+
+def test_outputs_that_are_not_finite_give_no_figure(classifier, images):
+    next(classifier.model.parameters()).data.fill_(torch.nan)
+    with pytest.raises(NonFiniteOutputError, match="not finite"):
+        classifier.predict([images])
 
 
 def test_a_classifier_of_any_model_will_do(images):

@@ -49,9 +49,10 @@ class GeneratedCorruptions:
 
 
 class ArchivedCorruptions:
-    """Reads a folder of official `.npy` files, or a tree of images such as ImageNet-C; raises DatasetError."""
+    """Reads a folder of official `.npy` files, or a tree of images such as ImageNet-C; raises DatasetError.
 
-    kind = "files"
+    kind: files, but generated for an archive that this package wrote, as its manifest tells.
+    """
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class ArchivedCorruptions:
         """classes: names in the order of the model's outputs; labels must count through them, and a tree's
         folders carry them. clean: the data set's own test images and labels, which the archive must fit."""
         self.root = Path(root).expanduser()
+        self.kind = "generated" if (self.root / "manifest.json").exists() else "files"
         self.archive: OfficialArchive | FolderArchive
         if not list(self.root.glob("*.npy")) and any((self.root / name).is_dir() for name in CORRUPTIONS):
             self.archive = FolderArchive(self.root, classes=classes)

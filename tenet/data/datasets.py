@@ -4,7 +4,7 @@ import hashlib
 import http.client
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +24,12 @@ class EvaluationSet(NamedTuple):
     classes: tuple[str, ...]
     arrays: ImageArrays | None
     batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+    origin: Mapping[str, object] = {}
 
     def identity(self) -> dict[str, object]:
         """What changes when the images or labels do; a folder's files are taken to stay what they are."""
         if self.arrays is None:
-            return {"classes": list(self.classes)}
+            return {"classes": list(self.classes), **self.origin}
         digest = hashlib.sha256(self.arrays.images.cpu().numpy().tobytes())
         digest.update(self.arrays.labels.cpu().numpy().tobytes())
         return {"classes": list(self.classes), "sha256": digest.hexdigest()}
@@ -175,4 +176,13 @@ class Folder(Dataset):
         from tenet.corruptions.folders import ClassFolder
 
         folder = ClassFolder(Path(self.path).expanduser(), resize=self.resize, crop=self.crop)
-        return EvaluationSet(folder.classes, None, lambda batch_size: folder.batches(batch_size=batch_size))
+        times = {name: (folder.root / name).stat().st_mtime_ns for name in folder.classes}
+        origin = {
+            "path": str(folder.root.resolve()),
+            "resize": self.resize,
+            "crop": self.crop,
+            "times": times,
+        }
+        return EvaluationSet(
+            folder.classes, None, lambda batch_size: folder.batches(batch_size=batch_size), origin
+        )
