@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
@@ -58,12 +57,6 @@ def rms_calibration_error_pct(
     squares = head.view(full, images_per_bin).sum(dim=1).square().sum() / images_per_bin
     squares = squares + last.sum().square() / len(last)
     return 100 * (squares / images).sqrt().item()
-
-
-def negative_log_likelihood(logits: Float[Tensor, "image class"], labels: Int64[Tensor, " image"]) -> float:
-    """Mean over the images, in nats. Raises ValueError without images."""
-    _count_images(labels)
-    return F.cross_entropy(logits.double(), labels).item()
 
 
 def per_class_error_pct(

@@ -14,7 +14,6 @@ from tenet import metrics
 from tenet.metrics import (
     bootstrap_interval,
     mean_corruption_error,
-    negative_log_likelihood,
     per_class_error_pct,
     rms_calibration_error_pct,
 )
@@ -128,19 +127,6 @@ def test_a_calibration_without_images_or_bins_is_refused() -> None:
 
 
 # --- likelihood and classes
-
-
-def test_the_likelihood_is_the_mean_log_probability_of_the_true_class() -> None:
-    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    found = negative_log_likelihood(probabilities.log() + 5, torch.tensor([0, 1]))
-    assert found == pytest.approx(-(math.log(0.7) + math.log(0.1)) / 2, rel=1e-6)
-
-
-def test_the_likelihood_of_a_sure_model_stays_finite_and_needs_images() -> None:
-    logits = torch.tensor([[300.0, 0.0]])
-    assert negative_log_likelihood(logits, torch.tensor([1])) == pytest.approx(300)
-    with pytest.raises(ValueError, match="hold no images"):
-        negative_log_likelihood(torch.zeros(0, 3), torch.zeros(0).long())
 
 
 def test_the_error_of_a_class_is_the_share_of_its_own_images() -> None:
@@ -276,7 +262,6 @@ def test_figures_on_a_gpu_are_those_on_the_cpu() -> None:
     assert rms_calibration_error_pct(gpu[0], gpu[1]) == pytest.approx(
         rms_calibration_error_pct(confidence, correct)
     )
-    assert negative_log_likelihood(gpu[2], gpu[3]) == pytest.approx(negative_log_likelihood(logits, labels))
     assert bootstrap_interval(gpu[1], generator=seeded()) == bootstrap_interval(correct, generator=seeded())
     torch.cuda.set_sync_debug_mode("error")
     try:
