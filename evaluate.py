@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 
 from tenet import __version__
 from tenet import config as configuration
+from tenet.distributed import is_started_by_torchrun
 from tenet.entry import run_main
+from tenet.errors import ConfigError
 from tenet.subject import choose_cells, choose_subject, load_subject, open_source, output_path
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ logger = logging.getLogger("tenet")
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="evaluate")
 def main(composed: DictConfig) -> float:
+    if is_started_by_torchrun():
+        raise ConfigError("evaluate.py is one process: start it with python, not with torchrun")
     return run(configuration.resolve(composed))
 
 

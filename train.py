@@ -1,8 +1,10 @@
 """Train a classifier: `python train.py --help`."""
 
 import logging
+import math
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tenet import config as configuration
+from tenet import distributed
 from tenet.entry import run_main
-from tenet.errors import UserError
+from tenet.errors import ConfigError, UserError
 from tenet.run_folder import RunFolder, headline
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
@@ -33,24 +36,29 @@ def main(composed: DictConfig) -> float:
             # The jobs of one multirun stand together in W&B.
             config["tracking"]["group"] = " ".join(hydra_config.overrides.task[:4])
     try:
-        with RunFolder(run_dir) as folder:
-            if composed.resume is None and (result := folder.take(config)) is not None:
-                return result
-            return run(config, run_dir)
+        with distributed.join(config["trainer"]["device"]) as team:
+            run_dir = Path(team.agree(str(run_dir)))
+            with RunFolder(run_dir) if team.is_first else nullcontext() as folder:
+                result = None if folder is None or composed.resume is not None else folder.take(config)
+                result = team.agree(result)
+                return run(config, run_dir, team) if result is None else result
     except KeyboardInterrupt:
         logger.info("interrupted; go on: python train.py %s", configuration.as_argument("resume", run_dir))
         raise
     except UserError:
-        with suppress(OSError):
-            run_dir.rmdir()  # what was refused at once leaves no empty folder behind
+        if distributed.is_first():
+            with suppress(OSError):
+                run_dir.rmdir()  # what was refused at once leaves no empty folder behind
         raise
 
 
-def run(config: dict[str, Any], run_dir: Path) -> float:
+def run(config: dict[str, Any], run_dir: Path, team: distributed.Team = distributed.ALONE) -> float:
     """Build what `config` names, train it in `run_dir`, from its checkpoint if there is one, and return its
-    last error in percent (on the validation set if there is one, else on the test set)."""
+    last error in percent (on the validation set if there is one, else on the test set; NaN in the processes
+    of a team that only help)."""
     import torch
 
+    from tenet.bookkeeping import Unheard
     from tenet.checkpoint import Checkpoints, save_weights
     from tenet.data import TrainingLoader
     from tenet.evaluation import Classifier
@@ -60,7 +68,7 @@ def run(config: dict[str, Any], run_dir: Path) -> float:
     build = configuration.build
     settings: TrainingSettings = build(config["trainer"], key="trainer")
     device = pick_device(settings.device)
-    checkpoints = Checkpoints(run_dir)
+    checkpoints = Checkpoints(run_dir, writes=team.is_first)
 
     # All that can be refused is refused here, before any data is read.
     dataset = build(config["dataset"], key="dataset")
@@ -75,7 +83,12 @@ def run(config: dict[str, Any], run_dir: Path) -> float:
             inhibition.check(outline, (3, 32, 32))
     build(config["optimizer"], outline.parameters(), key="optimizer")
 
-    splits = dataset.load()
+    if settings.batch_size < team.size:
+        raise ConfigError(
+            f"trainer.batch_size={settings.batch_size} is shared by {team.size} processes; raise it"
+        )
+    with team.one_by_one():
+        splits = dataset.load()
     torch.manual_seed(derive_seed(config["seed"], "initialisation"))
     model = build(config["backbone"], num_classes=len(splits.classes), key="backbone").to(device)
     if settings.channels_last:
@@ -87,6 +100,8 @@ def run(config: dict[str, Any], run_dir: Path) -> float:
         normalization=dataset.normalization,
         batch_size=settings.batch_size,
         seed=config["seed"],
+        rank=team.rank,
+        processes=team.size,
     )
     classifier = Classifier(
         model,
@@ -98,11 +113,27 @@ def run(config: dict[str, Any], run_dir: Path) -> float:
     test = splits.test.to(device)
     held_out = {"test": test} if splits.validation is None else {"validation": splits.validation.to(device)}
 
+    fit = partial(
+        train,
+        model,
+        loader=loader,
+        inhibition=inhibition,
+        optimizer=optimizer,
+        schedule=schedule,
+        settings=settings,
+        checkpoints=checkpoints,
+        seed=config["seed"],
+        team=team,
+    )
+    if not team.is_first:
+        fit(evaluate=dict, tracker=Unheard())
+        return math.nan
     configuration.write_config(config, run_dir / configuration.CONFIG_FILE)
     height, width = splits.train.images.shape[1:3]
+    where = f"{device} in {team.size} processes" if team.size > 1 else str(device)
     logger.info(
         "run folder %s, %s, %d training images %dx%d in %d classes",
-        run_dir, device, len(splits.train.labels), height, width, len(splits.classes),
+        run_dir, where, len(splits.train.labels), height, width, len(splits.classes),
     )  # fmt: skip
     last_step = min(settings.epochs * loader.steps_per_epoch, settings.max_steps or sys.maxsize)
     if inhibition is not None and inhibition.start_step > last_step:
@@ -112,19 +143,11 @@ def run(config: dict[str, Any], run_dir: Path) -> float:
         )  # fmt: skip
     resume = checkpoints.newest() is not None
     with tracking.start(run_dir, config=config, resume=resume) as tracker:
-        result = train(
-            model,
-            loader=loader,
-            inhibition=inhibition,
-            optimizer=optimizer,
-            schedule=schedule,
-            settings=settings,
+        result = fit(
             evaluate=lambda: {
                 f"{name}/error_pct": classifier.error_pct(*split) for name, split in held_out.items()
             },
             tracker=tracker,
-            checkpoints=checkpoints,
-            seed=config["seed"],
         )
         final = {**result.metrics, "test/error_pct": classifier.error_pct(*test)}
         # An older evaluation was of other weights.

@@ -24,6 +24,14 @@ class MetricsSink(Protocol):
     def rewind(self, step: int) -> None: ...
 
 
+class Unheard:
+    """Metrics that another process of the team logs already."""
+
+    def log(self, metrics: Mapping[str, float], *, step: int) -> None: ...
+
+    def rewind(self, step: int) -> None: ...
+
+
 class Bookkeeper:
     """Called by the training loop after each step and each epoch.
 

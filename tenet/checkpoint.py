@@ -121,13 +121,17 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 class Checkpoints:
-    """The last checkpoint of a run folder, and the one before it."""
+    """The last checkpoint of a run folder, and the one before it; with `writes` off `save` does nothing."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, writes: bool = True) -> None:
+        self.writes = writes
         self.last = run_dir / "checkpoint.pt"
         self.previous = run_dir / "checkpoint-previous.pt"
 
     def save(self, state: Mapping[str, Any]) -> None:
+        if not self.writes:
+            return
+
         def write(temporary: Path) -> None:
             torch.save(dict(state), temporary)
             if self.last.exists():

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tenet import distributed
 from tenet.config import check_command_line
 from tenet.errors import UserError
 
@@ -25,12 +26,21 @@ def run_main(main: Callable[[], object], *, config_dir: Path, config_name: str) 
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_COMMAND
+    if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & set(sys.argv):
+        print(
+            "error: -m starts many runs and torchrun is for one; give torchrun one of them", file=sys.stderr
+        )
+        return WRONG_COMMAND
     # Hydra's own parser takes no flag between overrides: `a=1 -m b=2,3`.
     sys.argv[1:] = [*(word for word in sys.argv[1:] if word not in overrides), *overrides]
     resumed = [override.removeprefix("resume=") for override in overrides if override.startswith("resume=")]
     if resumed and resumed != ["null"]:
         # The log of a resumed run belongs into its own folder.
         sys.argv.append(f"hydra.run.dir={resumed[-1]}")
+    if not distributed.is_first():
+        # The first process of a team speaks and writes for all of them.
+        sys.argv += ["hydra.run.dir=.", "hydra/job_logging=disabled"]
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     try:
         main()
     except (UserError, OSError) as error:

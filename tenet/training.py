@@ -11,8 +11,9 @@ from torch.optim import Optimizer
 
 from tenet.bookkeeping import Bookkeeper, MetricsSink
 from tenet.checkpoint import Checkpoints
+from tenet.distributed import ALONE, Team
 from tenet.errors import ConfigError
-from tenet.inhibition import Inhibition
+from tenet.inhibition import InhibitedStep, Inhibition, MaskableForward
 from tenet.progress import ProgressReport
 from tenet.randomness import make_generator
 from tenet.schedule import Schedule
@@ -86,19 +87,22 @@ def train(
     tracker: MetricsSink,
     checkpoints: Checkpoints,
     seed: int,
+    team: Team = ALONE,
 ) -> TrainingResult:
     """Train `model` in place, from its last checkpoint if there is one; inhibition None is plain training.
 
     `evaluate` gives metrics to log after an epoch; nothing is selected by them. Resuming is exact: all
-    randomness is a function of `seed` and the step.
+    randomness is a function of `seed` and the step. Of a `team` each process calls this with its share of
+    the batches; what one of them alone should do (evaluate, write) is for the caller to give to it alone.
     Raises NonFiniteLossError with the step, the learning rate and the last good checkpoint.
     """
     device = next(model.parameters()).device
-    state = TrainingState.restore(model, optimizer, checkpoints)
+    state = TrainingState.restore(model, optimizer, checkpoints, team)
     resumed_at = state.step
     tracker.rewind(state.step)
     total_steps = settings.epochs * loader.steps_per_epoch
     last_step = min(total_steps, settings.max_steps or total_steps)
+    network = team.wrap(model if inhibition is None else MaskableForward(model, inhibition.layer))
     rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
     books = Bookkeeper(
         model,
@@ -127,8 +131,8 @@ def train(
 
                 # Step 1: the plain step.
                 with autocast(device, settings.precision):
-                    logits = model(images)
-                    loss = F.cross_entropy(logits, labels)
+                    logits = network(images)
+                    loss = F.cross_entropy(logits, labels) * team.weight(len(labels), device)
                 descend(optimizer, loss)
                 correct = logits.argmax(dim=1) == labels
                 state.window.add_plain(loss.detach(), correct, step=state.step)
@@ -136,26 +140,47 @@ def train(
                 # Step 2: when it is due, and on the samples that were right.
                 if inhibition is not None and inhibition.is_due(state.step):
                     chosen = correct.nonzero().squeeze(1)  # the one wait of the host
-                    if len(chosen) == 0:
+                    if team.total(len(chosen), device) == 0:
                         state.skipped_steps += 1
                     else:
                         # Steps 3 to 9: decide from what is left when the deciding groups are damped.
-                        generator = make_generator(device, seed=seed, purpose="medoids", step=state.step)
+                        generator = make_generator(
+                            device, seed=seed, purpose="medoids", step=state.step, rank=team.rank
+                        )
                         with autocast(device, settings.precision), books.watching_features():
-                            inhibited = inhibition.step(
-                                model, images[chosen], labels[chosen], generator=generator
+                            inhibited = (
+                                inhibition.step(
+                                    model,
+                                    images[chosen],
+                                    labels[chosen],
+                                    generator=generator,
+                                    through=network,
+                                )
+                                if len(chosen)
+                                else stand_by(network, images, labels)
                             )
-                        descend(optimizer, inhibited.loss)
-                        state.window.add_inhibited(inhibited, step=state.step)
+                        weight = team.weight(len(chosen), device)
+                        descend(optimizer, inhibited.loss * weight)
+                        state.window.add_inhibited(inhibited, weight=weight, step=state.step)
                         state.inhibited_steps += 1
 
-                books.after_step(progress, images=len(labels))
+                books.after_step(progress, images=len(labels) * team.size)
                 if state.step == last_step:
                     break
             books.after_epoch(progress)
     return TrainingResult(
         state.step, total_steps, resumed_at, state.inhibited_steps, state.skipped_steps, state.metrics
     )
+
+
+def stand_by(network: nn.Module, images: Tensor, labels: Tensor) -> InhibitedStep:
+    """An inhibited step of no samples, which all processes of a team must take: it changes nothing but lets
+    the others' gradients in. In eval mode, since it must not move BatchNorm statistics."""
+    network.eval()
+    logits = network(images[:1])
+    network.train()
+    nothing = 0 * logits.sum()
+    return InhibitedStep(logits[:0], nothing, nothing, nothing, images[:0], labels[:0, None], images[:0])
 
 
 def descend(optimizer: Optimizer, loss: Tensor) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tenet.checkpoint import Checkpoints
+from tenet.distributed import ALONE, Team
 from tenet.errors import CheckpointError
 from tenet.inhibition import InhibitedStep
 
@@ -17,7 +18,8 @@ class Window:
 
     LOSS, WRONG, SAMPLES, STEPS, INHIBITED, ORTHOGONALITY, INHIBITED_STEPS, FIRST_BAD = range(8)
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, team: Team = ALONE) -> None:
+        self.team = team
         self.sums = torch.zeros(8, dtype=torch.float64, device=device)
 
     def add_plain(self, loss: Tensor, correct: Tensor, *, step: int) -> None:
@@ -27,9 +29,9 @@ class Window:
         self.sums[self.STEPS] += 1
         self._note_nonfinite(loss, step)
 
-    def add_inhibited(self, inhibited: InhibitedStep, *, step: int) -> None:
-        self.sums[self.INHIBITED] += inhibited.cross_entropy.detach()
-        self.sums[self.ORTHOGONALITY] += inhibited.orthogonality.detach()
+    def add_inhibited(self, inhibited: InhibitedStep, *, weight: Tensor | float, step: int) -> None:
+        self.sums[self.INHIBITED] += weight * inhibited.cross_entropy.detach()
+        self.sums[self.ORTHOGONALITY] += weight * inhibited.orthogonality.detach()
         self.sums[self.INHIBITED_STEPS] += 1
         self._note_nonfinite(inhibited.loss.detach(), step)
 
@@ -41,8 +43,9 @@ class Window:
         self.sums[self.FIRST_BAD] += is_first * step
 
     def read(self) -> tuple[dict[str, float], int]:
-        """The means, and the first step whose loss was not finite (0: none). Here the host waits."""
-        sums = self.sums.tolist()
+        """The means over all processes, and the first step whose loss was not finite (0: none). Here the host
+        waits."""
+        sums = self.total().tolist()
         metrics = {}
         if sums[self.STEPS]:
             metrics["train/loss"] = sums[self.LOSS] / sums[self.STEPS]
@@ -51,6 +54,13 @@ class Window:
             metrics["train/loss_inhibited"] = sums[self.INHIBITED] / sums[self.INHIBITED_STEPS]
             metrics["train/loss_orthogonality"] = sums[self.ORTHOGONALITY] / sums[self.INHIBITED_STEPS]
         return metrics, int(sums[self.FIRST_BAD])
+
+    def total(self) -> Tensor:
+        """The sums of all processes together; every process must ask."""
+        total = self.team.sum(self.sums)
+        if self.team.size > 1:
+            total[self.FIRST_BAD] = self.team.greatest(self.sums)[self.FIRST_BAD]
+        return total
 
 
 @dataclass
@@ -64,19 +74,22 @@ class TrainingState:
     metrics: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def restore(cls, model: nn.Module, optimizer: Optimizer, checkpoints: Checkpoints) -> "TrainingState":
+    def restore(
+        cls, model: nn.Module, optimizer: Optimizer, checkpoints: Checkpoints, team: Team = ALONE
+    ) -> "TrainingState":
         """The state of the last checkpoint, loaded into model and optimizer too; a fresh one if there is none.
 
         Raises CheckpointError where the checkpoint does not fit.
         """
-        state = cls(0, 0, 0, Window(next(model.parameters()).device))
+        state = cls(0, 0, 0, Window(next(model.parameters()).device, team))
         saved = checkpoints.load()
         if saved is None:
             return state
         try:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
-            state.window.sums.copy_(saved["window"])
+            if team.is_first:  # they are everybody's
+                state.window.sums.copy_(saved["window"])
             state.step, state.inhibited_steps = saved["step"], saved["inhibited_steps"]
             state.skipped_steps, state.metrics = saved["skipped_steps"], saved["metrics"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -89,7 +102,7 @@ class TrainingState:
         content: dict[str, Any] = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "window": self.window.sums,
+            "window": self.window.total(),
             "step": self.step,
             "inhibited_steps": self.inhibited_steps,
             "skipped_steps": self.skipped_steps,

@@ -31,6 +31,7 @@ class TrainingLoader:
     """Hands out the augmented, normalised batches of an epoch; an epoch is all views of all images, shuffled.
 
     `arrays` live on the device where the batches are wanted. The last batch of an epoch may be smaller.
+    Of `processes` that train together each takes a share of every batch, by its `rank`.
     """
 
     def __init__(
@@ -41,12 +42,15 @@ class TrainingLoader:
         normalization: Normalization,
         batch_size: int,
         seed: int,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.arrays = arrays
         self.views = augmentation.views
         self.normalization = normalization
         self.batch_size = batch_size
         self.seed = seed
+        self.rank, self.processes = rank, processes
 
     @property
     def samples_per_epoch(self) -> int:
@@ -63,12 +67,18 @@ class TrainingLoader:
         shuffle = make_generator("cpu", seed=self.seed, purpose="order", step=epoch)
         order = torch.randperm(self.samples_per_epoch, generator=shuffle)
         for index in range(start, self.steps_per_epoch):
-            chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+            chosen = self._share(order[index * self.batch_size : (index + 1) * self.batch_size])
             images = len(self.arrays.labels)
             by_view = [chosen[chosen // images == view] % images for view in range(len(self.views))]
             step = epoch * self.steps_per_epoch + index
-            generator = make_generator(device, seed=self.seed, purpose="augment", step=step)
+            generator = make_generator(device, seed=self.seed, purpose="augment", step=step, rank=self.rank)
             yield self._batch([ids.to(device, non_blocking=True) for ids in by_view], generator)
+
+    def _share(self, chosen: Int64[Tensor, " batch"]) -> Int64[Tensor, " share"]:
+        """This process's part; where a last batch has fewer samples than there are processes, one that
+        another process has too, since all must take part in every step."""
+        share = chosen[self.rank :: self.processes]
+        return share if len(share) else chosen[self.rank % len(chosen)][None]
 
     def _batch(self, ids_by_view: list[Tensor], generator: torch.Generator) -> Batch:
         parts = [

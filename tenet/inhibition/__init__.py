@@ -5,12 +5,20 @@ from tenet.inhibition.grouping import group_channels
 from tenet.inhibition.importance import channel_weights, group_importance
 from tenet.inhibition.mask import group_maps, inhibition_mask
 from tenet.inhibition.orthogonality import orthogonality_loss
-from tenet.inhibition.regularizer import Importance, InhibitedStep, Inhibition, SplitModel, split
+from tenet.inhibition.regularizer import (
+    Importance,
+    InhibitedStep,
+    Inhibition,
+    MaskableForward,
+    SplitModel,
+    split,
+)
 
 __all__ = [
     "Importance",
     "InhibitedStep",
     "Inhibition",
+    "MaskableForward",
     "NonFiniteFeaturesError",
     "SplitModel",
     "channel_weights",

@@ -58,6 +58,32 @@ def split(model: nn.Module, layer: str) -> SplitModel:
     return SplitModel(model.stages[:cut], nn.Sequential(model.stages[cut:], model.head))  # type: ignore[index, arg-type]
 
 
+class MaskableForward(nn.Module):
+    """A backbone's forward that takes a mask for the features after the stage `layer`.
+
+    One module for both passes that train, because DistributedDataParallel averages gradients in its own
+    forward alone: wrap this, not the backbone.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.model, self.layer = model, layer
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        mask: Float[Tensor, "batch channel h w"] | None = None,
+    ) -> (
+        Float[Tensor, "batch class"] | tuple[Float[Tensor, "batch channel h w"], Float[Tensor, "batch class"]]
+    ):
+        """The logits; with a mask, the features before it and the logits of what it leaves."""
+        if mask is None:
+            return self.model(images)
+        front, back = split(self.model, self.layer)
+        features = front(images)
+        return features, back(features * mask.to(features.dtype))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inhibition:
     """Settings of TENET training: when to inhibit, where, in how many groups, and how strongly.
@@ -124,11 +150,13 @@ class Inhibition:
         *,
         generator: torch.Generator | None = None,
         initial_medoids: Int64[Tensor, "batch group"] | None = None,
+        through: nn.Module | None = None,
     ) -> InhibitedStep:
         """Steps 3 to 9 on the samples that step 2 chose, up to the loss; the model ends in train mode.
 
         `generator` draws the first medoids and lives on the images' device; `initial_medoids`
-        (channel indices) replaces the draw. No copy to the host, except on the CPU.
+        (channel indices) replaces the draw. `through`: a wrapper of a `MaskableForward` of the model, for
+        the inhibited pass alone. No copy to the host, except on the CPU.
         Raises ValueError for an empty batch, an unknown layer, groups beyond the channels at the
         cut, and, on the CPU, non-finite features or labels out of range.
         """
@@ -154,7 +182,7 @@ class Inhibition:
         # Steps 5 and 6: damp the groups that carry it, where they are strongest.
         mask = inhibition_mask(features, gradients=gradients, assignments=assignments, groups=self.groups)
         # Step 7: decide from what is left.
-        features, logits = self.inhibited_pass(model, images, mask=mask)
+        features, logits = self.inhibited_pass(model, images, mask=mask, through=through)
         cross_entropy = F.cross_entropy(logits, labels)
         # Step 8: groups that fire apart.
         orthogonality = orthogonality_loss(features, assignments=assignments, groups=self.groups)
@@ -205,9 +233,8 @@ class Inhibition:
         images: Float[Tensor, "batch 3 height width"],
         *,
         mask: Float[Tensor, "batch channel h w"],
+        through: nn.Module | None = None,
     ) -> tuple[Float[Tensor, "batch channel h w"], Float[Tensor, "batch class"]]:
         """Step 7: in train mode, the features at the cut and the logits of the masked features."""
-        front, back = split(model, self.layer)
         model.train()
-        features = front(images)
-        return features, back(features * mask.to(features.dtype))
+        return (through or MaskableForward(model, self.layer))(images, mask)

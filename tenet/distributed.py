@@ -1,0 +1,136 @@
+"""Several processes that train one model, as torchrun starts them: each takes a share of every batch.
+
+Torch is imported where it is needed: a command that is alone, or has nothing to train, doesn't wait for it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tenet.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together; alone it is one, and every method the identity."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that evaluates and writes files."""
+        return self.rank == 0
+
+    def agree(self, value: Any) -> Any:
+        """The first process's value, in all of them."""
+        if self.size == 1:
+            return value
+        from torch.distributed import broadcast_object_list
+
+        values = [value]
+        broadcast_object_list(values, src=0)
+        return values[0]
+
+    @contextmanager
+    def one_by_one(self) -> Iterator[None]:
+        """Let the first process go through the context before the others: what it downloads is there then."""
+        if not self.is_first:
+            self.agree(None)
+        yield
+        if self.is_first:
+            self.agree(None)
+
+    def sum(self, values: "Tensor") -> "Tensor":
+        """Added up over the processes; the argument stays as it is."""
+        if self.size == 1:
+            return values
+        from torch.distributed import all_reduce
+
+        total = values.clone()
+        all_reduce(total)
+        return total
+
+    def greatest(self, values: "Tensor") -> "Tensor":
+        """The greatest of the processes' values, one by one."""
+        if self.size == 1:
+            return values
+        from torch.distributed import ReduceOp, all_reduce
+
+        greatest = values.clone()
+        all_reduce(greatest, op=ReduceOp.MAX)
+        return greatest
+
+    def weight(self, samples: int, device: "torch.device") -> "Tensor | float":
+        """The factor of this process's mean over `samples`, so that the mean over the processes, which is
+        what DDP makes of gradients, is the mean over all their samples."""
+        if self.size == 1:
+            return 1.0
+        import torch
+
+        own = torch.tensor(float(samples), device=device)
+        return own * self.size / self.sum(own)
+
+    def total(self, samples: int, device: "torch.device") -> int:
+        """The number of samples of all processes; the host waits for it."""
+        if self.size == 1:
+            return samples
+        import torch
+
+        return int(self.sum(torch.tensor(samples, device=device)))
+
+    def wrap(self, model: "nn.Module") -> "nn.Module":
+        """The model with gradients that are averaged over the processes, in its own forward alone."""
+        if self.size == 1:
+            return model
+        from torch.nn.parallel import DistributedDataParallel
+
+        return DistributedDataParallel(model)
+
+
+ALONE = Team()
+
+
+def is_started_by_torchrun() -> bool:
+    """Whether this is one of several processes; torchrun says so in the environment."""
+    return {"RANK", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys() and int(
+        os.environ.get("WORLD_SIZE", "1")
+    ) > 1
+
+
+def is_first() -> bool:
+    """Whether this process is alone, or the first of its team."""
+    return not is_started_by_torchrun() or os.environ["RANK"] == "0"
+
+
+@contextmanager
+def join(device: str) -> Iterator[Team]:
+    """The team of this process, for as long as the context lasts; ALONE without torchrun.
+
+    device: trainer.device. Each process of a machine has a CUDA device of its own.
+    Raises ConfigError if there are fewer devices than processes.
+    """
+    if not is_started_by_torchrun():
+        yield ALONE
+        return
+    import torch
+    from torch import distributed
+
+    on_cuda = device != "cpu" and torch.cuda.is_available()
+    if on_cuda:
+        local_rank, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= devices:
+            raise ConfigError(
+                f"torchrun started more processes than the {devices} CUDA devices here; lower --nproc-per-node"
+            )
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group("nccl" if on_cuda else "gloo")
+    yield Team(distributed.get_rank(), distributed.get_world_size())
+    # Not after an error: the others would be waited for, and torchrun ends them.
+    distributed.destroy_process_group()

@@ -1,0 +1,186 @@
+"""Several processes that train one model: as torchrun starts them, against the same arithmetic in one process."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from tenet.data import ImageArrays, Normalization, TrainingLoader
+from tenet.distributed import ALONE, is_first, is_started_by_torchrun
+from tenet.metrics_file import read_metrics
+from tenet.randomness import make_generator
+from tenet.schedule import Cosine
+from tests.distributed import member
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "dataset=digits", "dataset.fraction=0.1", "backbone=resnet8", "backbone.width=4", "tenet.groups=3",
+    "tenet.start_step=4", "tenet.interval=2", "trainer.batch_size=32", "trainer.epochs=2", "trainer.device=cpu",
+    "trainer.log_every_steps=3", "tracking=none",
+]  # fmt: skip
+
+
+def torchrun(script, *arguments, cwd, processes=2):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}",
+                "--master-addr=127.0.0.1", f"--master-port={port}"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*launcher, str(script), *map(str, arguments)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def simulate():
+    """The team's arithmetic in this process: one replica for each member, gradients averaged by hand."""
+    models = [member.make_model() for _ in member.SHARES]
+    optimizers = [member.make_optimizer(model) for model in models]
+    lonely = 0
+
+    def descend(losses):
+        for model, loss in zip(models, losses, strict=True):
+            model.zero_grad()
+            if loss is not None:
+                loss.backward()
+        for parameters in zip(*(model.parameters() for model in models), strict=True):
+            mean = sum(0 if one.grad is None else one.grad for one in parameters) / len(models)
+            for one in parameters:
+                one.grad = mean.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    def weighted(losses, counts):
+        total = sum(counts)
+        return [
+            None if loss is None else loss * len(counts) * count / total
+            for loss, count in zip(losses, counts, strict=True)
+        ]
+
+    inhibited_steps = 0
+    for step in range(member.STEPS):
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = member.LEARNING_RATE * Cosine()(step, member.STEPS)
+        # DDP hands out the first process's BatchNorm statistics before each of its forwards.
+        for name, value in models[1].named_buffers():
+            value.copy_(dict(models[0].named_buffers())[name])
+        batches = [member.share(step, rank) for rank in range(2)]
+        for model in models:
+            model.train()
+        logits = [model(images) for model, (images, _) in zip(models, batches, strict=True)]
+        losses = [F.cross_entropy(out, labels) for out, (_, labels) in zip(logits, batches, strict=True)]
+        descend(weighted(losses, member.SHARES))
+        right = [out.argmax(1) == labels for out, (_, labels) in zip(logits, batches, strict=True)]
+        counts = [int(chosen.sum()) for chosen in right]
+        if not member.INHIBITION.is_due(step + 1) or sum(counts) == 0:
+            continue
+        inhibited_steps += 1
+        lonely += 0 in counts
+        losses = []
+        for rank, (model, (images, labels), chosen) in enumerate(zip(models, batches, right, strict=True)):
+            generator = make_generator("cpu", seed=7, purpose="medoids", step=step + 1, rank=rank)
+            losses.append(
+                member.INHIBITION.step(model, images[chosen], labels[chosen], generator=generator).loss
+                if chosen.any()
+                else None
+            )
+        descend(weighted(losses, counts))
+    return models[0], inhibited_steps, lonely
+
+
+@pytest.fixture(scope="module")
+def team_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("team")
+    done = torchrun(Path(member.__file__), folder, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_team_computes_what_one_process_would_with_the_gradients_of_all_samples(team_folder):
+    model, inhibited_steps, lonely = simulate()
+    assert lonely > 0, "no step left a process without a right sample: the hard case is not tested"
+    saved = torch.load(team_folder / "member-0.pt", weights_only=True)
+    assert saved["inhibited_steps"] == inhibited_steps
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(saved["model"][name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_processes_of_a_team_end_with_the_same_weights_and_metrics(team_folder):
+    first, second = (torch.load(team_folder / f"member-{rank}.pt", weights_only=True) for rank in range(2))
+    parameters = [name for name, _ in member.make_model().named_parameters()]
+    assert all(torch.equal(first["model"][name], second["model"][name]) for name in parameters)
+    timeless = [
+        {key: value for key, value in one["metrics"].items() if not key.startswith("speed/")}
+        for one in (first, second)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_team_shares_one_folder_and_goes_on_exactly(tmp_path):
+    whole = torchrun(ROOT / "train.py", *TINY, "hydra.run.dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.count("test error") == 3, "two epochs and the end, told once each"
+    assert "in 2 processes" in whole.stdout
+    lines = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    assert [line["step"] for line in lines if "train/loss" in line] == [3, 6, 9, 12, 15, 18]
+
+    part = torchrun(ROOT / "train.py", *TINY, "hydra.run.dir=part", "trainer.max_steps=10", cwd=tmp_path)
+    assert part.returncode == 0, part.stderr
+    resumed = torchrun(ROOT / "train.py", "resume=part", "trainer.max_steps=null", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "part"}
+    ours, theirs = (load_file(tmp_path / name / "weights.safetensors") for name in ("part", "whole"))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_a_team_asks_for_a_batch_that_it_can_share_and_for_one_run_at_a_time(tmp_path):
+    small = torchrun(ROOT / "train.py", *TINY, "trainer.batch_size=1", cwd=tmp_path)
+    assert small.returncode != 0
+    assert "trainer.batch_size=1 is shared by 2 processes" in small.stderr
+    for arguments in (["train.py", "-m", "seed=0,1"], ["evaluate.py", "run=nowhere"]):
+        done = torchrun(ROOT / arguments[0], *arguments[1:], cwd=tmp_path)
+        assert done.returncode != 0
+        assert "torchrun" in done.stderr
+    assert "one run" in done.stderr or "one process" in done.stderr
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch):
+    # Variables that a cluster may set for other purposes.
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert not is_started_by_torchrun()
+    assert is_first()
+    value = torch.tensor([1.0])
+    assert ALONE.sum(value) is value
+    assert ALONE.weight(0, value.device) == 1.0
+    assert ALONE.agree("folder") == "folder"
+
+
+@pytest.mark.parametrize("images", [10, 17])
+def test_the_shares_of_a_batch_are_the_batch(images):
+    class Plain:
+        views = (lambda batch, *, generator: batch.float() / 255,)
+
+    arrays = ImageArrays(torch.zeros(images, 4, 4, 3, dtype=torch.uint8), torch.arange(images))
+
+    def epoch(rank, processes):
+        loader = TrainingLoader(
+            arrays, augmentation=Plain(), normalization=Normalization(), batch_size=8, seed=3,
+            rank=rank, processes=processes,
+        )  # fmt: skip
+        return [batch.labels.tolist() for batch in loader.epoch(0)]
+
+    whole = epoch(0, 1)
+    shares = [epoch(rank, 3) for rank in range(3)]
+    for step, batch in enumerate(whole):
+        parts = [share[step] for share in shares]
+        assert all(parts), "a process without a sample could not take part"
+        assert sorted({label for part in parts for label in part}) == sorted(batch)
+        if len(batch) >= 3:
+            assert sum(map(len, parts)) == len(batch)
