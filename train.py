@@ -18,6 +18,7 @@ from tenet import distributed
 from tenet.entry import run_main
 from tenet.errors import ConfigError, UserError
 from tenet.run_folder import RunFolder, headline
+from tenet.stopping import Preempted, StopSignals
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 logger = logging.getLogger("tenet")
@@ -36,14 +37,16 @@ def main(composed: DictConfig) -> float:
             # The jobs of one multirun stand together in W&B.
             config["tracking"]["group"] = " ".join(hydra_config.overrides.task[:4])
     try:
-        with distributed.join(config["trainer"]["device"]) as team:
+        with StopSignals() as stop, distributed.join(config["trainer"]["device"]) as team:
             run_dir = Path(team.agree(str(run_dir)))
             with RunFolder(run_dir) if team.is_first else nullcontext() as folder:
                 result = None if folder is None or composed.resume is not None else folder.take(config)
                 result = team.agree(result)
-                return run(config, run_dir, team) if result is None else result
-    except KeyboardInterrupt:
-        logger.info("interrupted; go on: python train.py %s", configuration.as_argument("resume", run_dir))
+                return run(config, run_dir, team=team, stop=stop) if result is None else result
+    except (KeyboardInterrupt, Preempted) as signal:
+        why = "interrupted" if isinstance(signal, KeyboardInterrupt) else f"stopped by {signal}"
+        again = configuration.as_argument("resume", run_dir)
+        logger.info("%s; go on: python train.py %s", why, again)
         raise
     except UserError:
         if distributed.is_first():
@@ -52,7 +55,13 @@ def main(composed: DictConfig) -> float:
         raise
 
 
-def run(config: dict[str, Any], run_dir: Path, team: distributed.Team = distributed.ALONE) -> float:
+def run(
+    config: dict[str, Any],
+    run_dir: Path,
+    *,
+    team: distributed.Team = distributed.ALONE,
+    stop: StopSignals | None = None,
+) -> float:
     """Build what `config` names, train it in `run_dir`, from its checkpoint if there is one, and return its
     last error in percent (on the validation set if there is one, else on the test set; NaN in the processes
     of a team that only help)."""
@@ -63,7 +72,8 @@ def run(config: dict[str, Any], run_dir: Path, team: distributed.Team = distribu
     from tenet.data import TrainingLoader
     from tenet.evaluation import Classifier
     from tenet.randomness import derive_seed
-    from tenet.training import TrainingSettings, pick_device, train
+    from tenet.training import pick_device, train
+    from tenet.training_settings import TrainingSettings
 
     build = configuration.build
     settings: TrainingSettings = build(config["trainer"], key="trainer")
@@ -124,6 +134,7 @@ def run(config: dict[str, Any], run_dir: Path, team: distributed.Team = distribu
         checkpoints=checkpoints,
         seed=config["seed"],
         team=team,
+        stop=stop,
     )
     if not team.is_first:
         fit(evaluate=dict, tracker=Unheard())

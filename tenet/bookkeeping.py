@@ -9,10 +9,16 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tenet.checkpoint import Checkpoints
+from tenet.diagnosis import diagnose
 from tenet.errors import NonFiniteLossError
 from tenet.inhibition import NonFiniteFeaturesError
+from tenet.metrics_file import finite_or_null, write_json
 from tenet.progress import ProgressReport
+from tenet.stopping import Preempted, StopSignals
+from tenet.training_settings import TrainingSettings
 from tenet.training_state import TrainingState
+
+DIAGNOSIS_FILE = "nonfinite.json"
 
 
 @runtime_checkable
@@ -44,30 +50,30 @@ class Bookkeeper:
         optimizer: Optimizer,
         *,
         state: TrainingState,
+        settings: TrainingSettings,
         tracker: MetricsSink,
         checkpoints: Checkpoints,
         evaluate: Callable[[], dict[str, float]],
+        stop: StopSignals,
         learning_rate: Callable[[int], float],
         steps_per_epoch: int,
         last_step: int,
-        epochs: int,
-        log_every_steps: int,
-        evaluate_every_epochs: int,
     ) -> None:
-        self.model, self.optimizer, self.state = model, optimizer, state
-        self.tracker, self.checkpoints, self.evaluate = tracker, checkpoints, evaluate
+        self.model, self.optimizer, self.state, self.settings = model, optimizer, state, settings
+        self.tracker, self.checkpoints, self.evaluate, self.stop = tracker, checkpoints, evaluate, stop
         self.learning_rate = learning_rate
-        self.steps_per_epoch, self.last_step, self.epochs = steps_per_epoch, last_step, epochs
-        self.log_every_steps, self.evaluate_every_epochs = log_every_steps, evaluate_every_epochs
+        self.steps_per_epoch, self.last_step = steps_per_epoch, last_step
         self.images, self.clock = 0, time.perf_counter()
+        self.saved_at = time.monotonic()
         # On a CPU reading a value costs nothing; elsewhere it makes the host wait, so only when logging.
         self.watches_every_step = state.window.sums.device.type == "cpu"
 
     def after_step(self, progress: ProgressReport, *, images: int) -> None:
-        """Watch the loss; log the window's means every `log_every_steps` and at the last step."""
+        """Watch the loss; log the window's means every `log_every_steps` and at the last step; write a
+        checkpoint where one is due, and where a signal asks to stop. Raises what the signal asks for."""
         step = self.state.step
         self.images += images
-        is_due = step % self.log_every_steps == 0
+        is_due = step % self.settings.log_every_steps == 0
         if is_due or step == self.last_step:
             self._log_window()
             if is_due:
@@ -75,6 +81,12 @@ class Bookkeeper:
         elif self.watches_every_step:
             self._means()
         progress.update(step, self._status())
+        signal, is_due = self.state.window.team.greatest(self.stop.received, self._is_checkpoint_due())
+        if signal or (is_due and step % self.steps_per_epoch and step != self.last_step):
+            self.save()
+        if signal:
+            self.stop.received = signal
+            self.stop.check()
 
     def after_epoch(self, progress: ProgressReport) -> None:
         """Evaluate if it is due, then write a checkpoint; also where `max_steps` cuts an epoch short."""
@@ -82,18 +94,37 @@ class Bookkeeper:
         # No checkpoint of a run that is lost already.
         self._means()
         epoch = step // self.steps_per_epoch
-        if step == self.last_step or epoch % self.evaluate_every_epochs == 0:
-            metrics = self.evaluate()
+        if step == self.last_step or epoch % self.settings.evaluate_every_epochs == 0:
+            try:
+                with self.stop.at_once():
+                    metrics = self.evaluate()
+            except (KeyboardInterrupt, Preempted):
+                # The epoch stays open: going on begins with its evaluation.
+                self.save()
+                raise
             self.state.metrics.update(metrics)
             self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics}, step=step)
-        self.state.save(self.model, self.optimizer, self.checkpoints)
+        self.state.closed_step = step
+        self.save()
         progress.update(step, self._status(), milestone=True)
         self.images, self.clock = 0, time.perf_counter()
+
+    def save(self) -> None:
+        """Write a checkpoint, unless the run is lost already."""
+        self._means()
+        self.state.save(self.model, self.optimizer, self.checkpoints)
+        self.saved_at = time.monotonic()
+
+    def _is_checkpoint_due(self) -> bool:
+        steps, minutes = self.settings.checkpoint_every_steps, self.settings.checkpoint_every_minutes
+        return (steps is not None and self.state.step % steps == 0) or (
+            minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
+        )
 
     def _means(self) -> dict[str, float]:
         metrics, first_bad = self.state.window.read()
         if first_bad:
-            raise self._nonfinite("the loss is not finite", first_bad)
+            raise self._nonfinite("the loss or its gradient is not finite", first_bad)
         return metrics
 
     def _log_window(self) -> None:
@@ -102,6 +133,8 @@ class Bookkeeper:
         metrics["train/learning_rate"] = self.learning_rate(step)
         metrics["train/inhibited_steps"] = self.state.inhibited_steps
         metrics["train/skipped_steps"] = self.state.skipped_steps
+        if self.settings.on_nonfinite == "skip":
+            metrics["train/nonfinite_steps"] = self.state.nonfinite_steps
         self.state.metrics.update(metrics)
         speed = self.images / max(now - self.clock, 1e-9)
         self.state.metrics["speed/images_per_s"] = speed
@@ -113,8 +146,9 @@ class Bookkeeper:
     def _status(self) -> str:
         """Such as `epoch 3/8  loss 0.412  error 12.31 %  test 9.10 %  1,234 images/s`."""
         metrics = self.state.metrics
-        epoch = min(self.epochs, (self.state.step - 1) // self.steps_per_epoch + 1)
-        parts = [f"epoch {epoch}/{self.epochs}"]
+        epochs = self.settings.epochs
+        epoch = min(epochs, (self.state.step - 1) // self.steps_per_epoch + 1)
+        parts = [f"epoch {epoch}/{epochs}"]
         if "train/loss" in metrics:
             parts += [f"loss {metrics['train/loss']:.3f}", f"error {metrics['train/error_pct']:.2f} %"]
         for split in ("validation", "test"):
@@ -132,10 +166,29 @@ class Bookkeeper:
         except NonFiniteFeaturesError as error:
             raise self._nonfinite(f"after a finite loss, {error}", self.state.step) from error
 
+    def skipped(self) -> None:
+        """Count a step that a non-finite loss or gradient left without effect. Raises NonFiniteLossError
+        beyond `max_nonfinite_steps`."""
+        self.state.nonfinite_steps += 1
+        if self.state.nonfinite_steps > self.settings.max_nonfinite_steps:
+            raise self._nonfinite(
+                f"the loss or its gradient is not finite, for the {self.state.nonfinite_steps}th time "
+                f"(trainer.max_nonfinite_steps={self.settings.max_nonfinite_steps})",
+                self.state.step,
+            )
+
     def _nonfinite(self, what: str, step: int) -> NonFiniteLossError:
+        """The error, after everything that helps to see why is written into the run folder."""
         good = self.checkpoints.newest()
+        diagnosis = self.checkpoints.last.with_name(DIAGNOSIS_FILE)
+        rate = self.learning_rate(step)
+        if self.checkpoints.writes:
+            figures = {**finite_or_null(self.state.metrics), "learning_rate": rate}
+            found = {"step": step, "found_at_step": self.state.step, "what": what, "last_metrics": figures}
+            write_json(diagnosis, {**found, **diagnose(self.model)})
         return NonFiniteLossError(
-            f"step {step}: {what}, at learning rate {self.learning_rate(step):.3g}. "
-            f"Last good checkpoint: {good or 'none yet'}. Try a lower optimizer.lr, or a warm-up "
-            "(schedule.warmup_steps); with trainer.precision=bf16, also fp32"
+            f"step {step}: {what}, at learning rate {rate:.3g}. "
+            f"Last good checkpoint: {good or 'none yet'}. Try a lower optimizer.lr, a warm-up "
+            "(schedule.warmup_steps), or trainer.on_nonfinite=skip; with trainer.precision=bf16, also fp32. "
+            f"More in {diagnosis}"
         )

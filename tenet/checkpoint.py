@@ -1,5 +1,6 @@
 """Reading weights and writing checkpoints: tensors and plain values only, each file whole or not there."""
 
+import hashlib
 import logging
 import os
 import pickle
@@ -18,6 +19,8 @@ logger = logging.getLogger("tenet")
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 # Where checkpoints of common training scripts, and ours, keep the weights.
 WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
+# Under this key a checkpoint holds the checksum of all its other content.
+CHECKSUM = "sha256"
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -120,6 +123,41 @@ def save_weights(model: nn.Module, path: Path) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(save(weights)))
 
 
+def checksum(content: Any) -> str:
+    """SHA-256 over plain values and tensors, whatever the order of a mapping's keys."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"tensor {value.dtype} {list(value.shape)} ".encode())
+            # By bytes: NumPy has no bfloat16.
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        elif isinstance(value, Mapping):
+            digest.update(f"mapping {len(value)} ".encode())
+            for key in sorted(value, key=repr):
+                add(key)
+                add(value[key])
+        elif isinstance(value, list | tuple):
+            digest.update(f"sequence {len(value)} ".encode())
+            for item in value:
+                add(item)
+        else:
+            digest.update(f"{type(value).__name__} {value!r} ".encode())
+
+    add(content)
+    return digest.hexdigest()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `Checkpoints.save` wrote. Raises CheckpointError unless it is whole, to the last bit."""
+    content = read_tensors(path)
+    if not isinstance(content, dict) or CHECKSUM not in content:
+        raise CheckpointError(f"{path} is not a checkpoint of this project")
+    if content.pop(CHECKSUM) != checksum(content):
+        raise CheckpointError(f"{path} is damaged: its content does not have its checksum")
+    return content
+
+
 class Checkpoints:
     """The last checkpoint of a run folder, and the one before it; with `writes` off `save` does nothing."""
 
@@ -132,8 +170,10 @@ class Checkpoints:
         if not self.writes:
             return
 
+        content = {**state, CHECKSUM: checksum(state)}
+
         def write(temporary: Path) -> None:
-            torch.save(dict(state), temporary)
+            torch.save(content, temporary)
             if self.last.exists():
                 self.last.replace(self.previous)
 
@@ -154,7 +194,7 @@ class Checkpoints:
             if not path.exists():
                 continue
             try:
-                content = read_tensors(path)
+                content = read_checkpoint(path)
             except CheckpointError as error:
                 unreadable.append(error)
                 continue

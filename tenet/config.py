@@ -36,7 +36,7 @@ ALLOWED_TARGETS = {
     "augment": "tenet.augment",
     "optimizer": "torch.optim",
     "schedule": "tenet.schedule",
-    "trainer": "tenet.training",
+    "trainer": "tenet.training_settings",
     "tracking": "tenet.tracking",
 }
 # What the configuration of every run holds.
@@ -202,7 +202,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
     checked beside the first values of the others. Raises ConfigError: which key or option is wrong, and
     which is nearest.
     """
-    parsed = get_args_parser().parse_intermixed_args(list(arguments))
+    parsed = get_args_parser().parse_intermixed_args([null_for_none(word) for word in arguments])
     if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
         return []
     overrides = _parse(parsed.overrides)
@@ -221,6 +221,25 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             else:
                 resumed_config(Path(str(config["resume"])), variant)
     return list(parsed.overrides)
+
+
+def null_for_none(word: str) -> str:
+    """`key=None` as `key=null`: so write W&B's agent and Python what YAML and Hydra call null. A text "None"
+    needs its quotes."""
+    return re.sub(r"^([^=]+=)None$", r"\1null", word)
+
+
+def plan(overrides: Sequence[str], *, config_dir: Path, config_name: str) -> tuple[Path, dict[str, Any]]:
+    """The folder (from the working directory) and the resolved configuration of the run that the overrides
+    ask for."""
+    with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
+        try:
+            words = [null_for_none(word) for word in overrides]
+            config = compose(config_name, words, return_hydra_config=True)
+            run_dir = Path(config.hydra.run.dir)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_first_line(error)) from error
+        return run_dir, resolve(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
 
 
 def as_argument(key: str, value: object) -> str:

@@ -22,6 +22,8 @@ class Team:
 
     rank: int = 0
     size: int = 1
+    # Among hosts alone: what goes through it makes no host wait for its device.
+    hosts: Any = None
 
     @property
     def is_first(self) -> bool:
@@ -35,7 +37,7 @@ class Team:
         from torch.distributed import broadcast_object_list
 
         values = [value]
-        broadcast_object_list(values, src=0)
+        broadcast_object_list(values, src=0, group=self.hosts)
         return values[0]
 
     @contextmanager
@@ -57,15 +59,16 @@ class Team:
         all_reduce(total)
         return total
 
-    def greatest(self, values: "Tensor") -> "Tensor":
+    def greatest(self, *values: int) -> tuple[int, ...]:
         """The greatest of the processes' values, one by one."""
         if self.size == 1:
             return values
+        import torch
         from torch.distributed import ReduceOp, all_reduce
 
-        greatest = values.clone()
-        all_reduce(greatest, op=ReduceOp.MAX)
-        return greatest
+        greatest = torch.tensor(values)
+        all_reduce(greatest, op=ReduceOp.MAX, group=self.hosts)
+        return tuple(greatest.tolist())
 
     def weight(self, samples: int, device: "torch.device") -> "Tensor | float":
         """The factor of this process's mean over `samples`, so that the mean over the processes, which is
@@ -76,14 +79,6 @@ class Team:
 
         own = torch.tensor(float(samples), device=device)
         return own * self.size / self.sum(own)
-
-    def total(self, samples: int, device: "torch.device") -> int:
-        """The number of samples of all processes; the host waits for it."""
-        if self.size == 1:
-            return samples
-        import torch
-
-        return int(self.sum(torch.tensor(samples, device=device)))
 
     def wrap(self, model: "nn.Module") -> "nn.Module":
         """The model with gradients that are averaged over the processes, in its own forward alone."""
@@ -131,6 +126,6 @@ def join(device: str) -> Iterator[Team]:
             )
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if on_cuda else "gloo")
-    yield Team(distributed.get_rank(), distributed.get_world_size())
+    yield Team(distributed.get_rank(), distributed.get_world_size(), distributed.new_group(backend="gloo"))
     # Not after an error: the others would be waited for, and torchrun ends them.
     distributed.destroy_process_group()

@@ -1,7 +1,6 @@
 """The training loop: the nine steps of the method, in their order."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -13,10 +12,13 @@ from tenet.bookkeeping import Bookkeeper, MetricsSink
 from tenet.checkpoint import Checkpoints
 from tenet.distributed import ALONE, Team
 from tenet.errors import ConfigError
+from tenet.guard import Guard
 from tenet.inhibition import InhibitedStep, Inhibition, MaskableForward
 from tenet.progress import ProgressReport
 from tenet.randomness import make_generator
 from tenet.schedule import Schedule
+from tenet.stopping import StopSignals
+from tenet.training_settings import TrainingSettings
 from tenet.training_state import TrainingState
 
 
@@ -28,26 +30,6 @@ class Loader(Protocol):
     def steps_per_epoch(self) -> int: ...
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """How long and in what form to train.
-
-    device: auto (CUDA where there is one), cpu or cuda. precision: fp32, or bf16 (autocast).
-    max_steps: stop after so many iterations; the schedule still spans all `epochs`.
-    batch_size, evaluation_batch_size: images. channels_last: memory format of model and images.
-    """
-
-    device: str = "auto"
-    precision: str = "fp32"
-    channels_last: bool = False
-    epochs: int = 200
-    max_steps: int | None = None
-    batch_size: int = 256
-    evaluation_batch_size: int = 1000
-    log_every_steps: int = 50
-    evaluate_every_epochs: int = 1
 
 
 class TrainingResult(NamedTuple):
@@ -88,13 +70,15 @@ def train(
     checkpoints: Checkpoints,
     seed: int,
     team: Team = ALONE,
+    stop: StopSignals | None = None,
 ) -> TrainingResult:
     """Train `model` in place, from its last checkpoint if there is one; inhibition None is plain training.
 
     `evaluate` gives metrics to log after an epoch; nothing is selected by them. Resuming is exact: all
     randomness is a function of `seed` and the step. Of a `team` each process calls this with its share of
     the batches; what one of them alone should do (evaluate, write) is for the caller to give to it alone.
-    Raises NonFiniteLossError with the step, the learning rate and the last good checkpoint.
+    Raises NonFiniteLossError with the step, the learning rate and the last good checkpoint, and, after a
+    checkpoint, Preempted or KeyboardInterrupt where `stop` received a signal.
     """
     device = next(model.parameters()).device
     state = TrainingState.restore(model, optimizer, checkpoints, team)
@@ -104,21 +88,27 @@ def train(
     last_step = min(total_steps, settings.max_steps or total_steps)
     network = team.wrap(model if inhibition is None else MaskableForward(model, inhibition.layer))
     rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    stop = stop or StopSignals()
+    guard = Guard(model, skips=settings.on_nonfinite == "skip", team=team)
     books = Bookkeeper(
         model,
         optimizer,
         state=state,
+        settings=settings,
         tracker=tracker,
         checkpoints=checkpoints,
         evaluate=evaluate,
+        stop=stop,
         learning_rate=lambda step: rates[0] * schedule(step - 1, total_steps),
         steps_per_epoch=loader.steps_per_epoch,
         last_step=last_step,
-        epochs=settings.epochs,
-        log_every_steps=settings.log_every_steps,
-        evaluate_every_epochs=settings.evaluate_every_epochs,
     )
-    with ProgressReport("training", total=last_step, unit="step", done=state.step) as progress:
+    with (
+        ProgressReport("training", total=last_step, unit="step", done=state.step) as progress,
+        stop.postponed(),
+    ):
+        if state.step % loader.steps_per_epoch == 0 and state.closed_step < state.step:
+            books.after_epoch(progress)  # stopped in the evaluation of this epoch
         while state.step < last_step:
             epoch, start = divmod(state.step, loader.steps_per_epoch)
             model.train()
@@ -130,20 +120,25 @@ def train(
                     group["lr"] = rate * schedule(state.step - 1, total_steps)
 
                 # Step 1: the plain step.
+                guard.remember()
                 with autocast(device, settings.precision):
                     logits = network(images)
                     loss = F.cross_entropy(logits, labels) * team.weight(len(labels), device)
-                descend(optimizer, loss)
+                norm = guard.descend(optimizer, loss)
                 correct = logits.argmax(dim=1) == labels
-                state.window.add_plain(loss.detach(), correct, step=state.step)
+                if norm is None:
+                    books.skipped()
+                else:
+                    state.window.add_plain(loss.detach(), correct, gradient_norm=norm, step=state.step)
 
                 # Step 2: when it is due, and on the samples that were right.
-                if inhibition is not None and inhibition.is_due(state.step):
+                if inhibition is not None and inhibition.is_due(state.step) and norm is not None:
                     chosen = correct.nonzero().squeeze(1)  # the one wait of the host
-                    if team.total(len(chosen), device) == 0:
+                    if team.greatest(len(chosen)) == (0,):
                         state.skipped_steps += 1
                     else:
                         # Steps 3 to 9: decide from what is left when the deciding groups are damped.
+                        guard.remember()
                         generator = make_generator(
                             device, seed=seed, purpose="medoids", step=state.step, rank=team.rank
                         )
@@ -160,9 +155,14 @@ def train(
                                 else stand_by(network, images, labels)
                             )
                         weight = team.weight(len(chosen), device)
-                        descend(optimizer, inhibited.loss * weight)
-                        state.window.add_inhibited(inhibited, weight=weight, step=state.step)
-                        state.inhibited_steps += 1
+                        norm = guard.descend(optimizer, inhibited.loss * weight)
+                        if norm is None:
+                            books.skipped()
+                        else:
+                            state.window.add_inhibited(
+                                inhibited, weight=weight, gradient_norm=norm, step=state.step
+                            )
+                            state.inhibited_steps += 1
 
                 books.after_step(progress, images=len(labels) * team.size)
                 if state.step == last_step:
@@ -181,10 +181,3 @@ def stand_by(network: nn.Module, images: Tensor, labels: Tensor) -> InhibitedSte
     network.train()
     nothing = 0 * logits.sum()
     return InhibitedStep(logits[:0], nothing, nothing, nothing, images[:0], labels[:0, None], images[:0])
-
-
-def descend(optimizer: Optimizer, loss: Tensor) -> None:
-    """One optimizer step down the gradient of `loss`."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()

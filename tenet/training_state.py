@@ -1,5 +1,6 @@
 """What a training run keeps between steps: its position, the sums of its metrics, and its checkpoints."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,65 +13,76 @@ from tenet.distributed import ALONE, Team
 from tenet.errors import CheckpointError
 from tenet.inhibition import InhibitedStep
 
+COUNTERS = ("step", "closed_step", "inhibited_steps", "skipped_steps", "nonfinite_steps")
+
 
 class Window:
-    """Sums over the steps since the last log, on the device: adding never makes the host wait."""
+    """Sums over the steps since the last log, on the device: adding never makes the host wait.
 
-    LOSS, WRONG, SAMPLES, STEPS, INHIBITED, ORTHOGONALITY, INHIBITED_STEPS, FIRST_BAD = range(8)
+    Losses of a team's processes come weighted (`Team.weight`); the gradient is the same in all of them.
+    """
+
+    LOSS, WRONG, SAMPLES, STEPS, INHIBITED, ORTHOGONALITY, INHIBITED_STEPS, GRADIENT, FIRST_BAD = range(9)
 
     def __init__(self, device: torch.device, team: Team = ALONE) -> None:
         self.team = team
-        self.sums = torch.zeros(8, dtype=torch.float64, device=device)
+        self.sums = torch.zeros(9, dtype=torch.float64, device=device)
 
-    def add_plain(self, loss: Tensor, correct: Tensor, *, step: int) -> None:
+    def add_plain(self, loss: Tensor, correct: Tensor, *, gradient_norm: Tensor, step: int) -> None:
         self.sums[self.LOSS] += loss
         self.sums[self.WRONG] += correct.numel() - correct.sum()
         self.sums[self.SAMPLES] += correct.numel()
         self.sums[self.STEPS] += 1
-        self._note_nonfinite(loss, step)
+        self.sums[self.GRADIENT] += gradient_norm
+        self._note_nonfinite(loss + gradient_norm, step)
 
-    def add_inhibited(self, inhibited: InhibitedStep, *, weight: Tensor | float, step: int) -> None:
+    def add_inhibited(
+        self, inhibited: InhibitedStep, *, weight: Tensor | float, gradient_norm: Tensor, step: int
+    ) -> None:
         self.sums[self.INHIBITED] += weight * inhibited.cross_entropy.detach()
         self.sums[self.ORTHOGONALITY] += weight * inhibited.orthogonality.detach()
         self.sums[self.INHIBITED_STEPS] += 1
-        self._note_nonfinite(inhibited.loss.detach(), step)
+        self._note_nonfinite(inhibited.loss.detach() + gradient_norm, step)
 
     def reset(self) -> None:
         self.sums.zero_()
 
-    def _note_nonfinite(self, loss: Tensor, step: int) -> None:
-        is_first = ~torch.isfinite(loss) & (self.sums[self.FIRST_BAD] == 0)
+    def _note_nonfinite(self, value: Tensor, step: int) -> None:
+        is_first = ~torch.isfinite(value) & (self.sums[self.FIRST_BAD] == 0)
         self.sums[self.FIRST_BAD] += is_first * step
 
     def read(self) -> tuple[dict[str, float], int]:
-        """The means over all processes, and the first step whose loss was not finite (0: none). Here the host
-        waits."""
+        """The means over all processes, and the first step whose loss or gradient was not finite (0: none).
+        Here the host waits."""
         sums = self.total().tolist()
+        (first_bad,) = self.team.greatest(int(self.sums[self.FIRST_BAD]))
         metrics = {}
         if sums[self.STEPS]:
             metrics["train/loss"] = sums[self.LOSS] / sums[self.STEPS]
             metrics["train/error_pct"] = 100 * sums[self.WRONG] / sums[self.SAMPLES]
+            metrics["train/gradient_norm"] = sums[self.GRADIENT] / sums[self.STEPS]
         if sums[self.INHIBITED_STEPS]:
             metrics["train/loss_inhibited"] = sums[self.INHIBITED] / sums[self.INHIBITED_STEPS]
             metrics["train/loss_orthogonality"] = sums[self.ORTHOGONALITY] / sums[self.INHIBITED_STEPS]
-        return metrics, int(sums[self.FIRST_BAD])
+        return metrics, first_bad
 
     def total(self) -> Tensor:
         """The sums of all processes together; every process must ask."""
-        total = self.team.sum(self.sums)
-        if self.team.size > 1:
-            total[self.FIRST_BAD] = self.team.greatest(self.sums)[self.FIRST_BAD]
-        return total
+        return self.team.sum(self.sums)
 
 
 @dataclass
 class TrainingState:
     """The position of a run. All that a checkpoint holds besides weights and optimizer is here."""
 
-    step: int
-    inhibited_steps: int
-    skipped_steps: int
     window: Window
+    step: int = 0
+    # The step at which an epoch was last closed: evaluated if that was due.
+    closed_step: int = 0
+    inhibited_steps: int = 0
+    # Inhibited steps without a right sample, and steps of which a non-finite loss or gradient left nothing.
+    skipped_steps: int = 0
+    nonfinite_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -81,7 +93,7 @@ class TrainingState:
 
         Raises CheckpointError where the checkpoint does not fit.
         """
-        state = cls(0, 0, 0, Window(next(model.parameters()).device, team))
+        state = cls(Window(next(model.parameters()).device, team))
         saved = checkpoints.load()
         if saved is None:
             return state
@@ -90,9 +102,10 @@ class TrainingState:
             optimizer.load_state_dict(saved["optimizer"])
             if team.is_first:  # they are everybody's
                 state.window.sums.copy_(saved["window"])
-            state.step, state.inhibited_steps = saved["step"], saved["inhibited_steps"]
-            state.skipped_steps, state.metrics = saved["skipped_steps"], saved["metrics"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            for name in COUNTERS:
+                setattr(state, name, _count(saved, name))
+            state.metrics = {str(name): float(value) for name, value in saved["metrics"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"{checkpoints.newest()} does not fit this configuration: {error}"
             ) from error
@@ -103,9 +116,14 @@ class TrainingState:
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "window": self.window.total(),
-            "step": self.step,
-            "inhibited_steps": self.inhibited_steps,
-            "skipped_steps": self.skipped_steps,
             "metrics": self.metrics,
+            **{name: getattr(self, name) for name in COUNTERS},
         }
         checkpoints.save(content)
+
+
+def _count(saved: Mapping[str, Any], name: str) -> int:
+    value = saved[name]
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name}={value!r} is not a number of steps")
+    return value

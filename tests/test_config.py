@@ -17,7 +17,7 @@ from tenet.backbones import Backbone
 from tenet.config import ALLOWED_TARGETS, build, locate, naming, resolve
 from tenet.data import Augmentation, Dataset
 from tenet.errors import ConfigError, DatasetError
-from tenet.training import TrainingSettings
+from tenet.training_settings import TrainingSettings
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = ("dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")

@@ -15,7 +15,8 @@ from tenet.metrics_file import read_metrics
 from tenet.randomness import make_generator
 from tenet.schedule import Constant, Cosine
 from tenet.tracking import Tracker
-from tenet.training import TrainingSettings, train
+from tenet.training import train
+from tenet.training_settings import TrainingSettings
 
 STEPS_PER_EPOCH = 6
 INHIBITION = Inhibition(layer="stage_2", groups=3, interval=2, start_step=3)

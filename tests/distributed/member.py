@@ -12,7 +12,8 @@ from tenet.distributed import join
 from tenet.inhibition import Inhibition
 from tenet.randomness import make_generator
 from tenet.schedule import Cosine
-from tenet.training import TrainingSettings, train
+from tenet.training import train
+from tenet.training_settings import TrainingSettings
 
 STEPS = 8
 LEARNING_RATE = 0.05

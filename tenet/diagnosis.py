@@ -1,0 +1,36 @@
+"""What there is to see in a network whose loss or gradient is not finite."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def diagnose(model: nn.Module) -> dict[str, Any]:
+    """Where a network is not finite, and its largest weight and gradient, by name."""
+    gradients = [(name, one.grad) for name, one in model.named_parameters() if one.grad is not None]
+    return {
+        "weights_not_finite": _not_finite(model.named_parameters()),
+        "gradients_not_finite": _not_finite(gradients),
+        "buffers_not_finite": _not_finite(model.named_buffers()),
+        "largest_weight": _largest(model.named_parameters()),
+        "largest_gradient": _largest(gradients),
+    }
+
+
+def _not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+    return [name for name, tensor in named if not torch.isfinite(tensor).all()]
+
+
+def _largest(named: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
+    """The name of the finite value that is farthest from 0, and its magnitude."""
+    sizes = {
+        name: tensor.detach().abs().nan_to_num(nan=0.0, posinf=0.0).max().item()
+        for name, tensor in named
+        if tensor.numel()
+    }
+    if not sizes:
+        return {}
+    name = max(sizes, key=sizes.__getitem__)
+    return {name: sizes[name]}

@@ -1,0 +1,75 @@
+"""Signals that ask a run to stop: a step that has begun is finished, and a checkpoint written, before it does."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+# What clusters send before they take a machine away: SIGTERM, and SIGUSR1 where SLURM's --signal asks for it.
+PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Preempted(BaseException):
+    """The machine is wanted back; the run goes on from its checkpoint when it is started again.
+
+    Not an Exception, as KeyboardInterrupt is none: whoever handles errors is not to swallow it.
+    """
+
+
+class StopSignals:
+    """Turns SIGTERM and SIGUSR1 into Preempted, SIGINT into KeyboardInterrupt; a context manager.
+
+    At once, but within `postponed` only when the loop asks by `check`; the second SIGINT always at once.
+    Outside of the main thread, which alone receives signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._is_postponed = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, self._receive) for number in (*PREEMPTIONS, signal.SIGINT)
+            }
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def postponed(self, is_postponed: bool = True) -> Iterator[None]:
+        """Signals wait for `check`."""
+        before, self._is_postponed = self._is_postponed, is_postponed
+        try:
+            yield
+        finally:
+            self._is_postponed = before
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within `postponed`: work that may be broken off anywhere, such as an evaluation."""
+        with self.postponed(False):
+            self.check()
+            yield
+
+    def check(self) -> None:
+        """Raise what a signal asked for, if one has come."""
+        if self.received:
+            raise _error(self.received)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        is_second = self.received == number == signal.SIGINT
+        self.received = number
+        if is_second or not self._is_postponed:
+            raise _error(number)
+
+
+def _error(number: int) -> BaseException:
+    if number == signal.SIGINT:
+        return KeyboardInterrupt()
+    return Preempted(signal.Signals(number).name)
