@@ -128,6 +128,7 @@ RULES: dict[str, Rule] = {
     "backbone.cardinality": COUNT,
     "backbone.base_width": COUNT,
     "backbone.widen_factor": COUNT,
+    "backbone.dropout": Number(0, below=1),
     "backbone.blocks": ListOf(COUNT, 4),
     # The stages that backbones have; whether this one has it, the backbone itself tells later.
     "tenet.layer": OneOf(("stem", "stage_1", "stage_2", "stage_3", "stage_4")),
@@ -175,6 +176,8 @@ RULES: dict[str, Rule] = {
     "tracking.notes": OrNull(Text()),
     "tracking.mode": OneOf(("auto", "online", "offline")),
     "tracking.init_timeout_s": POSITIVE,
+    "launcher.jobs": COUNT,
+    "launcher.jobs_per_gpu": COUNT,
     "run": OrNull(Text()),
     "weights": OrNull(Text()),
     "corruptions.root": OrNull(Text()),

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from tenet.backbones import ResNet, ResNeXt
+from tenet.backbones import ResNet, ResNeXt, WideResNet
 from tenet.backbones.resnet import StridedPointwise
 from tests.golden import GOLDEN
 
@@ -25,7 +25,12 @@ def test_resnext29_has_the_published_number_of_parameters():
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: ResNeXt(7, depth=11, base_width=4, widen_factor=1), lambda: ResNet(7, depth=8)]
+    "build",
+    [
+        lambda: ResNeXt(7, depth=11, base_width=4, widen_factor=1),
+        lambda: ResNet(7, depth=8),
+        lambda: WideResNet(7, depth=10, widen_factor=1),
+    ],
 )
 def test_forward_is_head_after_stages(build):
     torch.manual_seed(0)
@@ -51,9 +56,31 @@ def test_resnext_stages_are_its_own_modules_also_after_copying_and_moving():
     assert model.stages.stem[0].weight.dtype == torch.float64
 
 
-@pytest.mark.parametrize("network", [ResNet, ResNeXt])
+def test_wideresnet_40_2_has_the_published_size_and_the_usual_checkpoints_names():
+    with torch.device("meta"):
+        model = WideResNet(num_classes=10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 2_243_546
+    names = [name for name, _ in model.named_parameters()]
+    assert {"conv1.weight", "block1.layer.0.bn1.weight", "block1.layer.0.convShortcut.weight",
+            "block3.layer.5.conv2.weight", "bn1.bias", "fc.bias"} <= set(names)  # fmt: skip
+    assert sum("convShortcut" in name for name in names) == 3
+    assert [len(stage) for stage in list(model.stages)[1:]] == [6, 6, 6]
+
+
+def test_wideresnet_s_dropout_acts_in_training_alone():
+    torch.manual_seed(0)
+    model = WideResNet(3, depth=10, widen_factor=1, dropout=0.5)
+    images = torch.randn(4, 3, 16, 16)
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    assert torch.equal(model(images), model(images))
+    with pytest.raises(ValueError, match=r"dropout=1\.0 must be in \[0, 1\)"):
+        WideResNet(3, dropout=1.0)
+
+
+@pytest.mark.parametrize("network", [ResNet, ResNeXt, WideResNet])
 def test_impossible_depth_is_refused(network):
-    with pytest.raises(ValueError, match="depth=13 must be 2 more than a multiple of"):
+    with pytest.raises(ValueError, match=r"depth=13 must be \d more than a multiple of"):
         network(10, depth=13)
 
 
