@@ -1,0 +1,231 @@
+"""What each phase of a training step must cost at least on this device, and what it costs.
+
+    python benchmarks/phases.py [--device cpu|cuda] [--batch 256] [--precision fp32|bf16] [--count]
+
+ResNeXt-29, 10 classes, 32x32 images, every image taken as classified right (the worst case). Operations are
+those of convolutions and linear layers (a multiply-add is two), forward and backward, and of the products in
+the grouping, over --iterations rounds (on a CPU it stops when all samples have settled). Bytes are read and
+written once by every operator that PyTorch runs (views apart), so kernels that fuse several move less. The
+floor of a phase is the larger of operations over the best matrix product and bytes over the best copy, both
+measured in the same run. --count counts alone, in seconds.
+"""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timing import best_arithmetic, best_bandwidth, hardware, in_turn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tenet.augment import AugMix
+from tenet.backbones import ResNeXt
+from tenet.inhibition import Inhibition, MaskableForward, group_channels, inhibition_mask, orthogonality_loss
+from tenet.inhibition.regularizer import split
+from tenet.training import autocast
+
+
+class Traffic(TorchDispatchMode):
+    """Bytes that operators read and write; views and allocations move none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operator(*args, **(kwargs or {}))
+        if not operator.is_view and "empty" not in str(operator):
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return result
+
+
+def forward_operations(module: nn.Module, inputs: Tensor) -> tuple[int, Tensor]:
+    """Operations of the convolutions and linear layers in one forward, and its result."""
+    count = 0
+
+    def add(layer: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal count
+        per_output = layer.weight[0].numel()  # type: ignore[operator, index]
+        count += 2 * output.numel() * per_output
+
+    hooks = [
+        layer.register_forward_hook(add)
+        for layer in module.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        output = module(inputs)
+    for hook in hooks:
+        hook.remove()
+    return count, output
+
+
+def count_operations(batch: int, groups: int, iterations: int) -> dict[str, int]:
+    """By phase. A backward costs two forwards (for inputs and for weights), or one where only the features'
+    gradient is asked for."""
+    with torch.device("meta"):
+        front, back = split(ResNeXt(num_classes=10), "stage_2")
+        before, features = forward_operations(front, torch.empty(batch, 3, 32, 32))
+        behind, _ = forward_operations(back, features)
+    whole = before + behind
+    channels, positions = features.shape[1], features[0, 0].numel()
+    products = 2 * batch * channels * groups * positions
+    return {
+        "plain step": 3 * whole,
+        "importance pass": before + 2 * behind,
+        # Distances to the medoids, the groups' means, distances to them.
+        "grouping": 3 * products * iterations,
+        "mask": products,
+        "inhibited pass": 3 * whole,
+        "orthogonality": 2 * products,
+    }
+
+
+def make_phases(
+    device: str, batch: int, groups: int, precision: str, *, rounds: int = 50
+) -> dict[str, Callable[[], object]]:
+    """One call each; later phases work on what earlier ones left, so begin with a round of all."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = ResNeXt(num_classes=10).train().to(memory_format=torch.channels_last)
+        images = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
+        pixels = torch.randint(256, (batch, 3, 32, 32), dtype=torch.uint8)
+        labels = torch.randint(10, (batch,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
+    inhibition = Inhibition(layer="stage_2", groups=groups)
+    network = MaskableForward(model, "stage_2")
+    cast = autocast(torch.device(device), precision)
+    kept: dict[str, Tensor] = {}
+
+    def descend(loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def plain() -> None:
+        with cast:
+            loss = F.cross_entropy(network(images), labels)
+        descend(loss)
+
+    def importance() -> None:
+        with cast:
+            kept["features"], kept["gradients"] = inhibition.importance_pass(model, images, labels)
+
+    def grouping() -> None:
+        kept["assignments"] = group_channels(kept["features"], groups=groups, max_iterations=rounds)
+
+    def mask() -> None:
+        kept["mask"] = inhibition_mask(
+            kept["features"], gradients=kept["gradients"], assignments=kept["assignments"], groups=groups
+        )
+
+    def inhibited() -> None:
+        with cast:
+            features, logits = network(images, kept["mask"])
+            loss = F.cross_entropy(logits, labels)
+        kept["before mask"] = features.detach().requires_grad_()
+        descend(loss)
+
+    def orthogonality() -> None:
+        orthogonality_loss(kept["before mask"], assignments=kept["assignments"], groups=groups).backward()
+
+    def augmix() -> None:
+        AugMix().views[0](pixels, generator=torch.Generator(device).manual_seed(0))
+
+    return {
+        "plain step": plain,
+        "importance pass": importance,
+        "grouping": grouping,
+        "mask": mask,
+        "inhibited pass": inhibited,
+        "orthogonality": orthogonality,
+        "AugMix of a batch": augmix,
+    }
+
+
+def count_bytes(batch: int, groups: int, precision: str, iterations: int) -> dict[str, int]:
+    """By phase, from steps of 2 and of 4 images on the CPU: what they add for each image is the same for all."""
+
+    def count(images: int) -> dict[str, int]:
+        counts = {}
+        for name, phase in make_phases("cpu", images, groups, precision, rounds=1).items():
+            with Traffic() as traffic:
+                phase()
+            counts[name] = traffic.bytes * (iterations if name == "grouping" else 1)
+        return counts
+
+    two, four = count(2), count(4)
+    return {name: two[name] + (four[name] - two[name]) // 2 * (batch - 2) for name in two}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--groups", type=int, default=6)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--iterations", type=int, default=50, help="rounds of the grouping to count")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--count", action="store_true", help="count, and measure nothing")
+    args = parser.parse_args()
+    operations = count_operations(args.batch, args.groups, args.iterations)
+    traffic = count_bytes(args.batch, args.groups, args.precision, args.iterations)
+    extra = sum(count for name, count in operations.items() if name != "plain step")
+    result: dict[str, Any] = {
+        "batch": args.batch,
+        "precision": args.precision,
+        "operations": operations,
+        "bytes": traffic,
+        "least_inhibited_over_plain": extra / operations["plain step"],
+        "least_tenet_over_plain": 1 + extra / operations["plain step"] / 3,
+    }
+    floors: dict[str, float] = {}
+    times: dict[str, float] = {}
+    if not args.count:
+        dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+        arithmetic = best_arithmetic(device=args.device, dtype=dtype)
+        bandwidth = best_bandwidth(device=args.device)
+        floors = {name: max(operations[name] / arithmetic, traffic[name] / bandwidth) for name in operations}
+        phases = make_phases(args.device, args.batch, args.groups, args.precision)
+        rounds = in_turn(list(phases.values()), repeats=args.repeats, device=args.device)
+        times = {
+            name: statistics.median(column)
+            for name, column in zip(phases, zip(*rounds, strict=True), strict=True)
+        }
+        print(f"{hardware(args.device)}, torch {torch.__version__}, {args.precision}, batch {args.batch}")
+        print(f"best matrix product {arithmetic / 1e12:.3g} Tflop/s, best copy {bandwidth / 1e9:.3g} GB/s")
+        result |= {
+            "hardware": hardware(args.device),
+            "torch": torch.__version__,
+            "flop_per_s": arithmetic,
+            "bytes_per_s": bandwidth,
+            "floor_s": floors,
+            "time_s": times,
+        }
+    print(f"{'phase':<20}{'Gflop':>10}{'GB':>8}{'floor ms':>11}{'ms':>10}")
+    for name in times or operations:
+        cells = [
+            f"{operations[name] / 1e9:10.1f}{traffic[name] / 1e9:8.2f}"
+            if name in operations
+            else f"{'':>18}",
+            f"{floors[name] * 1e3:11.2f}" if name in floors else f"{'':>11}",
+            f"{times[name] * 1e3:10.2f}" if name in times else "",
+        ]
+        print(f"{name:<20}" + "".join(cells))
+    print(
+        f"least inhibited step: {result['least_inhibited_over_plain']:.2f} x a plain step; "
+        f"least TENET: {result['least_tenet_over_plain']:.2f} x plain training at interval 3"
+    )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
