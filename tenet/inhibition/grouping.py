@@ -1,10 +1,17 @@
 """Step 4 of the method: group each sample's channels by how they fire."""
 
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from tenet.inhibition.checks import check_finite, check_groups, full_precision
+
+# With more groups than these the kernel's blocks of channels, positions and groups no longer fit.
+KERNEL_GROUPS = 32
 
 
 @torch.no_grad()
@@ -33,17 +40,64 @@ def group_channels(
     check_groups(groups, channels)
     if max_iterations < 1:
         raise ValueError(f"max_iterations={max_iterations} must be at least 1")
+    if initial_medoids is None:
+        # The ranks of independent uniform numbers: distinct channels, each set equally likely.
+        noise = torch.rand(batch, channels, generator=generator, device=features.device)
+        medoids = noise.topk(groups, dim=1).indices
+    else:
+        medoids = _checked_medoids(initial_medoids, batch, groups, channels)
+    is_on_cuda = features.device.type == "cuda"
+    kernel = trusted_kernel(features.device) if is_on_cuda and groups <= KERNEL_GROUPS else None
+    cluster_all = kernel or cluster
+    return cluster_all(features, medoids, max_iterations=max_iterations, tolerance=tolerance)
+
+
+@lru_cache
+def trusted_kernel(device: torch.device) -> Callable[..., Tensor] | None:
+    """The grouping as one kernel, where it can be built and answers a small question as the rounds below do;
+    else None, with a warning if there is Triton to build it with. Asked once a device; then the host waits.
+    """
+    try:
+        from tenet.inhibition.grouping_kernel import cluster_on_device
+    except ImportError:  # torch brings Triton along on Linux alone
+        return None
+    generator = torch.Generator(device).manual_seed(0)
+    # Rectified, with equal channels, and more channels and positions than fill the kernel's blocks.
+    features = torch.randn(8, 40, 9, 9, generator=generator, device=device).relu()
+    features[:, 20:26] = 0
+    medoids = torch.rand(8, 40, generator=generator, device=device).topk(6, dim=1).indices
+    question = {"max_iterations": 50, "tolerance": 1e-4}
+    mode = torch.cuda.get_sync_debug_mode() if device.type == "cuda" else 0
+    try:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+        if torch.equal(
+            cluster_on_device(features, medoids, **question), cluster(features, medoids, **question)
+        ):
+            return cluster_on_device
+        reason = "its answer differs"
+    except Exception as error:  # a compiler that is missing, or a device that it does not know
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode(mode)
+    warnings.warn(f"the grouping kernel is not used on {device} ({reason}); training is slower", stacklevel=2)
+    return None
+
+
+def cluster(
+    features: Float[Tensor, "batch channel h w"],
+    medoids: Int64[Tensor, "batch group"],
+    *,
+    max_iterations: int,
+    tolerance: float,
+) -> Int64[Tensor, "batch channel"]:
+    """The rounds of the grouping, on any device, from distinct channels as first medoids."""
     with full_precision(features):
         points = features.detach().double().flatten(2)
         # A norm is one pass without a copy; where it is not finite, neither is the channel.
         squares = torch.linalg.vector_norm(points, dim=2).square()
         check_finite(squares, "features")
-        if initial_medoids is None:
-            # The ranks of independent uniform numbers: distinct channels, each set equally likely.
-            noise = torch.rand(batch, channels, generator=generator, device=features.device)
-            medoids = noise.topk(groups, dim=1).indices
-        else:
-            medoids = _checked_medoids(initial_medoids, batch, groups, channels)
         return _cluster(points, squares, medoids, max_iterations=max_iterations, tolerance=tolerance)
 
 

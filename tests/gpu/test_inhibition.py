@@ -1,10 +1,13 @@
 """The method on a CUDA device: the same answers, and the host never waits. Run: pytest -m gpu."""
 
+import warnings
+
 import pytest
 import torch
 
 from tenet.backbones import ResNet
 from tenet.inhibition import Inhibition, group_channels, inhibition_mask, orthogonality_loss
+from tenet.inhibition.grouping import trusted_kernel
 from tests import golden
 
 pytestmark = [
@@ -25,6 +28,25 @@ def test_golden_values_hold_on_the_device(name):
     torch.testing.assert_close(mask, values["mask"], rtol=0, atol=1e-5)
     loss = orthogonality_loss(values["features"], **given)
     torch.testing.assert_close(loss, values["orthogonality"], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "groups"), [(512, 16, 6), (40, 9, 1), (256, 7, 32), (64, 4, 48)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_device_groups_as_the_cpu_does(channels, size, groups, dtype):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(16, channels, size, size, generator=generator).relu().to(dtype)
+    features[:, 3:7] = 0
+    medoids = torch.rand(16, channels, generator=generator).topk(groups, dim=1).indices
+    ours = group_channels(features.cuda(), groups=groups, initial_medoids=medoids.cuda())
+    assert torch.equal(ours.cpu(), group_channels(features, groups=groups, initial_medoids=medoids))
+
+
+def test_the_kernel_is_trusted_on_this_device():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trusted_kernel(torch.device("cuda")) is not None
 
 
 def test_an_inhibited_step_never_makes_the_host_wait():
