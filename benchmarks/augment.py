@@ -1,0 +1,112 @@
+"""AugMix on the device, in batches, beside Pillow's in DataLoader workers, and beside a training step.
+
+    python benchmarks/augment.py [--device cpu|cuda] [--batch 256] [--workers N] [--repeats 5]
+
+The three alternate within one run. The Pillow pipeline is the test suite's oracle (tests/augment), image by
+image in worker processes that are started once (and may be a quarter ahead); the step is a plain one of ResNeXt-29.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the Pillow oracle in tests/
+
+from corruptions import smooth_images
+from timing import hardware, in_turn, median_ratio
+
+from tenet.augment import AugMix
+from tenet.augment.augmix import draw_mixing
+from tenet.backbones import ResNeXt
+from tests.augment.pillow_reference import mix
+
+
+class PillowAugMix(IterableDataset):
+    """The images of each batch, one by one, for ever."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(torch.initial_seed() % 2**32)
+        while True:
+            for image in self.images.split(1):
+                drawn = draw_mixing(1, severity=3.0, width=3, depth=0, alpha=1.0, generator=generator)
+                yield mix(image, drawn)[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    images = smooth_images(args.batch, 32).permute(0, 3, 1, 2).contiguous()
+    on_device = images.to(args.device)
+    generator = torch.Generator(args.device).manual_seed(0)
+    view = AugMix().views[0]
+    loader = DataLoader(
+        PillowAugMix(images), batch_size=args.batch, num_workers=args.workers, prefetch_factor=1
+    )
+    batches = iter(loader)
+
+    model = ResNeXt(num_classes=10).to(args.device).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
+    inputs = torch.randn(args.batch, 3, 32, 32, device=args.device)
+    labels = torch.randint(10, (args.batch,), device=args.device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+
+    # While the others are timed each worker has one batch ready: a quarter of what is asked for here.
+    rows = 4 * args.workers
+    rounds = in_turn(
+        [
+            lambda: view(on_device, generator=generator),
+            lambda: [next(batches).to(args.device) for _ in range(rows)],
+            step,
+        ],
+        repeats=args.repeats,
+        device=args.device,
+    )
+    ours, pillow, plain = (statistics.median(times) for times in zip(*rounds, strict=True))
+    result: dict[str, Any] = {
+        "hardware": hardware(args.device),
+        "torch": torch.__version__,
+        "batch": args.batch,
+        "workers": args.workers,
+        "augmix_s": ours,
+        "pillow_s": pillow / rows,
+        "plain_step_s": plain,
+        "pillow_over_ours": median_ratio(rounds, 1, 0) / rows,
+        "augmix_over_step": median_ratio(rounds, 0, 2),
+    }
+    print(f"{result['hardware']}, torch {torch.__version__}, batch {args.batch}, medians of {args.repeats}")
+    print(f"  AugMix in a batch             {ours * 1e3:9.2f} ms  {args.batch / ours:12,.0f} images/s")
+    print(
+        f"  Pillow in {args.workers} workers{'':<11}{pillow / rows * 1e3:9.2f} ms  "
+        f"{args.batch * rows / pillow:12,.0f} images/s  {result['pillow_over_ours']:.1f} x ours"
+    )
+    print(
+        f"  plain step                    {plain * 1e3:9.2f} ms; AugMix is {result['augmix_over_step']:.3f} of it"
+    )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
