@@ -1,6 +1,7 @@
 """What `python -m tenet.xray` computes, draws and refuses."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -18,7 +19,12 @@ from tenet.inhibition import (
     inhibition_mask,
     split,
 )
+from tenet.tracking import WandbTracking
+from tenet.xray.__main__ import main
+from tenet.xray.figures import TABLE_COLUMNS, XRay, table_rows
+from tenet.xray.picture import MAP_COLORS, PASSING, draw
 from tests.test_config import composed
+from tests.test_tracking import read_wandb_file, wandb_files
 
 SETTINGS = Inhibition(layer="stage_2", groups=3)
 
@@ -132,7 +138,7 @@ def run_dir(tmp_path_factory):
 
 def test_the_command_writes_picture_and_figures_and_prints_a_table(run_dir, capsys):
     cell = ["--corruption", "contrast", "--severity", "5", "--groups", "4"]
-    assert xray.main([str(run_dir), "--images", "5", "2", "3", *cell]) == 0
+    assert main([str(run_dir), "--images", "5", "2", "3", *cell]) == 0
     printed = capsys.readouterr().out
     assert "4 groups at stage_2" in printed
     assert "contrast 5" in printed
@@ -154,7 +160,7 @@ def test_the_command_writes_picture_and_figures_and_prints_a_table(run_dir, caps
 def test_a_corruption_that_changes_nothing_leaves_the_groups_alone(run_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("tenet.corruptions.generator.corrupt", lambda images, **cell: images)
     output = tmp_path / "a.png"
-    assert xray.main([str(run_dir), "--images", "0", "1", "2", "--output", str(output)]) == 0
+    assert main([str(run_dir), "--images", "0", "1", "2", "--output", str(output)]) == 0
     rows = json.loads(output.with_suffix(".json").read_text())["images"]
     assert [row["group_overlap"] for row in rows] == [1.0] * 3, "the first medoids are the same"
     assert all(row["clean"] == row["corrupted"] for row in rows)
@@ -165,7 +171,7 @@ def test_without_images_the_first_right_one_of_each_class_is_taken(run_dir, tmp_
     from tenet.data import Digits
 
     output = tmp_path / "new" / "a.png"
-    assert xray.main([str(run_dir), "--output", str(output)]) == 0
+    assert main([str(run_dir), "--output", str(output)]) == 0
     first = int((Digits().load().test.labels == 1).nonzero()[0])
     images = json.loads(output.with_suffix(".json").read_text())["images"]
     assert [(row["image"], row["label"]) for row in images] == [(first, "1")], "no other class is ever right"
@@ -180,7 +186,7 @@ def test_a_plain_run_is_cut_as_the_method_would_unless_told_otherwise(run_dir, t
         ([], "stage_2", 6),
         (["--layer", "stage_1", "--groups", "2"], "stage_1", 2),
     ):
-        assert xray.main([str(plain), "--images", "0", *arguments]) == 0
+        assert main([str(plain), "--images", "0", *arguments]) == 0
         figures = json.loads((plain / "evaluation" / "xray.json").read_text())
         assert (figures["layer"], figures["groups"]) == (layer, groups)
 
@@ -198,21 +204,21 @@ def test_a_plain_run_is_cut_as_the_method_would_unless_told_otherwise(run_dir, t
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(run_dir, capsys, arguments, message):
-    assert xray.main([str(run_dir), *arguments]) == 1
+    assert main([str(run_dir), *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}")
     assert error.count("\n") == 1
 
 
 def test_a_folder_that_is_no_run_and_a_run_without_a_right_answer_are_refused(run_dir, tmp_path, capsys):
-    assert xray.main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path} is not a run folder")
     blind = ResNet(num_classes=10, depth=8, width=4)
     with torch.no_grad():
         blind.head[-1].bias[9] = 1000
     (tmp_path / "config.yaml").write_bytes((run_dir / "config.yaml").read_bytes())
     save_weights(blind, tmp_path / "weights.safetensors")
-    assert xray.main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 1
     assert "no image of the first 4 classes is classified right" in capsys.readouterr().err
 
 
@@ -224,16 +230,76 @@ def test_groups_that_argue_against_the_class_are_drawn_grey_and_have_no_map(mode
     seen = seen._replace(importance=torch.tensor([[3.0, -1.0, 2.0]] + [[-1.0, -2.0, -3.0]] * 5))
     answer = {"predicted": "1", "confidence": 0.5}
     row = {"image": 0, "label": "1", "clean": {"before": answer, "inhibited": answer}}
-    axes = xray.draw(seen, images, [row] * 6, title="").axes
+    row |= {"group_overlap": 0.25, "group_overlap_other_medoids": 0.5}
+    axes = draw(XRay(images, images + 200, seen, [row] * 6), title="", corruption="fog 3").axes
     bars, *maps = axes[1:5]
     assert [round(bar.get_width(), 3) for bar in bars.patches] == [3.0, 2.0, -1.0]
     assert bars.get_yticklabels()[1].get_text().startswith("g2")
     from matplotlib.colors import to_hex
 
-    assert [to_hex(bar.get_facecolor()) for bar in bars.patches] == [*xray.MAP_COLORS[:2], xray.PASSING]
+    assert [to_hex(bar.get_facecolor()) for bar in bars.patches] == [*MAP_COLORS[:2], PASSING]
     assert [len(shown.images) for shown in maps] == [2, 2, 0]
     # 1 - R is how opaque the colour is.
     for shown, group in zip(maps, (0, 2), strict=False):
         opacity = shown.images[1].get_array()[..., 3].mean()
         assert opacity == pytest.approx(float(1 - seen.reversed_maps[0, group].mean()), abs=0.02)
-    assert [len(shown.images) for shown in axes[7 + 2 : 7 + 5]] == [0, 0, 0]
+    assert [len(shown.images) for shown in axes[8 + 2 : 8 + 5]] == [0, 0, 0]
+    last = axes[7]
+    assert (last.get_title(), last.get_xlabel()) == ("fog 3", "overlap 0.25 (0.50)")
+    assert (last.images[0].get_array() == 200).all(), "the corrupted image, not the clean one"
+
+
+@pytest.fixture
+def wandb_run(run_dir, tmp_path):
+    """The run's folder with a W&B run of its own."""
+    config = composed("experiment=quickstart", "backbone.width=4", "tenet.groups=3")
+    config["tracking"] = composed("tracking=wandb", "tracking.mode=offline")["tracking"]
+    write_config(config, tmp_path / "config.yaml")
+    (tmp_path / "weights.safetensors").write_bytes((run_dir / "weights.safetensors").read_bytes())
+    WandbTracking(mode="offline").start(tmp_path, config=config).finish()
+    return tmp_path
+
+
+def test_picture_and_table_go_into_the_runs_own_wandb_run(wandb_run):
+    time.sleep(1)  # wandb names the folder of a part of a run by its id and the second
+    assert main([str(wandb_run), "--images", "5"]) == 0
+    first, later = map(read_wandb_file, wandb_files(wandb_run))
+    assert later.run.run_id == first.run.run_id
+    assert later.summary["xray/picture/_type"] == "image-file"
+    assert later.summary["xray/groups/_type"] == "table-file"
+    # Two versions of one image, three groups.
+    shape = (later.summary["xray/groups/nrows"], later.summary["xray/groups/ncols"])
+    assert shape == (6, len(TABLE_COLUMNS))
+
+
+def test_a_run_without_a_wandb_run_gets_none(wandb_run):
+    (wandb_run / "wandb.json").unlink()
+    before = wandb_files(wandb_run)
+    assert main([str(wandb_run), "--images", "5"]) == 0
+    assert wandb_files(wandb_run) == before
+
+
+def test_the_table_has_a_line_for_each_image_version_and_group():
+    versions = {
+        "clean": {"group_sizes": [3, 1], "group_importance": [0.5, -0.5]},
+        "corrupted": {"group_sizes": [2, 2], "group_importance": [0.25, 0.0]},
+    }
+    row = {"image": 7, "label": "cat", "group_overlap": 0.5, "group_overlap_other_medoids": 0.75, **versions}
+    assert table_rows([row], corruption="fog 3") == [
+        [7, "cat", "clean", 0, 3, 0.5, 0.5, 0.75],
+        [7, "cat", "clean", 1, 1, -0.5, 0.5, 0.75],
+        [7, "cat", "fog 3", 0, 2, 0.25, 0.5, 0.75],
+        [7, "cat", "fog 3", 1, 2, 0.0, 0.5, 0.75],
+    ]
+
+
+def test_weights_that_give_no_numbers_are_refused_in_one_line(run_dir, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_bytes((run_dir / "config.yaml").read_bytes())
+    broken = ResNet(num_classes=10, depth=8, width=4)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    save_weights(broken, tmp_path / "weights.safetensors")
+    assert main([str(tmp_path), "--images", "0"]) == 1
+    error = capsys.readouterr().err
+    assert "weights.safetensors: at stage_2, features contain NaN or infinity" in error
+    assert error.count("\n") == 1

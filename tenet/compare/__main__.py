@@ -7,12 +7,11 @@ from pathlib import Path
 
 from tenet.compare import text
 from tenet.compare.groups import Comparison, compare
-from tenet.compare.runs import find_runs, read_run
-from tenet.errors import UserError
+from tenet.compare.runs import CompareError, find_runs, read_run
+from tenet.entry import told_in_one_line
 from tenet.metrics_file import replace_file
 
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
-WRONG_COMMAND, DONE = 2, 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +26,17 @@ def parser() -> argparse.ArgumentParser:
         "--by", nargs="+", default=[], metavar="KEY", help="keys to group by; default: all that differ"
     )
     parser.add_argument(
-        "--sort", choices=("mce", "test", "name"), default="mce", help="which group is first (default: mce)"
+        "--metrics",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="more columns, by their names in summary.json; and as curves, where metrics.jsonl has them",
+    )
+    parser.add_argument(
+        "--sort",
+        default="mce",
+        metavar="FIGURE",
+        help="lowest first: mce (the default), test, or one of --metrics; or by name",
     )
     parser.add_argument(
         "--baseline",
@@ -40,43 +49,52 @@ def parser() -> argparse.ArgumentParser:
         "--format", choices=("terminal", *SUFFIXES.values()), help="default: by the suffix of --output"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there and not to the terminal")
+    parser.add_argument(
+        "--surface",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="two keys for a heatmap of the figure sorted by, in HTML; default: all pairs that make a grid",
+    )
     parser.add_argument("--published", action="store_true", help="add published figures, marked as such")
     return parser
 
 
-def render(comparison: Comparison, *, form: str, published: bool, link_from: Path) -> str:
+def render(comparison: Comparison, asked: argparse.Namespace) -> str:
+    suffix = asked.output.suffix if asked.output else ""
+    form = asked.format or SUFFIXES.get(suffix, "terminal")
     if form == "html":
         from tenet.compare.page import page
 
-        return page(comparison, published=published, link_from=link_from)
+        link_from = asked.output.parent if asked.output else Path()
+        return page(comparison, published=asked.published, link_from=link_from, surfaces=asked.surface)
+    if asked.surface:
+        raise CompareError("--surface: a heatmap is drawn in HTML alone; give --output FILE.html")
     writers = {
         "terminal": text.terminal,
         "markdown": text.markdown,
         "latex": text.latex,
         "csv": text.csv_text,
     }
-    return writers[form](comparison, published=published)
+    return writers[form](comparison, published=asked.published)
+
+
+def run(asked: argparse.Namespace) -> None:
+    runs = [read_run(folder) for folder in find_runs(asked.runs)]
+    comparison = compare(runs, by=asked.by, metrics=asked.metrics, sort=asked.sort, baseline=asked.baseline)
+    rendered = render(comparison, asked)
+    if asked.output is None:
+        sys.stdout.write(rendered)
+    else:
+        replace_file(asked.output, rendered)
+        print(asked.output)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code; what the user can mend is told in one line."""
+    """Returns the exit code."""
     asked = parser().parse_args(arguments)
-    suffix = asked.output.suffix if asked.output else ""
-    try:
-        runs = [read_run(folder) for folder in find_runs(asked.runs)]
-        comparison = compare(runs, by=asked.by, sort=asked.sort, baseline=asked.baseline)
-        link_from = asked.output.parent if asked.output else Path()
-        form = asked.format or SUFFIXES.get(suffix, "terminal")
-        rendered = render(comparison, form=form, published=asked.published, link_from=link_from)
-        if asked.output is None:
-            sys.stdout.write(rendered)
-        else:
-            replace_file(asked.output, rendered)
-            print(asked.output)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_COMMAND
-    return DONE
+    return told_in_one_line(lambda: run(asked))
 
 
 if __name__ == "__main__":

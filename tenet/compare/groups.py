@@ -1,29 +1,21 @@
 """Groups of runs that differ in nothing but the seed, their figures, and paired differences between them."""
 
-import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from tenet.compare.keys import differing_keys, label, natural, short_label, value_text
 from tenet.compare.runs import SOURCES, TEST_ERROR, CompareError, Run
+from tenet.rules import nearest
 
-# What may differ between the runs of one experiment: how they are watched, and on what they run.
-NO_PART_OF_THE_EXPERIMENT = (
-    "seed",
-    "resume",
-    "tracking.",
-    "dataset.root",
-    "trainer.device",
-    "trainer.evaluation_batch_size",
-    "trainer.log_every_steps",
-    "trainer.evaluate_every_epochs",
-)
 MIN_PAIRS = 3  # with fewer the resamples are too few different ones to tell of an interval
-ABSENT = object()
+# How train.py names the folder of an older run of the same configuration, with rerun=true.
+SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}")
 
 
 class Spread(NamedTuple):
@@ -63,19 +55,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """keys: dotted, those by which the groups differ. groups: best first. baseline: one of them."""
+    """keys: dotted, those by which the groups differ. groups: lowest figure in the column `sorted_by` first.
+    baseline: one of them. columns: names of figures. metrics: those of them that were asked for by name."""
 
     keys: tuple[str, ...]
     groups: tuple[Group, ...]
     baseline: Group
     runs: tuple[Run, ...]
-
-    @cached_property
-    def columns(self) -> list[str]:
-        return columns_of([run for group in self.groups for run in group.runs])
+    columns: tuple[str, ...]
+    sorted_by: str
+    metrics: tuple[str, ...] = ()
 
     def label(self, group: Group) -> str:
-        return label(self.keys, group.values)
+        return short_label(self.keys, group.values)
 
     @property
     def problems(self) -> list[Run]:
@@ -95,91 +87,87 @@ class Comparison:
         )
 
 
-def label(keys: Sequence[str], values: Sequence[str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True)) or "all runs"
+def columns_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> tuple[str, ...]:
+    """The test error, then the mCEs, official files first, then the metrics asked for.
 
-
-def columns_of(runs: Sequence[Run]) -> list[str]:
-    """The test error, then the mCEs, official files first."""
-    order = [TEST_ERROR, *(f"mCE, {source}" for source in SOURCES.values())]
-    names = sorted({name for run in runs for name in run.figures})
-    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+    Raises CompareError for a metric that no run has.
+    """
+    order = [TEST_ERROR, *(f"mCE, {source}, %" for source in SOURCES.values())]
+    names = dict.fromkeys(name for run in runs for name in sorted(run.figures))
+    headline = [name for name in names if name == TEST_ERROR or name.startswith("mCE, ")]
+    headline.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
+    asked = []
+    for metric in metrics:
+        # Measured under corruptions, it has a column for each source of them.
+        found = [name for name in names if name == metric or name.startswith(f"{metric}, ")]
+        if not found:
+            known = {name.partition(", ")[0] for name in names if "/" in name}
+            raise CompareError(
+                f"--metrics {metric}: no finished run's summary has it{nearest(metric, known)}"
+            )
+        asked += found
+    return tuple(dict.fromkeys([*headline, *asked]))
 
 
 def compare(
-    runs: Sequence[Run], *, by: Sequence[str] = (), sort: str = "mce", baseline: Sequence[str] = ()
+    runs: Sequence[Run],
+    *,
+    by: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    sort: str = "mce",
+    baseline: Sequence[str] = (),
 ) -> Comparison:
     """Group the finished runs by the keys that differ, or by those given.
 
-    sort: mce, test or name. baseline: KEY=VALUE texts that choose one group; without, the first.
-    Raises CompareError for unknown keys, no finished run, a seed twice in a group, or a baseline that is
-    not one group.
+    metrics: more columns, by the names in summary.json. sort: mce, test, name, or one of the metrics.
+    baseline: KEY=VALUE texts that choose one group; without, the first.
+    Raises CompareError for unknown keys or metrics, no finished run, a seed twice in a group, or a baseline
+    that is not one group.
     """
     finished = [run for run in runs if run.is_finished]
     if not finished:
-        listed = "; ".join(f"{run.folder}: {run.problem}" for run in runs)
-        raise CompareError(f"no finished run to compare ({listed})")
+        listed = "; ".join(f"{run.folder}: {run.problem}" for run in runs[:3])
+        more = f"; and {len(runs) - 3} more" if len(runs) > 3 else ""
+        raise CompareError(f"no finished run to compare ({listed}{more})")
     for key in by:
         if not any(key in run.config for run in finished):
-            raise CompareError(f"--by {key}: no run has this key")
-    keys = tuple(by) or differing_keys([run.config for run in finished])
+            known = {key for run in finished for key in run.config}
+            raise CompareError(f"--by {key}: no run has this key{nearest(key, known)}")
+    keys = tuple(dict.fromkeys(by)) or differing_keys([run.config for run in finished])
+    groups, set_aside = _grouped(finished, keys)
+    columns = columns_of(finished, metrics)
+    column = _column_to_sort_by(sort, columns)
+    if sort != "name":
+        groups.sort(key=lambda group: getattr(group.spread(column), "mean", float("inf")))
+    told = tuple(set_aside.get(run.folder, run) for run in runs)
+    return Comparison(
+        keys, tuple(groups), _choose_baseline(groups, keys, baseline), told, columns, column, tuple(metrics)
+    )
+
+
+def _grouped(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], dict[Path, Run]]:
+    """Groups in the natural order of their values, and the runs that a rerun replaced, telling so, by folder."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in finished:
         members.setdefault(tuple(value_text(run.config, key) for key in keys), []).append(run)
-    groups = [
-        Group(values, tuple(sorted(members[values], key=lambda run: run.seed))) for values in sorted(members)
-    ]
-    for group in groups:
-        _refuse_twice_the_same_seed(group)
-    groups = _sorted(groups, sort)
-    return Comparison(keys, tuple(groups), _choose_baseline(groups, keys, baseline), tuple(runs))
+    set_aside: dict[Path, Run] = {}
+    for values, together in members.items():
+        places = {run.folder for run in together}
+        for run in together:
+            name = SET_ASIDE.fullmatch(run.folder.name)
+            if name and run.folder.with_name(name[1]) in places:
+                problem = "set aside by rerun=true; the newer run is compared"
+                set_aside[run.folder] = replace(run, is_finished=False, problem=problem)
+        kept = [run for run in together if run.folder not in set_aside]
+        members[values] = sorted(kept, key=lambda run: run.seed)
+        _refuse_twice_the_same_seed(members[values])
+    ordered = sorted(members, key=lambda values: [natural(value) for value in values])
+    return [Group(values, tuple(members[values])) for values in ordered], set_aside
 
 
-def differing_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Keys whose values differ, but for those that only tell again which class was chosen: a key that every
-    run of one `_target_` has, with one value, and no run of another."""
-    keys = dict.fromkeys(key for config in configs for key in config)
-    texts = {key: [value_text(config, key) for config in configs] for key in keys}
-    kept = [
-        key
-        for key in keys
-        if len(set(texts[key])) > 1
-        and not any(
-            key == out or (out[-1] == "." and key.startswith(out)) for out in NO_PART_OF_THE_EXPERIMENT
-        )
-    ]
-    return tuple(key for key in kept if not _follows_from_target(key, texts))
-
-
-def _follows_from_target(key: str, texts: Mapping[str, list[str]]) -> bool:
-    target = f"{key.rpartition('.')[0]}._target_"
-    if key == target or target not in texts:
-        return False
-    pairs = set(zip(texts[target], texts[key], strict=True))
-    present = {text for text in texts[key] if text != "-"}
-    return len(pairs) == len(set(texts[target])) and len(present) == 1
-
-
-def value_text(config: Mapping[str, Any], key: str) -> str:
-    """As people write it; a class without its module, `-` where there is no such key."""
-    value = config.get(key, ABSENT)
-    if value is ABSENT:
-        return "-"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 1.0 and 1 are the same setting
-    if not isinstance(value, str):
-        return json.dumps(value, default=str)
-    return printable(value.rpartition(".")[2] if key.endswith("_target_") else value)
-
-
-def printable(text: str) -> str:
-    """Without control characters, which could do things to a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def _refuse_twice_the_same_seed(group: Group) -> None:
+def _refuse_twice_the_same_seed(runs: Sequence[Run]) -> None:
     seen: dict[int, Run] = {}
-    for run in group.runs:
+    for run in runs:
         if run.seed in seen:
             raise CompareError(
                 f"seed {run.seed} twice among runs that differ in nothing compared: {seen[run.seed].folder} "
@@ -188,14 +176,17 @@ def _refuse_twice_the_same_seed(group: Group) -> None:
         seen[run.seed] = run
 
 
-def _sorted(groups: Sequence[Group], sort: str) -> list[Group]:
-    columns = columns_of([run for group in groups for run in group.runs])
-    wanted = [name for name in columns if (name == TEST_ERROR) == (sort == "test")]
-    if sort == "name" or not columns:
-        return list(groups)
-    column = (wanted or columns)[0]
-    spreads = {group.values: group.spread(column) for group in groups}
-    return sorted(groups, key=lambda group: getattr(spreads[group.values], "mean", float("inf")))
+def _column_to_sort_by(sort: str, columns: Sequence[str]) -> str:
+    """The first column that `sort` names; where there is none, the first of all; empty without any figure."""
+    if sort == "test":
+        wanted = [name for name in columns if name == TEST_ERROR]
+    elif sort in ("mce", "name"):
+        wanted = [name for name in columns if name.startswith("mCE, ")]
+    else:
+        wanted = [name for name in columns if name == sort or name.startswith(f"{sort}, ")]
+        if not wanted:
+            raise CompareError(f"--sort {sort}: neither mce, test or name, nor one of --metrics")
+    return (*wanted, *columns, "")[0]
 
 
 def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Sequence[str]) -> Group:
@@ -204,11 +195,9 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
         key, _, value = text.partition("=")
         if key not in keys:
             raise CompareError(f"--baseline {text}: the groups differ by {', '.join(keys) or 'nothing'}")
-        # A class may be given with its module too.
-        short = value.rpartition(".")[2] if key.endswith("_target_") else value
-        chosen = [group for group in chosen if group.values[keys.index(key)] == short]
+        chosen = [group for group in chosen if group.values[keys.index(key)] == value]
     if not chosen or (baseline and len(chosen) > 1):
-        labels = "; ".join(label(keys, group.values) for group in groups)
+        labels = "; ".join(label(keys, group.values) for group in (chosen or groups)[:10])
         raise CompareError(
             f"--baseline {' '.join(baseline)}: {len(chosen) or 'no'} groups are such; there are {labels}"
         )

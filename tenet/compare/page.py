@@ -4,156 +4,229 @@ Names, keys and values come from run folders, which may be others': every text i
 """
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from tenet.compare.charts import CURVES, colour, curves_svg, heatmap, mean_cells, mean_curve, metrics_of
-from tenet.compare.groups import Comparison, printable, value_text
+from tenet.compare.curves import COLOURS, TRAINING, Point, curves_svg, mean_curve, read_curves
+from tenet.compare.groups import Comparison, Group
+from tenet.compare.heatmaps import MAX_SURFACES, find_surfaces, heatmap, mean_cells, surface_table
+from tenet.compare.keys import NO_SUCH_KEY, natural, value_text, varying
+from tenet.compare.look import SCRIPT, STYLE
+from tenet.compare.pictures import xrays
 from tenet.compare.runs import Run
-from tenet.compare.text import LEFT_OUT, Sheet, mixed_note, sheets
+from tenet.compare.text import Sheet, labels, mixed_note, number_text, sheets
+from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
+from tenet.errors import printable
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; margin: 2rem auto; max-width: 72rem;
-  padding: 0 1rem; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .25rem .7rem; text-align: left; border-bottom: 1px solid #ddd; }
-.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.sortable th { border-bottom: 2px solid #111; }
-.sortable th button { all: unset; cursor: pointer; font-weight: 600; }
-.sortable th button:focus-visible { outline: 2px solid #0072b2; }
-th[aria-sort=ascending] button::after { content: " \\25b2"; }
-th[aria-sort=descending] button::after { content: " \\25bc"; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
-.published { color: #555; font-style: italic; }
-.heat th, .heat td { padding: .05rem .4rem; font-size: 12px; font-weight: 400; border: 0; }
-.heat caption { font-size: 13px; max-width: 20rem; }
-.heat td { text-align: right; min-width: 2rem; }
-.extra { opacity: .65; }
-figure { margin: 0; width: 440px; max-width: 100%; }
-svg text { font: 11px system-ui, sans-serif; fill: #555; }
-.grid { stroke: #ddd; }
-.line { fill: none; stroke-width: 1.6; }
-.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em; }
-"""
-
-# Sorts by the number a cell starts with, or else by its text; what has no number stands last either way.
-SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.firstChild.addEventListener("click", () => {
-    const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-    heads.forEach(other => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
-    const text = row => row.cells[column].textContent;
-    const isFigure = head.className === "figure";
-    const compare = (a, b) => {
-      if (!isFigure) return sign * text(a).localeCompare(text(b), undefined, {numeric: true});
-      const [x, y] = [parseFloat(text(a)), parseFloat(text(b))];
-      return isNaN(x) || isNaN(y) ? isNaN(x) - isNaN(y) : sign * (x - y);
-    };
-    table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
-  }));
-}
-"""
+MAX_DRAWN = len(COLOURS)  # groups in curves and heatmaps: with more, nobody can tell the lines apart
+MAX_KEY_COLUMNS = 4  # groups with a column each in the table of keys: as many as fit
 
 
-def page(comparison: Comparison, *, published: bool = False, link_from: Path) -> str:
-    """link_from: the folder the page will lie in, for relative links to the run folders."""
-    tables = sheets(comparison, published=published)
-    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+def page(
+    comparison: Comparison,
+    *,
+    published: bool = False,
+    link_from: Path,
+    surfaces: Sequence[Sequence[str]] = (),
+) -> str:
+    """link_from: the folder the page will lie in, for relative links to the run folders.
+
+    surfaces: pairs of keys to draw the figure of the order over; without, all that make a grid.
+    """
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+    drawn = _drawn(comparison)
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Comparison of runs</title>',
-        f"<style>{STYLE}</style></head><body><h1>Comparison of runs</h1>",
-        *map(_table, tables),
-        _differences(comparison),
-        _curves(comparison),
-        *(_heatmaps(comparison, column) for column in comparison.columns),
+        f"<style>{STYLE}</style></head><body><h1>Comparison of runs</h1>{_summary(comparison)}",
+        *(_table(sheet) for sheet in sheets(comparison, published=published)),
+        _surfaces(comparison, surfaces),
+        *(_corruptions(comparison, drawn, column) for column in comparison.columns),
+        _training(comparison, drawn),
+        xrays(_members(comparison)),
+        _differing_keys(comparison),
         _runs(comparison, link_from),
         f"<script>{SCRIPT}</script></body></html>",
     ]
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _table(sheet: Sheet) -> str:
+def _drawn(comparison: Comparison) -> list[Group]:
+    first = list(comparison.groups[:MAX_DRAWN])
+    return first if comparison.baseline in first else [*first[:-1], comparison.baseline]
+
+
+def _summary(comparison: Comparison) -> str:
+    told = [
+        f"{sum(run.is_finished for run in comparison.runs)} finished runs in {len(comparison.groups)} groups"
+    ]
+    if problems := len(comparison.problems):
+        are = "is" if problems == 1 else "are"
+        told.append(f'{problems} {are} left out or not whole, see <a href="#runs">runs</a>')
+    if len(comparison.groups) > MAX_DRAWN:
+        told.append(f"curves and heatmaps show {MAX_DRAWN} groups, the first and the one compared with")
+    notes = [escape(note) for note in mixed_note(comparison)]
+    return f"<p>{'; '.join([*told, *notes])}.</p>"
+
+
+def _table(sheet: Sheet, *, first_cells: Sequence[str] = ()) -> str:
+    """first_cells: HTML that stands in the first column in place of its texts."""
     kinds = ["" if index < sheet.labels else ' class="figure"' for index in range(len(sheet.header))]
-    cells = zip(kinds, sheet.header, strict=True)
     head = "".join(
-        f'<th scope="col"{kind}><button type="button">{escape(text)}</button></th>' for kind, text in cells
+        f'<th scope="col"{kind}><button type="button">{escape(text)}</button></th>'
+        for kind, text in zip(kinds, sheet.header, strict=True)
     )
+    rows = [[escape(text) for text in row] for row in sheet.rows]
+    for row, html in zip(rows, first_cells, strict=False):
+        row[0] = html
     body = "".join(
-        "<tr>"
-        + "".join(f"<td{kind}>{escape(text)}</td>" for kind, text in zip(kinds, row, strict=True))
-        + "</tr>"
-        for row in sheet.rows
+        f"<tr>{''.join(f'<td{kind}>{cell}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
+        for row in rows
     )
     look = "sortable published" if sheet.is_published else "sortable"
-    caption = f"<caption>{escape(sheet.title)}</caption>"
-    return f'<table class="{look}">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    title = escape(sheet.title)
+    heading = f"<h3>{title}</h3>" if title else ""  # no caption: on a narrow screen it would scroll away
+    return (
+        f'{heading}<div class="scroll"><table class="{look}" aria-label="{title}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
-def _differences(comparison: Comparison) -> str:
-    """Every key with more than one value over all runs, also those that the groups are not told apart by."""
-    configs = [run.config for run in comparison.runs if run.is_finished]
-    rows = []
-    for key in sorted({key for config in configs for key in config}):
-        values = [[value_text(run.config, key) for run in group.runs] for group in comparison.groups]
-        if len({text for texts in values for text in texts}) > 1:
-            joined = [", ".join(dict.fromkeys(texts)) for texts in values]
-            rows.append(
-                f"<tr><td>{escape(key)}</td>{''.join(f'<td>{escape(text)}</td>' for text in joined)}</tr>"
-            )
-    head = "".join(f"<th>{escape(comparison.label(group))}</th>" for group in comparison.groups)
-    table = f"<table><thead><tr><th>key</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"<h2>Differing configuration keys</h2>{table}" if rows else ""
-
-
-def _curves(comparison: Comparison) -> str:
-    series = [[metrics_of(run) for run in group.runs] for group in comparison.groups]
-    charts = [curves_svg([mean_curve(rows, metric) for rows in series], title=metric) for metric in CURVES]
-    if not any(charts):
+def _surfaces(comparison: Comparison, chosen: Sequence[Sequence[str]]) -> str:
+    found = find_surfaces(comparison, chosen)
+    if not found:
         return ""
-    legend = "".join(
-        f'<span><span class="swatch" style="background:{colour(index)}"></span>'
-        f"{escape(comparison.label(group))}</span>"
-        for index, group in enumerate(comparison.groups)
-    )
+    shown = found if chosen else found[:MAX_SURFACES]
+    means = [spread.mean for surface in shown for spread in surface.cells.values()]
+    column, low, high = comparison.sorted_by, min(means), max(means)
+    tables = [surface_table(surface, column=column, low=low, high=high) for surface in shown]
+    more = f" {len(found) - len(shown)} more are not shown; choose with --surface." * (shown != found)
+    bounds = [number_text(value, column=column) for value in (low, high)]
     about = (
-        "Mean over seeds; the band is one sample deviation either way. The vertical axes are square roots."
+        f"{column}: mean ± sample deviation over seeds; from {bounds[0]} (faint) to {bounds[1]} (strong), "
+        f"each table's lowest framed.{more}"
     )
-    heading = f"<h2>Training curves</h2><p>{about}</p>"
-    return f'{heading}<div class="row">{legend}</div><div class="row">{"".join(charts)}</div>'
+    boxes = "".join(f'<div class="scroll surface">{table}</div>' for table in tables)
+    return f'<h2>Parameter surfaces</h2><p>{escape(about)}</p><div class="row">{boxes}</div>'
 
 
-def _heatmaps(comparison: Comparison, column: str) -> str:
-    tables = [mean_cells(group, column) for group in comparison.groups]
-    top = max((error for cells in tables for row in cells.values() for error in row.values()), default=0.0)
+def _corruptions(comparison: Comparison, drawn: Sequence[Group], column: str) -> str:
+    tables = [mean_cells(group, column) for group in drawn]
+    if not any(tables):
+        return ""
+    top = max(error for cells in tables for row in cells.values() for error in row.values())
     maps = [
         heatmap(cells, title=comparison.label(group), top=top)
-        for group, cells in zip(comparison.groups, tables, strict=True)
+        for group, cells in zip(drawn, tables, strict=True)
     ]
-    if not any(maps):
+    by_severity = curves_svg(
+        [_severity_curve(group, column) for group in drawn],
+        title="mean over the 15 corruptions, %",
+        along="severity",
+        is_root=False,
+    )
+    about = "Error in % by corruption and severity, mean over seeds; faint rows are not part of the mCE."
+    boxes = "".join(f'<div class="scroll">{table}</div>' for table in maps if table)
+    return (
+        f"<h2>{escape(column)}</h2><p>{about} Bars are one sample deviation over seeds either way.</p>"
+        f'{_legend(comparison, drawn)}{by_severity}<div class="row">{boxes}</div>'
+    )
+
+
+def _severity_curve(group: Group, column: str) -> list[Point]:
+    """The error over severity, of the runs that have all 15 corruptions."""
+    seeds = []
+    for run in group.runs:
+        cells = [run.cells.get(column, {}).get(name, {}) for name in CORRUPTIONS]
+        whole = [severity for severity in SEVERITIES if all(severity in by_severity for by_severity in cells)]
+        seeds.append(
+            {severity: sum(by_severity[severity] for by_severity in cells) / len(cells) for severity in whole}
+        )
+    return mean_curve([seed for seed in seeds if seed])
+
+
+def _training(comparison: Comparison, drawn: Sequence[Group]) -> str:
+    metrics = tuple(dict.fromkeys([*TRAINING, *comparison.metrics]))
+    read = [[read_curves(run.folder / "metrics.jsonl", metrics) for run in group.runs] for group in drawn]
+    charts = [
+        curves_svg(
+            [mean_curve([curves[metric] for curves in seeds if metric in curves]) for seeds in read],
+            title=metric,
+        )
+        for metric in metrics
+    ]
+    if not any(charts):
         return ""
-    about = "Error in % by corruption and severity, mean over seeds; pale rows are not part of the mCE."
-    return f'<h2>{escape(column)}</h2><p>{about}</p><div class="row">{"".join(maps)}</div>'
+    about = (
+        "Mean over seeds, with one sample deviation either way: a band, or bars where there are few points. "
+        "The vertical axes are square roots."
+    )
+    legend = _legend(comparison, drawn)
+    return f'<h2>Training curves</h2><p>{about}</p>{legend}<div class="row">{"".join(charts)}</div>'
+
+
+def _legend(comparison: Comparison, drawn: Sequence[Group]) -> str:
+    names = "".join(
+        f'<span><span class="swatch" style="background:{COLOURS[index]}"></span>{escape(comparison.label(group))}</span>'
+        for index, group in enumerate(drawn)
+    )
+    return f'<div class="row legend">{names}</div>'
+
+
+def _differing_keys(comparison: Comparison) -> str:
+    """Every key with more than one value over all runs, also those that the groups are not told apart by."""
+    texts = varying([run.config for run in _members(comparison)])
+    texts.pop("seed", None)
+    if not texts:
+        return ""
+    if len(comparison.groups) <= MAX_KEY_COLUMNS:
+        header = ("key", *map(comparison.label, comparison.groups))
+        rows = [(key, *(_values(group, key) for group in comparison.groups)) for key in sorted(texts)]
+    else:
+        header = ("key", "values, with the number of runs")
+        rows = [(key, _counted(texts[key])) for key in sorted(texts)]
+    sheet = Sheet("", header, tuple(rows), labels=len(header))
+    return f"<h2>Differing configuration keys</h2>{_table(sheet)}"
+
+
+def _counted(texts: Sequence[str]) -> str:
+    counts = Counter(texts)
+    return ", ".join(f"{text} ({counts[text]})" for text in sorted(counts, key=natural))
+
+
+def _members(comparison: Comparison) -> list[Run]:
+    return [run for group in comparison.groups for run in group.runs]
+
+
+def _values(group: Group, key: str) -> str:
+    return ", ".join(dict.fromkeys(value_text(run.config, key) for run in group.runs))
 
 
 def _runs(comparison: Comparison, link_from: Path) -> str:
-    items = "".join(f"<li>{_link(run, link_from)}</li>" for run in comparison.runs if run.is_finished)
-    lines = [escape(line) for line in mixed_note(comparison)] + [
-        f"{_link(run, link_from)}: {escape(printable(run.problem))}" for run in comparison.problems
-    ]
-    left_out = "".join(f"<li>{line}</li>" for line in lines)
-    return f"<h2>Runs</h2><ul>{items}</ul>" + (
-        f"<h2>{LEFT_OUT[:-1]}</h2><ul>{left_out}</ul>" if lines else ""
-    )
+    """A row for each run, those that are left out too, with what is wrong about them."""
+    values = {run.folder: labels(group) for group in comparison.groups for run in group.runs}
+    keys, columns = comparison.keys or ("group",), comparison.columns
+    rows = []
+    for run in comparison.runs:
+        figures = [
+            number_text(run.figures[name], column=name) if name in run.figures else NO_SUCH_KEY
+            for name in columns
+        ]
+        of_group = values.get(run.folder, [value_text(run.config, key) for key in keys])
+        rows.append(
+            (str(run.folder), *of_group, printable(run.problem), value_text(run.config, "seed"), *figures)
+        )
+    header = ("run", *keys, "note", "seed", *columns)
+    sheet = Sheet("", header, tuple(rows), labels=len(keys) + 2)
+    links = [_link(run, link_from) for run in comparison.runs]
+    return f'<h2 id="runs">Runs</h2>{_table(sheet, first_cells=links)}'
 
 
 def _link(run: Run, link_from: Path) -> str:
     # Quoted whole, the colon too: no folder's name can pass for a scheme.
-    address = quote(Path(os.path.relpath(run.folder, link_from)).as_posix()) + "/"
-    seed = f" (seed {run.seed})" if run.is_finished else ""
-    return f'<a href="{escape(address)}">{escape(printable(str(run.folder)))}</a>{seed}'
+    address = quote(os.fsencode(os.path.relpath(run.folder, link_from))) + "/"
+    return f'<a href="{escape(address)}">{escape(printable(str(run.folder)))}</a>'

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
+from tenet.compare.keys import flat
 from tenet.errors import UserError
 from tenet.metrics_file import read_json
-from tenet.rules import leaves
 
 CONFIG_FILE = "config.yaml"
-TEST_ERROR = "test error"
+TEST_ERROR = "test error, %"
 # Official figures stand first: they are the ones that papers compare.
 SOURCES = {"files": "official files", "generated": "generated"}
 
@@ -31,8 +31,9 @@ class CompareError(UserError):
 class Run:
     """A run folder.
 
-    config: values by dotted key. figures: percent by column. cells: errors in percent by column of the
-    mCE, then corruption, then severity. problem: why the run, or its mCE, is left out; else empty.
+    config: values by dotted key. figures: by column: the test error, the mCEs, and all of summary.json by
+    the metrics' names. cells: errors in percent by column of the mCE, then corruption, then severity.
+    problem: why the run, or its mCE, is left out; else empty.
     """
 
     folder: Path
@@ -81,19 +82,40 @@ def _natural(folder: Path) -> tuple[tuple[int, int, str], ...]:
 def read_run(folder: Path) -> Run:
     """Never raises for what a run folder holds: `problem` tells of it."""
     try:
-        loaded = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        return Run(folder, problem=f"{CONFIG_FILE} can't be read ({type(error).__name__})")
-    config = dict(leaves(loaded)) if isinstance(loaded, dict) else {}
+        return _read(folder)
+    except (OSError, ValueError, RecursionError) as error:
+        # A folder in a file's place, a file of another user, a number of thousands of digits.
+        return Run(folder, problem=f"can't be read ({type(error).__name__}: {error})")
+
+
+def _read(folder: Path) -> Run:
+    try:
+        # libyaml's parser, where PyYAML was built with it, reads a hundred configurations in one second less.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        loaded = yaml.load((folder / CONFIG_FILE).read_bytes(), loader)
+    except yaml.YAMLError as error:
+        return Run(folder, problem=f"{CONFIG_FILE} is no YAML ({type(error).__name__})")
+    config = flat(loaded) if isinstance(loaded, dict) else {}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
     if stop := _where_it_stopped(folder, config):
         return Run(folder, config, problem=f"unfinished: {stop}")
     mces, cells, clean, problem = _evaluations(folder)
-    test = _number(read_json(folder / "summary.json").get("test/error_pct"))
+    summary = read_json(folder / "summary.json")
+    test = _number(summary.get("test/error_pct"))
     test = clean if test is None else test
-    figures = ({} if test is None else {TEST_ERROR: test}) | mces
+    figures = ({} if test is None else {TEST_ERROR: test}) | mces | _metrics(summary)
     return Run(folder, config, is_finished=True, figures=figures, cells=cells, problem=problem)
+
+
+def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The summary's numbers; what was measured under corruption tells under whose: never one mean of both."""
+    origin = f", {_origin(summary.get('corruption/source'))}"
+    return {
+        f"{name}{origin if name.startswith('corruption/') else ''}": number
+        for name, value in summary.items()
+        if (number := _number(value)) is not None
+    }
 
 
 def _where_it_stopped(folder: Path, config: Mapping[str, Any]) -> str:
@@ -150,9 +172,12 @@ def _evaluations(folder: Path) -> tuple[dict[str, float], dict[str, Cells], floa
 
 def mce_column(report: Mapping[str, Any]) -> str:
     """Official and generated corruptions, plain and relative errors: each its own column, never one mean."""
-    source = str(report.get("source", "of unknown source"))
     is_relative = "AlexNet" in str(report.get("mce_definition", ""))
-    return f"mCE, {SOURCES.get(source, source)}" + (", relative to AlexNet" if is_relative else "")
+    return f"mCE, {_origin(report.get('source'))}{', relative to AlexNet' if is_relative else ''}, %"
+
+
+def _origin(source: Any) -> str:
+    return "of unknown source" if source is None else SOURCES.get(str(source), str(source))
 
 
 def _cells(report: Mapping[str, Any]) -> Cells:

@@ -2,22 +2,29 @@
 
 import csv
 import io
+import re
 import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tenet.compare.groups import Comparison, Difference, Group, Spread, printable
+from tenet.compare.groups import Comparison, Difference, Group, Spread
+from tenet.compare.runs import TEST_ERROR
+from tenet.errors import printable
 
-# Clean error and mCE on CIFAR-C in percent, as printed in arXiv 2103.02152 and arXiv 1912.02781.
+# Clean error and mCE in percent, as printed in arXiv 2103.02152 and, of AugMix and standard training, in
+# arXiv 1912.02781: on CIFAR-C a plain mean, on ImageNet-C relative to AlexNet.
+PUBLISHED_COLUMNS = (TEST_ERROR, "mCE, official files, %", "mCE, official files, relative to AlexNet, %")
 PUBLISHED = (
-    ("TENET, ResNeXt-29", "CIFAR-10", "3.50", "12.31"),
-    ("TENET, ResNeXt-29", "CIFAR-100", "19.46", "35.73"),
-    ("AugMix with JSD, ResNeXt-29", "CIFAR-10", "-", "10.9"),
-    ("AugMix with JSD, ResNeXt-29", "CIFAR-100", "-", "34.9"),
-    ("standard, ResNeXt-29", "CIFAR-10", "-", "27.5"),
-    ("standard, ResNeXt-29", "CIFAR-100", "-", "53.4"),
+    ("TENET, ResNeXt-29", "CIFAR-10", "3.50", "12.31", "-"),
+    ("TENET, ResNeXt-29", "CIFAR-100", "19.46", "35.73", "-"),
+    ("AugMix with JSD, ResNeXt-29", "CIFAR-10", "-", "10.9", "-"),
+    ("AugMix with JSD, ResNeXt-29", "CIFAR-100", "-", "34.9", "-"),
+    ("standard, ResNeXt-29", "CIFAR-10", "-", "27.5", "-"),
+    ("standard, ResNeXt-29", "CIFAR-100", "-", "53.4", "-"),
+    ("TENET, ResNet-50", "ImageNet", "23.1", "-", "75.3"),
+    ("TENET, more augmentation, ResNet-50", "ImageNet", "22.4", "-", "69.6"),
+    ("standard, ResNet-50", "ImageNet", "23.85", "-", "76.7"),
 )
-
 
 LEFT_OUT = "Left out, in part, or mixed:"
 
@@ -37,7 +44,7 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
     found = [
         Sheet(
             "Mean ± sample deviation over seeds",
-            (*keys, *(f"{name}, %" for name in columns), "seeds"),
+            (*keys, *columns, "seeds"),
             tuple((*labels(group), *_spreads(group, columns), str(len(group.runs))) for group in groups),
             len(keys),
         )
@@ -45,13 +52,16 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
     others = [group for group in groups if group is not comparison.baseline]
     if others:
         rows = tuple(
-            (*labels(group), *(difference_text(comparison.difference(group, name)) for name in columns))
+            (
+                *labels(group),
+                *(difference_text(comparison.difference(group, name), column=name) for name in columns),
+            )
             for group in others
         )
         title = f"Difference from {comparison.label(comparison.baseline)}, paired by seed [95 % bootstrap over seeds]"
-        found.append(Sheet(title, (*keys, *(f"{name}, %" for name in columns)), rows, len(keys)))
+        found.append(Sheet(title, (*keys, *columns), rows, len(keys)))
     if published:
-        header = ("published", "data set", "test error, %", "mCE, official files, %")
+        header = ("published", "data set", *PUBLISHED_COLUMNS)
         found.append(Sheet("Published figures, not measured here", header, PUBLISHED, 2, True))
     return found
 
@@ -72,26 +82,37 @@ def labels(group: Group) -> tuple[str, ...]:
 
 
 def _spreads(group: Group, columns: Sequence[str]) -> list[str]:
-    return [spread_text(group.spread(name), runs=len(group.runs)) for name in columns]
+    return [spread_text(group.spread(name), column=name, runs=len(group.runs)) for name in columns]
 
 
-def spread_text(spread: Spread | None, *, runs: int) -> str:
+def number_text(value: float, *, column: str, sign: str = "") -> str:
+    """Percents with two digits behind the point, other figures with four in all."""
+    is_percent = column.endswith(("%", "_pct")) or "_pct, " in column
+    return format(value, f"{sign}.2f" if is_percent else f"{sign}.4g")
+
+
+def spread_text(spread: Spread | None, *, column: str, runs: int) -> str:
     """Such as `5.31 ± 0.74`; with the number of seeds where not all runs have the figure."""
     if spread is None:
         return "-"
-    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.2f}"
+    mean = number_text(spread.mean, column=column)
+    deviation = "" if spread.deviation is None else f" ± {number_text(spread.deviation, column=column)}"
     fewer = "" if spread.seeds == runs else f" ({spread.seeds} of {runs} seeds)"
-    return f"{spread.mean:.2f}{deviation}{fewer}"
+    return f"{mean}{deviation}{fewer}"
 
 
-def difference_text(difference: Difference) -> str:
+def difference_text(difference: Difference, *, column: str) -> str:
     if difference.mean is None:
         return "no common seed"
+
+    def signed(value: float) -> str:
+        return number_text(value, column=column, sign="+")
+
     pairs = f"{difference.pairs} pair{'s' if difference.pairs > 1 else ''}"
     if difference.interval is None:
-        return f"{difference.mean:+.2f} ({pairs}: too few for an interval)"
+        return f"{signed(difference.mean)} ({pairs}: too few for an interval)"
     low, high = difference.interval
-    return f"{difference.mean:+.2f} [{low:+.2f}, {high:+.2f}] ({pairs})"
+    return f"{signed(difference.mean)} [{signed(low)}, {signed(high)}] ({pairs})"
 
 
 def terminal(comparison: Comparison, *, published: bool = False) -> str:
@@ -106,7 +127,10 @@ def terminal(comparison: Comparison, *, published: bool = False) -> str:
         # Text, not str: rich would read brackets in names as its markup.
         table = Table()
         for index, name in enumerate(sheet.header):
-            table.add_column(Text(name), justify="left" if index < sheet.labels else "right")
+            is_label = index < sheet.labels
+            # A key's last part on a line of its own: three more columns fit.
+            head = ".\n".join(name.rsplit(".", 1)) if is_label else name
+            table.add_column(Text(head), justify="left" if is_label else "right", no_wrap=is_label)
         for row in sheet.rows:
             table.add_row(*map(Text, row))
         console.print(table)
@@ -154,6 +178,7 @@ def latex(comparison: Comparison, *, published: bool = False) -> str:
 def _latex_row(cells: Sequence[str]) -> str:
     # A bracket at the start of a row would be read as the argument of the \\ before it.
     texts = ("".join(LATEX.get(character, character) for character in cell) for cell in cells)
+    texts = (re.sub(r"(?<![\w.])-(?=\d)", "$-$", text) for text in texts)  # a minus, no hyphen
     return "{}" + " & ".join(texts) + r" \\"
 
 
@@ -169,14 +194,14 @@ def csv_text(comparison: Comparison, *, published: bool = False) -> str:
             if spread is not None:
                 against = [difference.mean, *(difference.interval or ("", "")), difference.pairs]
                 shown = [""] * 4 if group is comparison.baseline else against
-                writer.writerow([*group.values, f"{column}, %", *spread, *shown, "", ""])
+                writer.writerow([*group.values, column, *spread, *shown, "", ""])
     for run in comparison.problems:
         row = [*("" for _ in comparison.keys), *("" for _ in names[:-2])]
         writer.writerow([*row, printable(str(run.folder)), printable(run.problem)])
     if published:
         blank = ["" for _ in comparison.keys]
         for name, dataset, *figures in PUBLISHED:
-            for figure, value in zip(("test error, %", "mCE, official files, %"), figures, strict=True):
+            for figure, value in zip(PUBLISHED_COLUMNS, figures, strict=True):
                 if value != "-":
                     about = f"{name}, {dataset}"
                     writer.writerow([*blank, figure, value, *[""] * 6, about, "published, not measured here"])

@@ -11,7 +11,7 @@ import pytest
 from tenet.compare.__main__ import main
 from tenet.compare.groups import Difference, Spread
 from tenet.compare.text import difference_text, spread_text
-from tests.compare.folders import PLAIN, write_evaluation, write_pair, write_run
+from tests.compare.folders import PLAIN, TENET, write_evaluation, write_pair, write_run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,7 +24,7 @@ def printed(capsys, *arguments):
 def test_markdown_has_the_figures_and_the_paired_difference(tmp_path, capsys):
     text = printed(capsys, write_pair(tmp_path), "--format", "markdown")
     assert "| Inhibition | 4.00 ± 1.00 | 12.00 ± 2.00 | 3 |" in text
-    assert "| null | 4.00 ± 0.00 | 14.00 ± 2.65 | 3 |" in text
+    assert "| none | 4.00 ± 0.00 | 14.00 ± 2.65 | 3 |" in text
     assert "+2.00 \\[+1.00, +3.00] (3 pairs)" in text
 
 
@@ -49,6 +49,27 @@ def test_latex_is_escaped(tmp_path, capsys):
     assert r"mCE, generated, \%" in text
 
 
+def test_latex_has_minus_signs_for_numbers_alone(tmp_path, capsys):
+    text = printed(capsys, write_pair(tmp_path), "--baseline", "tenet=none", "--format", "latex")
+    assert "$-$2.00 [$-$3.00, $-$1.00] (3 pairs)" in text
+    write_run(tmp_path / "other", seed=0, tenet={"_target_": "x", "layer": "stage-2"})
+    text = printed(capsys, tmp_path / "other", "--by", "tenet.layer", "--format", "latex")
+    assert "stage-2" in text
+
+
+def test_the_terminal_keeps_names_whole_in_eighty_columns(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for groups in (2, 4):
+        for seed in (0, 1, 2):
+            tenet = {**TENET, "groups": groups, "weight": groups / 10}
+            write_run(tmp_path / f"{groups}-{seed}", seed=seed, tenet=tenet, mce=groups + seed)
+            write_run(tmp_path / f"plain-{seed}", seed=seed, tenet=PLAIN, mce=20)
+    text = printed(capsys, tmp_path)
+    assert "Inhibition" in text
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines() if line[0] in "┏┃┡│└") <= 80
+
+
 def test_markdown_is_escaped(tmp_path, capsys):
     write_run(tmp_path, seed=0, mce=12, tenet={"_target_": "x", "layer": "a|b <i>"})
     text = printed(capsys, tmp_path, "--by", "tenet.layer", "--format", "markdown")
@@ -58,9 +79,9 @@ def test_markdown_is_escaped(tmp_path, capsys):
 def test_csv_has_a_line_for_each_group_and_figure_and_for_what_is_left_out(tmp_path, capsys):
     write_run(write_pair(tmp_path) / "cut", seed=9, is_saved=False)
     rows = list(csv.DictReader(io.StringIO(printed(capsys, tmp_path, "--format", "csv"))))
-    figures = {(row["tenet._target_"], row["figure"]): row for row in rows if not row["problem"]}
+    figures = {(row["tenet"], row["figure"]): row for row in rows if not row["problem"]}
     assert len(figures) == 4
-    plain = figures["null", "mCE, generated, %"]
+    plain = figures["none", "mCE, generated, %"]
     assert float(plain["deviation"]) == pytest.approx(7**0.5)
     names = ("mean", "seeds", "difference", "low", "high", "pairs")
     assert [float(plain[name]) for name in names] == pytest.approx([14, 3, 2, 1, 3, 3])
@@ -99,14 +120,20 @@ def test_official_and_generated_figures_stand_in_two_columns(tmp_path, capsys):
 
 
 def test_figures_that_not_all_seeds_have_say_how_many():
-    assert spread_text(Spread(5.3, 0.7, 3), runs=5) == "5.30 ± 0.70 (3 of 5 seeds)"
-    assert spread_text(None, runs=5) == "-"
+    assert spread_text(Spread(5.3, 0.7, 3), column="mCE, %", runs=5) == "5.30 ± 0.70 (3 of 5 seeds)"
+    assert spread_text(None, column="mCE, %", runs=5) == "-"
 
 
 def test_too_few_pairs_are_said_plainly():
-    assert difference_text(Difference(-0.5, None, 2)) == "-0.50 (2 pairs: too few for an interval)"
-    assert difference_text(Difference(0.5, None, 1)) == "+0.50 (1 pair: too few for an interval)"
-    assert difference_text(Difference(None, None, 0)) == "no common seed"
+    assert (
+        difference_text(Difference(-0.5, None, 2), column="mCE, %")
+        == "-0.50 (2 pairs: too few for an interval)"
+    )
+    assert (
+        difference_text(Difference(0.5, None, 1), column="mCE, %")
+        == "+0.50 (1 pair: too few for an interval)"
+    )
+    assert difference_text(Difference(None, None, 0), column="mCE, %") == "no common seed"
 
 
 def test_output_takes_its_format_from_the_suffix(tmp_path, capsys):
@@ -119,12 +146,12 @@ def test_output_takes_its_format_from_the_suffix(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nowhere"], [".", "--by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "no/x.md"]],
+    [["nowhere"], [".", "--by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "0"]],
 )
-def test_what_the_user_can_mend_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, arguments):
+def test_what_the_user_can_mend_is_one_line(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "0", seed=0)
-    assert main(arguments) == 2
+    assert main(arguments) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
@@ -134,7 +161,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(tmp_path, capsys, mo
 def test_a_duplicated_seed_is_one_line_with_both_folders(tmp_path, capsys):
     for name in ("one", "two"):
         write_run(tmp_path / name, seed=4, tenet=PLAIN)
-    assert main([str(tmp_path)]) == 2
+    assert main([str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert f"{tmp_path / 'one'} and {tmp_path / 'two'}" in error
@@ -144,3 +171,17 @@ def test_neither_torch_nor_hydra_is_loaded():
     code = "import sys, tenet.compare.__main__, tenet.compare.page; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"torch", "hydra", "omegaconf", "matplotlib"}.isdisjoint(done.stdout.split())
+
+
+def test_metrics_that_are_no_percents_have_four_digits(tmp_path, capsys):
+    for seed, speed in enumerate((1024.34, 1026.34)):
+        run = write_run(tmp_path / str(seed), seed=seed)
+        (run / "summary.json").write_text(f'{{"speed/images_per_s": {speed}}}')
+    text = printed(capsys, tmp_path, "--metrics", "speed/images_per_s", "--format", "markdown")
+    assert "| 1025 ± 1.414 |" in text
+
+
+def test_a_surface_is_drawn_in_html_alone(tmp_path, capsys):
+    write_run(tmp_path, seed=0)
+    assert main([str(tmp_path), "--surface", "a", "b"]) == 1
+    assert "--surface: a heatmap is drawn in HTML alone" in capsys.readouterr().err

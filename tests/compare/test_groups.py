@@ -1,13 +1,16 @@
 """Groups, their figures against numbers computed by hand, and paired differences."""
 
+import json
+
 import numpy as np
 import pytest
 
-from tenet.compare.groups import compare, differing_keys, paired_difference
+from tenet.compare.groups import compare, paired_difference
+from tenet.compare.keys import differing_keys, short_label
 from tenet.compare.runs import CompareError, find_runs, read_run
 from tests.compare.folders import PLAIN, TENET, write_evaluation, write_pair, write_run
 
-GENERATED = "mCE, generated"
+GENERATED = "mCE, generated, %"
 
 
 def read(top):
@@ -16,8 +19,8 @@ def read(top):
 
 def test_groups_are_told_apart_by_the_class_and_not_by_what_follows_from_it(tmp_path):
     comparison = compare(read(write_pair(tmp_path)))
-    assert comparison.keys == ("tenet._target_",)
-    assert [group.values for group in comparison.groups] == [("Inhibition",), ("null",)]
+    assert comparison.keys == ("tenet",)
+    assert [group.values for group in comparison.groups] == [("Inhibition",), ("none",)]
 
 
 def test_mean_and_sample_deviation_are_those_computed_by_hand(tmp_path):
@@ -25,7 +28,7 @@ def test_mean_and_sample_deviation_are_those_computed_by_hand(tmp_path):
     assert ours.spread(GENERATED) == (12, 2, 3)
     # 11, 15, 16: mean 14, squares 9 + 1 + 4, over 2.
     assert theirs.spread(GENERATED) == (14, pytest.approx(7**0.5), 3)
-    assert ours.spread("test error") == (4, 1, 3)
+    assert ours.spread("test error, %") == (4, 1, 3)
 
 
 def test_a_single_seed_has_no_deviation(tmp_path):
@@ -39,24 +42,24 @@ def test_two_settings_changed_together_are_both_shown():
 
 
 def test_a_key_that_varies_within_a_class_is_shown():
-    target = "tenet._target_"
-    configs = [{target: "a", "tenet.groups": 4}, {target: "a", "tenet.groups": 6}, {target: None}]
-    assert differing_keys(configs) == (target, "tenet.groups")
+    configs = [{"tenet": "a", "tenet.groups": 4}, {"tenet": "a", "tenet.groups": 6}, {"tenet": "none"}]
+    assert differing_keys(configs) == ("tenet", "tenet.groups")
     # Present in one run of the class only: another version of the program, perhaps.
-    assert differing_keys([{target: "a", "tenet.x": 1}, {target: "a"}, {target: None}]) == (target, "tenet.x")
+    configs = [{"tenet": "a", "tenet.x": 1}, {"tenet": "a"}, {"tenet": "none"}]
+    assert differing_keys(configs) == ("tenet", "tenet.x")
 
 
 def test_a_setting_that_changed_together_with_the_class_is_shown():
     configs = [
-        {"optimizer._target_": "a", "optimizer.lr": 0.1},
-        {"optimizer._target_": "b", "optimizer.lr": 0.2},
+        {"optimizer": "a", "optimizer.lr": 0.1},
+        {"optimizer": "b", "optimizer.lr": 0.2},
     ]
-    assert differing_keys(configs) == ("optimizer._target_", "optimizer.lr")
+    assert differing_keys(configs) == ("optimizer", "optimizer.lr")
 
 
 def test_seed_tracking_and_hardware_tell_no_groups_apart():
     configs = [
-        {"seed": seed, "tracking.name": name, "trainer.device": name, "resume": name}
+        {"seed": seed, "tracking.name": name, "trainer.device": name, "resume": name, "rerun": name}
         for seed, name in enumerate("ab")
     ]
     assert differing_keys(configs) == ()
@@ -82,7 +85,7 @@ def test_official_figures_come_before_generated_ones_in_columns_and_order(tmp_pa
             write_run(tmp_path / name, seed=0, mce=generated, lr=ord(name)), mce=official, source="files"
         )
     comparison = compare(read(tmp_path))
-    assert comparison.columns == ["test error", "mCE, official files", "mCE, generated"]
+    assert comparison.columns == ("test error, %", "mCE, official files, %", GENERATED)
     assert [group.runs[0].folder.name for group in comparison.groups] == ["b", "a"]
 
 
@@ -123,21 +126,17 @@ def test_fewer_than_three_pairs_have_no_interval(pairs):
     assert found.mean == (None if pairs == 0 else (pairs - 1) / 2)
 
 
-def test_the_baseline_can_be_chosen_by_value_and_by_full_class_name(tmp_path):
+def test_the_baseline_can_be_chosen_by_value(tmp_path):
     runs = read(write_pair(tmp_path))
     assert compare(runs).baseline.values == ("Inhibition",)
-    assert compare(runs, baseline=["tenet._target_=null"]).baseline.values == ("null",)
-    full = f"tenet._target_={TENET['_target_']}"
-    assert compare(runs, baseline=[full], sort="test").baseline.values == ("Inhibition",)
+    assert compare(runs, baseline=["tenet=none"]).baseline.values == ("none",)
 
 
 def test_a_baseline_that_is_not_one_group_is_refused(tmp_path):
     runs = read(write_pair(tmp_path))
-    with pytest.raises(
-        CompareError, match=r"no groups are such; there are tenet\._target_=Inhibition; tenet"
-    ):
-        compare(runs, baseline=["tenet._target_=Other"])
-    with pytest.raises(CompareError, match=r"the groups differ by tenet\._target_"):
+    with pytest.raises(CompareError, match=r"no groups are such; there are tenet=Inhibition; tenet=none"):
+        compare(runs, baseline=["tenet=Other"])
+    with pytest.raises(CompareError, match=r"the groups differ by tenet"):
         compare(runs, baseline=["optimizer.lr=0.1"])
 
 
@@ -171,3 +170,76 @@ def test_grouping_by_chosen_keys_tells_which_others_differ_within(tmp_path):
     assert comparison.mixed_keys == ["optimizer.lr"]
     with pytest.raises(CompareError, match=r"--by tenet\.layr: no run has this key"):
         compare(read(tmp_path), by=["tenet.layr"])
+
+
+def test_plain_runs_have_the_same_key_columns_as_those_of_a_sweep(tmp_path):
+    for groups in (2, 10):
+        write_run(tmp_path / str(groups), seed=0, mce=10, tenet={**TENET, "groups": groups})
+    # What an experiment sets for the method stays in the configuration of its plain runs.
+    write_run(tmp_path / "plain", seed=0, mce=20, tenet={**PLAIN, "start_step": 50})
+    comparison = compare(read(tmp_path), sort="name")
+    assert comparison.keys == ("tenet", "tenet.groups")
+    values = [group.values for group in comparison.groups]
+    assert values == [("Inhibition", "2"), ("Inhibition", "10"), ("none", "-")]
+    assert [comparison.label(group) for group in comparison.groups][1:] == [
+        "tenet=Inhibition, groups=10",
+        "tenet=none",
+    ]
+
+
+def test_labels_keep_the_whole_key_where_its_last_part_would_not_do():
+    keys = ("augment.width", "backbone.width", "optimizer.lr")
+    assert short_label(keys, ("3", "16", "0.1")) == "augment.width=3, backbone.width=16, lr=0.1"
+
+
+def test_a_metric_of_the_summary_is_a_column_and_can_be_sorted_by(tmp_path):
+    for name, speed in (("a", 300.0), ("b", 200.0), ("c", 100.0)):
+        run = write_run(tmp_path / name, seed=0, mce=ord(name), lr=ord(name) / 100)
+        (run / "summary.json").write_text(json.dumps({"speed/images_per_s": speed}))
+    comparison = compare(read(tmp_path), metrics=["speed/images_per_s"], sort="speed/images_per_s")
+    assert comparison.columns == ("test error, %", GENERATED, "speed/images_per_s")
+    assert [group.runs[0].folder.name for group in comparison.groups] == ["c", "b", "a"]
+    assert comparison.groups[0].spread("speed/images_per_s") == (100, None, 1)
+
+
+def test_a_metric_under_corruption_has_a_column_for_each_source(tmp_path):
+    for name, source in (("a", "files"), ("b", "generated")):
+        run = write_run(tmp_path / name, seed=0, lr=ord(name) / 100)
+        summary = {"corruption/fog/error_pct": 9.0, "corruption/source": source}
+        (run / "summary.json").write_text(json.dumps(summary))
+    comparison = compare(read(tmp_path), metrics=["corruption/fog/error_pct"])
+    assert comparison.columns[-2:] == (
+        "corruption/fog/error_pct, official files",
+        "corruption/fog/error_pct, generated",
+    )
+
+
+def test_unknown_metrics_and_orders_are_refused_with_the_nearest_name(tmp_path):
+    write_run(tmp_path, seed=0)
+    with pytest.raises(CompareError, match=r"--metrics test/eror_pct: .*did you mean test/error_pct"):
+        compare(read(tmp_path), metrics=["test/eror_pct"])
+    with pytest.raises(CompareError, match=r"--sort train/loss: neither mce, test or name"):
+        compare(read(tmp_path), sort="train/loss")
+
+
+def test_a_run_that_was_set_aside_by_a_rerun_is_told_and_left_out(tmp_path):
+    write_run(tmp_path / "run", seed=0, mce=10)
+    write_run(tmp_path / "run-before-20260102-030405", seed=0, mce=99)
+    comparison = compare(read(tmp_path))
+    assert comparison.groups[0].spread(GENERATED) == (10, None, 1)
+    (aside,) = comparison.problems
+    assert aside.folder.name == "run-before-20260102-030405"
+    assert aside.problem == "set aside by rerun=true; the newer run is compared"
+
+
+def test_what_was_set_aside_is_compared_where_the_newer_run_has_not_finished(tmp_path):
+    write_run(tmp_path / "run", seed=0, epoch=1)
+    write_run(tmp_path / "run-before-20260102-030405", seed=0, mce=99)
+    assert compare(read(tmp_path)).groups[0].spread(GENERATED) == (99, None, 1)
+
+
+def test_refusing_many_broken_runs_stays_readable(tmp_path):
+    for index in range(9):
+        write_run(tmp_path / str(index), seed=index, is_saved=False)
+    with pytest.raises(CompareError, match=r"no finished run.*; and 6 more\)$"):
+        compare(read(tmp_path))

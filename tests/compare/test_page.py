@@ -1,17 +1,17 @@
 """The HTML page: whole, self-contained, and safe whatever a run folder holds."""
 
+import base64
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
-from tenet.compare.charts import curves_svg, mean_cells, mean_curve
 from tenet.compare.groups import Group, compare
+from tenet.compare.heatmaps import mean_cells
 from tenet.compare.page import page
 from tenet.compare.runs import find_runs, read_run
 from tests.compare.folders import write_evaluation, write_pair, write_run
 
-VOID = {"meta", "br"}
+VOID = {"meta", "img"}
 EVIL = "</td><script>alert(1)</script>\"'&"
 
 
@@ -54,8 +54,8 @@ def test_the_page_holds_figures_keys_curves_heatmaps_and_links(tmp_path):
         assert text in outline.text
     classes = [attrs.get("class") for attrs in outline.all("table")]
     assert classes.count("heat") == 2
-    assert classes.count("sortable") == 2
-    assert len(outline.all("svg")) == 2  # test error and training loss; there is no validation set
+    assert classes.count("sortable") == 4  # figures, differences, keys, runs
+    assert len(outline.all("svg")) == 3  # error over severity, test error, training loss; no validation set
     assert [a["href"] for a in outline.all("a")][:2] == ["plain/0/", "plain/1/"]
 
 
@@ -66,12 +66,19 @@ def test_links_are_relative_to_where_the_page_lies(tmp_path):
     assert [a["href"] for a in outline.all("a")] == ["../runs/0/"]
 
 
+def test_a_folder_whose_name_is_no_text_has_a_link_too(tmp_path):
+    write_run(tmp_path / os.fsdecode(b"run-\xff"), seed=0)
+    text = render(tmp_path)
+    assert [a["href"] for a in Outline(text).all("a")] == ["run-%FF/"]
+    assert text.encode()
+
+
 def test_the_page_asks_nothing_of_the_network(tmp_path):
     text = render(write_pair(tmp_path), published=True)
     outline = Outline(text)
     assert "http" not in text.replace("http-equiv", "")
     assert not any({"src", "srcset", "onclick"} & attrs.keys() for _, attrs in outline.tags)
-    assert {"link", "img", "iframe"}.isdisjoint(tag for tag, _ in outline.tags)
+    assert {"link", "iframe"}.isdisjoint(tag for tag, _ in outline.tags)
     assert "default-src 'none'" in outline.all("meta")[1]["content"]
 
 
@@ -98,36 +105,50 @@ def test_a_run_without_metrics_or_evaluation_still_makes_a_page(tmp_path):
     assert outline.all("svg") == []
 
 
-def test_curves_are_means_over_the_steps_that_all_seeds_have():
-    one = [{"step": 10, "m": 1.0}, {"step": 20, "m": 5.0}, {"step": 30, "m": float("nan")}]
-    other = [
-        {"step": 10, "m": 3.0},
-        {"step": 20, "m": 5.0},
-        {"step": 30, "m": 7.0},
-        {"step": 40, "other": 1.0},
-    ]
-    assert mean_curve([one, other], "m") == [(10, 2, pytest.approx(2**0.5)), (20, 5, 0)]
-    assert mean_curve([one, other], "absent") == []
-
-
-def test_long_curves_are_thinned_and_keep_their_end():
-    curve = mean_curve([[{"step": step, "m": 1.0} for step in range(1, 10_001)]], "m")
-    assert len(curve) < 400
-    assert curve[-1].step == 10_000
-
-
-def test_a_curve_is_drawn_inside_its_frame():
-    curve = mean_curve([[{"step": 0, "m": 4.0}, {"step": 100, "m": 1.0}]], "m")
-    # Left edge at the top, right edge at half the height: the axis is a square root.
-    assert "M44.0 10.0L430.0 111.0" in curves_svg([curve], title="m")
-
-
 def test_cells_are_means_over_seeds_and_the_extra_corruptions_stand_apart(tmp_path):
     runs = [
         read_run(write_run(tmp_path / str(seed), seed=seed, mce=mce)) for seed, mce in enumerate((10, 14))
     ]
-    cells = mean_cells(Group((), tuple(runs)), "mCE, generated")
+    cells = mean_cells(Group((), tuple(runs)), "mCE, generated, %")
     assert cells["fog"][3] == 12
     assert cells["saturate"][3] == 13
     assert len(cells) == 19
     assert render(tmp_path).count('<tr class="extra">') == 4
+
+
+def test_runs_that_are_left_out_stand_among_the_runs_with_the_reason(tmp_path):
+    write_pair(tmp_path)
+    write_run(tmp_path / "cut", seed=9, epoch=1)
+    outline = Outline(render(tmp_path))
+    assert "6 finished runs in 2 groups; 1 is left out or not whole" in outline.text
+    assert "unfinished: stopped at epoch 1 of 2" in outline.text
+    assert "cut/" in [a["href"] for a in outline.all("a")]
+
+
+def test_many_groups_are_drawn_in_part_and_the_page_says_so(tmp_path):
+    for index in range(12):
+        write_run(tmp_path / str(index), seed=0, mce=index, lr=index / 10)
+    outline = Outline(render(tmp_path))
+    assert "curves and heatmaps show 7 groups" in outline.text
+    assert [attrs.get("class") for attrs in outline.all("table")].count("heat") == 7
+    assert "lr=0.6" in outline.text
+    assert "lr=0.7" not in outline.text
+    # With as many groups, the keys' table counts their values.
+    assert "1 (1), 1.1 (1)" in outline.text
+
+
+def test_xrays_of_runs_are_inside_the_page_within_bounds(tmp_path, monkeypatch):
+    monkeypatch.setattr("tenet.compare.pictures.MAX_BYTES", 40)
+    monkeypatch.setattr("tenet.compare.pictures.MAX_BYTES_IN_ALL", 60)
+    run = write_run(tmp_path, seed=0)
+    png = b"\x89PNG\r\n\x1a\n"
+    pictures = {"xray": png, "xray-2": png + b"x" * 40, "xray-3": b"secret", "xray-4": png + b"<>"}
+    for name, content in pictures.items():
+        (run / "evaluation" / f"{name}.png").write_bytes(content)
+    outline = Outline(render(tmp_path))
+    assert [base64.b64decode(img["src"].partition(",")[2]) for img in outline.all("img")] == [
+        png,
+        png + b"<>",
+    ]
+    assert all(img["src"].startswith("data:image/png;base64,") for img in outline.all("img"))
+    assert "2 more are left out" in outline.text

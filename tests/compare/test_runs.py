@@ -7,7 +7,7 @@ import pytest
 from tenet.compare.runs import CompareError, find_runs, mce_column, read_run
 from tests.compare.folders import write_evaluation, write_run
 
-GENERATED, OFFICIAL = "mCE, generated", "mCE, official files"
+TEST, GENERATED, OFFICIAL = "test error, %", "mCE, generated, %", "mCE, official files, %"
 
 
 def test_run_folders_are_found_below_a_folder_and_by_pattern_each_once_in_natural_order(tmp_path):
@@ -34,14 +34,14 @@ def test_figures_are_the_summarys_test_error_and_the_evaluations_mce(tmp_path):
     assert run.is_finished
     assert run.problem == ""
     assert run.seed == 3
-    assert run.figures == {"test error": 4.25, GENERATED: 12.5}
+    assert run.figures == {TEST: 4.25, GENERATED: 12.5, "test/error_pct": 4.25}
     assert run.cells[GENERATED]["fog"][5] == 12.5
     assert run.config["tenet.groups"] == 6
 
 
 def test_without_a_summary_the_evaluations_clean_error_is_taken(tmp_path):
     (write_run(tmp_path, seed=0) / "summary.json").unlink()
-    assert read_run(tmp_path).figures["test error"] == 5.5
+    assert read_run(tmp_path).figures[TEST] == 5.5
 
 
 def test_generated_and_official_files_and_relative_errors_are_columns_of_their_own(tmp_path):
@@ -53,7 +53,7 @@ def test_generated_and_official_files_and_relative_errors_are_columns_of_their_o
         "source": "files",
         "mce_definition": "mean over 15 corruptions of the error relative to AlexNet's",
     }
-    assert mce_column(relative) == "mCE, official files, relative to AlexNet"
+    assert mce_column(relative) == "mCE, official files, relative to AlexNet, %"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_second_evaluation_of_the_same_kind_is_named_and_not_mixed_in(tmp_path
     write_evaluation(write_run(tmp_path, seed=0, mce=12), mce=99, name="corruptions-bf16.json")
     run = read_run(tmp_path)
     assert run.figures[GENERATED] == 12
-    assert run.problem == "corruptions-bf16.json is left out: a second mCE, generated"
+    assert run.problem == "corruptions-bf16.json is left out: a second mCE, generated, %"
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "seed: true", "seed: x", "\x00", ""])
@@ -113,3 +113,19 @@ def test_a_broken_evaluation_counts_as_none(tmp_path, report):
     write_run(tmp_path, seed=0)
     (tmp_path / "evaluation" / "corruptions.json").write_text(report)
     assert read_run(tmp_path).problem.startswith("not evaluated")
+
+
+def test_a_folder_that_cannot_be_read_is_a_problem_and_no_crash(tmp_path):
+    write_run(tmp_path, seed=0)
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "summary.json").mkdir()
+    run = read_run(tmp_path)
+    assert not run.is_finished
+    assert run.problem.startswith("can't be read (")
+
+
+def test_what_is_switched_off_has_no_settings(tmp_path):
+    write_run(tmp_path, seed=0, tenet={"_target_": None, "start_step": 50})
+    config = read_run(tmp_path).config
+    assert config["tenet"] == "none"
+    assert "tenet.start_step" not in config
