@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from omegaconf import DictConfig
 
 from tenet import __version__
@@ -15,6 +14,7 @@ from tenet import config as configuration
 from tenet.distributed import is_started_by_torchrun
 from tenet.entry import run_main
 from tenet.errors import ConfigError
+from tenet.stopping import StopSignals
 from tenet.subject import choose_cells, choose_subject, load_subject, open_source, output_path
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 logger = logging.getLogger("tenet")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="evaluate")
 def main(composed: DictConfig) -> float:
     if is_started_by_torchrun():
         raise ConfigError("evaluate.py is one process: start it with python, not with torchrun")
-    return run(configuration.resolve(composed))
+    with StopSignals():
+        return run(configuration.resolve(composed))
 
 
 def run(config: dict[str, Any]) -> float:
@@ -41,13 +41,14 @@ def run(config: dict[str, Any]) -> float:
     from tenet.corruptions.folders import FolderArchive
     from tenet.corruptions.sources import ArchivedCorruptions
     from tenet.evaluation import Classifier
+    from tenet.network import build_network
     from tenet.report import Measures, RobustnessReport, print_report
     from tenet.training import pick_device
 
     device = pick_device(config["device"])
     dataset = configuration.build(subject["dataset"], key="dataset")
     test: EvaluationSet = dataset.test_set()
-    model = configuration.build(subject["backbone"], num_classes=len(test.classes), key="backbone")
+    model = build_network(subject["backbone"], num_classes=len(test.classes))
     weights = load_subject(model, subject)
     subject["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     model.to(device)
@@ -88,7 +89,7 @@ def run(config: dict[str, Any]) -> float:
     pictures |= draw_sheet(source, names, severities, output)
     for path in [*written, *pictures.values()]:
         print(path)
-    track(subject, report, pictures)
+    track(subject, report, written, pictures)
     store.close(keep=config["save_predictions"])
     return clean.error_pct if report.mce_pct is None else report.mce_pct
 
@@ -193,7 +194,12 @@ def draw_sheet(
     return {"corruption/sheet": save_figure(figure, output.with_name(f"{output.stem}-sheet.png"), dpi=80)}
 
 
-def track(subject: Mapping[str, Any], report: "RobustnessReport", pictures: Mapping[str, Path]) -> None:
+def track(
+    subject: Mapping[str, Any],
+    report: "RobustnessReport",
+    written: Sequence[Path],
+    pictures: Mapping[str, Path],
+) -> None:
     """Add the figures, the table and the pictures to the run's summary and to its own W&B run."""
     tracking = configuration.build(subject["tracking"], key="tracking")
     if tracking is None or "run_dir" not in subject:
@@ -202,12 +208,19 @@ def track(subject: Mapping[str, Any], report: "RobustnessReport", pictures: Mapp
         logger.info("not the whole sweep of the run's own data set: the figures stay out of its summary")
         return
     run_config = configuration.read_config(subject["run_dir"])
-    with tracking.start(subject["run_dir"], config=run_config, job_type="evaluate", resume=True) as tracker:
-        tracker.summarize({**report.metrics(), "corruption/source": report.source}, instead_of="corruption/")
+    run_id = configuration.run_id(run_config)
+    with tracking.start(
+        subject["run_dir"], config=run_config, run_id=run_id, job_type="evaluate", resume=True
+    ) as tracker:
+        figures = {**report.metrics(), "corruption/source": report.source}
+        tracker.summarize(figures, instead_of="corruption/")
         rows = [[cell.corruption, cell.severity, cell.predictions.error_pct] for cell in report.cells]
         tracker.log_table("corruption/table", ["corruption", "severity", "error_pct"], rows)
         for name, path in pictures.items():
             tracker.log_image(name, path)
+        # W&B takes a hundred figures with an artifact: these are the means, without those of single cells.
+        means = {name: figure for name, figure in figures.items() if name.count("/") == 1}
+        tracker.log_artifact("evaluation", [*written, *pictures.values()], metadata=means)
 
 
 if __name__ == "__main__":

@@ -6,25 +6,27 @@ import sys
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tenet import config as configuration
 from tenet import distributed
 from tenet.entry import run_main
 from tenet.errors import ConfigError, UserError
-from tenet.run_folder import RunFolder, headline
+from tenet.run_folder import WEIGHTS_FILE, RunFolder, headline
 from tenet.stopping import Preempted, StopSignals
+from tenet.storage import remove_leftovers
+from tenet.tracking import SUMMARY_FILE
+
+if TYPE_CHECKING:
+    from tenet.data import Splits
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 logger = logging.getLogger("tenet")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
 def main(composed: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     run_dir = Path(hydra_config.runtime.output_dir)
@@ -33,14 +35,17 @@ def main(composed: DictConfig) -> float:
         config = configuration.resumed_config(run_dir, hydra_config.overrides.task)
     else:
         config = configuration.resolve(composed)
-        if hydra_config.mode == RunMode.MULTIRUN and config["tracking"].get("group", "") is None:
-            # The jobs of one multirun stand together in W&B.
-            config["tracking"]["group"] = " ".join(hydra_config.overrides.task[:4])
     try:
-        with StopSignals() as stop, distributed.join(config["trainer"]["device"]) as team:
+        with StopSignals() as stop, distributed.join(config["trainer"].get("device", "auto")) as team:
             run_dir = Path(team.agree(str(run_dir)))
             with RunFolder(run_dir) if team.is_first else nullcontext() as folder:
+                if folder is not None:
+                    remove_leftovers(run_dir)
                 result = None if folder is None or composed.resume is not None else folder.take(config)
+                if result is not None:
+                    # A sweep that is repeated after a crash waits for the figures of this run too.
+                    tracking = configuration.build(config["tracking"], key="tracking")
+                    tracking.report_finished(run_dir, config=config, run_id=configuration.run_id(config))
                 result = team.agree(result)
                 return run(config, run_dir, team=team, stop=stop) if result is None else result
     except (KeyboardInterrupt, Preempted) as signal:
@@ -68,17 +73,19 @@ def run(
     import torch
 
     from tenet.bookkeeping import Unheard
-    from tenet.checkpoint import Checkpoints, save_weights
+    from tenet.checkpoint import Checkpoints, holds_weights, save_weights
     from tenet.data import TrainingLoader
+    from tenet.environment import write_environment
     from tenet.evaluation import Classifier
+    from tenet.network import build_network, outline_network
     from tenet.randomness import derive_seed
-    from tenet.training import pick_device, train
+    from tenet.training import count_fewest_samples, pick_device, set_determinism, train, try_optimizer
     from tenet.training_settings import TrainingSettings
 
     build = configuration.build
     settings: TrainingSettings = build(config["trainer"], key="trainer")
+    set_determinism(settings.deterministic)  # before anything starts CUDA
     device = pick_device(settings.device)
-    checkpoints = Checkpoints(run_dir, writes=team.is_first)
 
     # All that can be refused is refused here, before any data is read.
     dataset = build(config["dataset"], key="dataset")
@@ -86,12 +93,12 @@ def run(
     augmentation = build(config["augment"], key="augment")
     schedule = build(config["schedule"], key="schedule")
     tracking = build(config["tracking"], key="tracking")
-    with torch.device("meta"):
-        outline = build(config["backbone"], num_classes=2, key="backbone")
+    outline = outline_network(config["backbone"])
     if inhibition is not None:
         with configuration.naming("tenet"):
             inhibition.check(outline, (3, 32, 32))
-    build(config["optimizer"], outline.parameters(), key="optimizer")
+    with configuration.naming("optimizer"):
+        try_optimizer(partial(build, config["optimizer"], key="optimizer"), device)
 
     if settings.batch_size < team.size:
         raise ConfigError(
@@ -100,7 +107,7 @@ def run(
     with team.one_by_one():
         splits = dataset.load()
     torch.manual_seed(derive_seed(config["seed"], "initialisation"))
-    model = build(config["backbone"], num_classes=len(splits.classes), key="backbone").to(device)
+    model = build_network(config["backbone"], num_classes=len(splits.classes)).to(device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = build(config["optimizer"], model.parameters(), key="optimizer")
@@ -120,6 +127,15 @@ def run(
         settings.precision,
         settings.channels_last,
     )
+    height, width = splits.train.images.shape[1:3]
+    fewest_samples = count_fewest_samples(outline, (3, height, width))
+    last_batch = loader.samples_per_epoch % settings.batch_size or settings.batch_size
+    if max(1, last_batch // team.size) < fewest_samples:
+        raise ConfigError(
+            f"trainer.batch_size={settings.batch_size}: of an epoch of {loader.samples_per_epoch} images it leaves "
+            "a batch of one, whose 1x1 maps have no deviation to normalise by; choose another"
+        )
+    checkpoints = Checkpoints(run_dir, writes=team.is_first, data=fingerprints(splits))
     test = splits.test.to(device)
     held_out = {"test": test} if splits.validation is None else {"validation": splits.validation.to(device)}
 
@@ -132,6 +148,7 @@ def run(
         schedule=schedule,
         settings=settings,
         checkpoints=checkpoints,
+        fewest_samples=fewest_samples,
         seed=config["seed"],
         team=team,
         stop=stop,
@@ -139,8 +156,8 @@ def run(
     if not team.is_first:
         fit(evaluate=dict, tracker=Unheard())
         return math.nan
+    mark_as_unfinished(run_dir, config)
     configuration.write_config(config, run_dir / configuration.CONFIG_FILE)
-    height, width = splits.train.images.shape[1:3]
     where = f"{device} in {team.size} processes" if team.size > 1 else str(device)
     logger.info(
         "run folder %s, %s, %d training images %dx%d in %d classes",
@@ -153,7 +170,9 @@ def run(
             inhibition.start_step, last_step,
         )  # fmt: skip
     resume = checkpoints.newest() is not None
-    with tracking.start(run_dir, config=config, resume=resume) as tracker:
+    write_environment(run_dir)
+    run_id = configuration.run_id(config)
+    with tracking.start(run_dir, config=config, run_id=run_id, resume=resume) as tracker:
         result = fit(
             evaluate=lambda: {
                 f"{name}/error_pct": classifier.error_pct(*split) for name, split in held_out.items()
@@ -161,9 +180,12 @@ def run(
             tracker=tracker,
         )
         final = {**result.metrics, "test/error_pct": classifier.error_pct(*test)}
-        # An older evaluation was of other weights.
-        tracker.summarize(final, instead_of="" if result.steps > result.resumed_at else None)
-    save_weights(model, run_dir / "weights.safetensors")
+        weights = run_dir / WEIGHTS_FILE
+        # An older evaluation was of other weights, unless those that are there are these.
+        tracker.summarize(final, instead_of=None if holds_weights(weights, model) else "")
+        save_weights(model, weights)
+        for kind, path in {"weights": weights, "checkpoint": checkpoints.last}.items():
+            tracker.log_artifact(kind, [path], metadata={"step": result.steps, **final})
     if result.resumed_at == result.steps:
         logger.info("this run had finished already, at step %d", result.steps)
     if result.steps < result.total_steps:
@@ -173,6 +195,23 @@ def run(
     evaluate = f"python evaluate.py {configuration.as_argument('run', run_dir)}"
     logger.info("test error %.2f %%; evaluate: %s", final["test/error_pct"], evaluate)
     return headline(final)
+
+
+def fingerprints(splits: "Splits") -> dict[str, str]:
+    """By the parts of the data set, what changes when an image or a label does."""
+    from tenet.checkpoint import fingerprint
+
+    parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: fingerprint(*part) for name, part in parts.items() if part is not None}
+
+
+def mark_as_unfinished(run_dir: Path, config: dict[str, Any]) -> None:
+    """Remove the figures of a run that is to go further than it was: they are what says that it has finished."""
+    if not (run_dir / configuration.CONFIG_FILE).exists():
+        return
+    before = configuration.read_config(run_dir)["trainer"]
+    if any(before[key] != config["trainer"][key] for key in ("epochs", "max_steps")):
+        (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol, runtime_checkable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tenet.checkpoint import Checkpoints
-from tenet.diagnosis import diagnose
-from tenet.errors import NonFiniteLossError
+from tenet.diagnosis import diagnose, not_finite
+from tenet.errors import NonFiniteLossError, NonFiniteOutputError
 from tenet.inhibition import NonFiniteFeaturesError
 from tenet.metrics_file import finite_or_null, write_json
 from tenet.progress import ProgressReport
 from tenet.stopping import Preempted, StopSignals
+from tenet.storage import sync
+from tenet.tracking import METRICS_FILE
 from tenet.training_settings import TrainingSettings
 from tenet.training_state import TrainingState
 
@@ -65,12 +68,10 @@ class Bookkeeper:
         self.steps_per_epoch, self.last_step = steps_per_epoch, last_step
         self.images, self.clock = 0, time.perf_counter()
         self.saved_at = time.monotonic()
-        # On a CPU reading a value costs nothing; elsewhere it makes the host wait, so only when logging.
-        self.watches_every_step = state.window.sums.device.type == "cpu"
 
     def after_step(self, progress: ProgressReport, *, images: int) -> None:
-        """Watch the loss; log the window's means every `log_every_steps` and at the last step; write a
-        checkpoint where one is due, and where a signal asks to stop. Raises what the signal asks for."""
+        """Log the window's means every `log_every_steps` and at the last step; write a checkpoint where one is
+        due, and where a signal asks to stop. Raises what the signal asks for."""
         step = self.state.step
         self.images += images
         is_due = step % self.settings.log_every_steps == 0
@@ -78,11 +79,9 @@ class Bookkeeper:
             self._log_window()
             if is_due:
                 self.state.window.reset()
-        elif self.watches_every_step:
-            self._means()
         progress.update(step, self._status())
-        signal, is_due = self.state.window.team.greatest(self.stop.received, self._is_checkpoint_due())
-        if signal or (is_due and step % self.steps_per_epoch and step != self.last_step):
+        signal, save = self.state.window.team.greatest(self.stop.received, self._is_checkpoint_due())
+        if signal or (save and step % self.steps_per_epoch and step != self.last_step):
             self.save()
         if signal:
             self.stop.received = signal
@@ -102,6 +101,8 @@ class Bookkeeper:
                 # The epoch stays open: going on begins with its evaluation.
                 self.save()
                 raise
+            except NonFiniteOutputError as error:
+                raise self._nonfinite(f"after a finite loss, {error}", step) from error
             self.state.metrics.update(metrics)
             self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics}, step=step)
         self.state.closed_step = step
@@ -110,8 +111,14 @@ class Bookkeeper:
         self.images, self.clock = 0, time.perf_counter()
 
     def save(self) -> None:
-        """Write a checkpoint, unless the run is lost already."""
+        """Write a checkpoint. Raises NonFiniteLossError if the run is lost already."""
         self._means()
+        if bad := not_finite(self.model.state_dict().items()):
+            raise self._nonfinite(f"after a finite loss, {', '.join(bad[:3])} is not finite", self.state.step)
+        metrics_file = self.checkpoints.last.with_name(METRICS_FILE)
+        if self.checkpoints.writes and metrics_file.exists():
+            # A run that goes on from here writes none of these lines again.
+            sync(metrics_file)
         self.state.save(self.model, self.optimizer, self.checkpoints)
         self.saved_at = time.monotonic()
 
@@ -166,14 +173,19 @@ class Bookkeeper:
         except NonFiniteFeaturesError as error:
             raise self._nonfinite(f"after a finite loss, {error}", self.state.step) from error
 
-    def skipped(self) -> None:
-        """Count a step that a non-finite loss or gradient left without effect. Raises NonFiniteLossError
-        beyond `max_nonfinite_steps`."""
+    def refuse(self, name: str, loss: Tensor) -> None:
+        """Count a step that a non-finite loss or gradient left without effect. Raises NonFiniteLossError unless
+        such steps are skipped, and beyond `max_nonfinite_steps`."""
+        what = f"the {name} is {loss.item():.3g}"
+        if torch.isfinite(loss):
+            what += " and its gradient is not finite"
         self.state.nonfinite_steps += 1
-        if self.state.nonfinite_steps > self.settings.max_nonfinite_steps:
+        if self.settings.on_nonfinite == "stop":
+            raise self._nonfinite(what, self.state.step)
+        limit = self.settings.max_nonfinite_steps
+        if self.state.nonfinite_steps > limit:
             raise self._nonfinite(
-                f"the loss or its gradient is not finite, for the {self.state.nonfinite_steps}th time "
-                f"(trainer.max_nonfinite_steps={self.settings.max_nonfinite_steps})",
+                f"{what}; {limit} such steps were skipped before (trainer.max_nonfinite_steps)",
                 self.state.step,
             )
 
@@ -182,13 +194,16 @@ class Bookkeeper:
         good = self.checkpoints.newest()
         diagnosis = self.checkpoints.last.with_name(DIAGNOSIS_FILE)
         rate = self.learning_rate(step)
+        more = ""
         if self.checkpoints.writes:
             figures = {**finite_or_null(self.state.metrics), "learning_rate": rate}
             found = {"step": step, "found_at_step": self.state.step, "what": what, "last_metrics": figures}
-            write_json(diagnosis, {**found, **diagnose(self.model)})
+            with suppress(OSError):  # a full disk is not what this run ends of
+                write_json(diagnosis, {**found, **diagnose(self.model)})
+                more = f". More in {diagnosis}"
         return NonFiniteLossError(
             f"step {step}: {what}, at learning rate {rate:.3g}. "
             f"Last good checkpoint: {good or 'none yet'}. Try a lower optimizer.lr, a warm-up "
-            "(schedule.warmup_steps), or trainer.on_nonfinite=skip; with trainer.precision=bf16, also fp32. "
-            f"More in {diagnosis}"
+            "(schedule.warmup_steps), or trainer.on_nonfinite=skip; with trainer.precision=bf16, also fp32"
+            f"{more}"
         )

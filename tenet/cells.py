@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shutil
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tenet.array_files import read_arrays
 from tenet.checkpoint import write_atomically
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, DatasetError
 from tenet.metrics_file import read_json
 from tenet.predictions import Predictions
 
+DTYPES = {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32}
 logger = logging.getLogger("tenet")
 
 
@@ -80,12 +81,16 @@ class CellStore:
         return (self.folder / "kept").exists()
 
     def load(self, name: str) -> Predictions | None:
-        path = self.folder / f"{name}.npz"
+        """None for a cell that is not there, or damaged: it is measured again."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return Predictions(*(torch.from_numpy(file[field]) for field in Predictions._fields))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            return None  # not there, or damaged: it is measured again
+            arrays = read_arrays(self.folder / f"{name}.npz", Predictions._fields)
+        except DatasetError:
+            return None
+        is_right = all(arrays[field].dtype == dtype for field, dtype in DTYPES.items())
+        lengths = {array.shape if array.ndim == 1 else None for array in arrays.values()}
+        if not is_right or len(lengths) != 1 or None in lengths:
+            return None
+        return Predictions(*(torch.from_numpy(arrays[field]) for field in Predictions._fields))
 
     def save(self, name: str, predictions: Predictions) -> None:
         def write(temporary: Path) -> None:

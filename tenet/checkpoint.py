@@ -1,39 +1,33 @@
 """Reading weights and writing checkpoints: tensors and plain values only, each file whole or not there."""
 
+import copy
 import hashlib
+import io
 import logging
-import os
-import pickle
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tenet.errors import CheckpointError
+from tenet.storage import write_atomically
+from tenet.tensor_files import read_safetensors, read_tensors
 
 logger = logging.getLogger("tenet")
 
 # What DataParallel, DistributedDataParallel and torch.compile put before every name.
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+WRAPPER_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.)+")
+# How many names of weights a message lists, and how much of each.
+MAX_LISTED, MAX_LENGTH = 10, 100
 # Where checkpoints of common training scripts, and ours, keep the weights.
 WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
-# Under this key a checkpoint holds the checksum of all its other content.
+# Under this key a checkpoint holds the checksum of all its other content, as weights do in their metadata.
 CHECKSUM = "sha256"
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: readers see the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+# Under this key, fingerprints of the data set.
+DATA = "data"
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -43,7 +37,12 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises CheckpointError naming the file and its missing, unexpected and misshapen keys; the model is
     then unchanged.
     """
-    weights = {strip_prefixes(name): tensor for name, tensor in read_weights(Path(path)).items()}
+    put_weights(model, read_weights(Path(path)), source=Path(path))
+
+
+def put_weights(model: nn.Module, state: Any, *, source: Path) -> None:
+    """Load a state dict that was read from `source`, as `load_weights` does."""
+    weights = {strip_prefixes(name): tensor for name, tensor in _state_dict(state, source=source).items()}
     expected = model.state_dict()
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
@@ -55,72 +54,69 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         ],
     }
     if any(problems.values()):
-        listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {listed}")
+        listed = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
+        raise CheckpointError(f"{source} does not fit {type(model).__name__}: {listed}")
     model.load_state_dict(weights)
 
 
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(name[:MAX_LENGTH] for name in names[:MAX_LISTED]) + more
+
+
 def strip_prefixes(name: str) -> str:
-    while (stripped := name.removeprefix(WRAPPER_PREFIXES[0]).removeprefix(WRAPPER_PREFIXES[1])) != name:
-        name = stripped
-    return name
+    return WRAPPER_PREFIXES.sub("", name)
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
     """The state dict in a file, whichever of the known places it is in."""
     if path.suffix not in (".pth", ".pt", ".safetensors"):
         raise CheckpointError(f"{path}: weights are read from .pth, .pt and .safetensors files")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_tensors(path)
+    content: Any
+    if path.suffix == ".safetensors":
+        content, metadata = read_safetensors(path)
+        # Where `save_weights` left a checksum beside them, they must be what it saved.
+        if metadata.get(CHECKSUM, expected := checksum(content)) != expected:
+            raise CheckpointError(
+                f"{path} is damaged: its content does not have its checksum; get it anew "
+                "(python train.py resume=RUN_DIR writes it from a run's checkpoint)"
+            )
+    else:
+        content = read_tensors(path)
     for key in WEIGHT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
+    return _state_dict(content, source=path)
+
+
+def _state_dict(content: Any, *, source: Path) -> Mapping[str, Tensor]:
     if not (
         isinstance(content, Mapping)
         and content
         and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
     ):
         raise CheckpointError(
-            f"{path} holds no state dict: names and tensors, at the top or under {WEIGHT_KEYS}"
+            f"{source} holds no state dict: names and tensors, at the top or under {WEIGHT_KEYS}"
         )
     return content
 
 
-def read_tensors(path: Path) -> Any:
-    """What torch.save wrote, if it is tensors and plain values; anything else is refused, unexecuted."""
-    _require_file(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # broken bytes trip the reader in many ways: IndexError, struct.error, ...
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
-            # torch's own words advise to load it all the same.
-            reason = "it holds other objects, which are never loaded"
-        raise CheckpointError(f"{path} can't be read as tensors and plain values: {reason}") from error
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    _require_file(path)
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} can't be read as safetensors: {error}") from error
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a file")
-
-
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the model's state dict as safetensors."""
+    """Write the model's state dict as safetensors, with its checksum in the metadata."""
     from safetensors.torch import save
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = save(weights, metadata={CHECKSUM: checksum(weights)})
     # Not save_file: its files are for their owner's eyes alone, whatever the umask.
-    write_atomically(path, lambda temporary: temporary.write_bytes(save(weights)))
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def holds_weights(path: Path, model: nn.Module) -> bool:
+    """Whether the file holds the model's very weights."""
+    try:
+        return checksum(read_weights(path)) == checksum(model.state_dict())
+    except CheckpointError:
+        return False
 
 
 def checksum(content: Any) -> str:
@@ -131,7 +127,7 @@ def checksum(content: Any) -> str:
         if isinstance(value, Tensor):
             digest.update(f"tensor {value.dtype} {list(value.shape)} ".encode())
             # By bytes: NumPy has no bfloat16.
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, Mapping):
             digest.update(f"mapping {len(value)} ".encode())
             for key in sorted(value, key=repr):
@@ -155,29 +151,36 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a checkpoint of this project")
     if content.pop(CHECKSUM) != checksum(content):
         raise CheckpointError(f"{path} is damaged: its content does not have its checksum")
-    return content
+    return copy.deepcopy(content)  # the file may be gone before its tensors are
+
+
+class SavedState(NamedTuple):
+    path: Path
+    content: dict[str, Any]
 
 
 class Checkpoints:
-    """The last checkpoint of a run folder, and the one before it; with `writes` off `save` does nothing."""
+    """The last checkpoint of a run folder, and the one before it; with `writes` off `save` does nothing.
 
-    def __init__(self, run_dir: Path, *, writes: bool = True) -> None:
-        self.writes = writes
+    data: fingerprints of the parts of the data set, by name (see `fingerprint`). A checkpoint of a run that
+    had others is refused.
+    """
+
+    def __init__(self, run_dir: Path, *, writes: bool = True, data: Mapping[str, str] | None = None) -> None:
+        self.writes, self.data = writes, dict(data or {})
         self.last = run_dir / "checkpoint.pt"
         self.previous = run_dir / "checkpoint-previous.pt"
 
     def save(self, state: Mapping[str, Any]) -> None:
         if not self.writes:
             return
-
-        content = {**state, CHECKSUM: checksum(state)}
-
-        def write(temporary: Path) -> None:
-            torch.save(content, temporary)
-            if self.last.exists():
-                self.last.replace(self.previous)
-
-        write_atomically(self.last, write)
+        content = {**state, DATA: self.data}
+        # In memory first: torch's own writer tells of a full disk in a way of its own.
+        buffer = io.BytesIO()
+        torch.save({**content, CHECKSUM: checksum(content)}, buffer)
+        write_atomically(
+            self.last, lambda temporary: temporary.write_bytes(buffer.getbuffer()), previous=self.previous
+        )
 
     def newest(self) -> Path | None:
         """The checkpoint to go on from; None if there is none. After a crash between the renames of `save`
@@ -185,22 +188,43 @@ class Checkpoints:
         return next((path for path in (self.last, self.previous) if path.exists()), None)
 
     def load(self) -> dict[str, Any] | None:
-        """The content of the newest checkpoint that can be read; None if there is none at all.
+        """The content of the newest checkpoint that is whole; None if there is none at all."""
+        found = self.find()
+        return None if found is None else found.content
 
-        Raises CheckpointError where there are checkpoints and none can be read.
+    def find(self) -> SavedState | None:
+        """The newest checkpoint that is whole, with a warning if it is not the last; None if there is none at all.
+
+        Raises CheckpointError where there are checkpoints and none is whole, or it was made from other data.
         """
-        unreadable = []
+        damaged: list[CheckpointError] = []
         for path in (self.last, self.previous):
             if not path.exists():
                 continue
             try:
                 content = read_checkpoint(path)
             except CheckpointError as error:
-                unreadable.append(error)
+                damaged.append(error)
                 continue
-            if unreadable:
-                logger.warning("%s; going on from the one before, %s", unreadable[0], path)
-            return content
-        if unreadable:
-            raise unreadable[0]
+            if damaged:
+                logger.warning("%s; going on from the one before, %s", damaged[0], path)
+            self._check_data(content.pop(DATA, {}), path)
+            return SavedState(path, content)
+        if damaged:
+            raise CheckpointError(
+                f"{'; '.join(map(str, damaged))}; put a copy back, or start anew (rerun=true)"
+            ) from damaged[0]
         return None
+
+    def _check_data(self, data: Mapping[str, str], path: Path) -> None:
+        changed = [name for name in self.data if data.get(name, self.data[name]) != self.data[name]]
+        if changed:
+            raise CheckpointError(
+                f"the data set has changed since {path} was written ({' and '.join(changed)} images or labels); "
+                "put back what it was, or start anew (rerun=true)"
+            )
+
+
+def fingerprint(*tensors: Tensor) -> str:
+    """Short, and other for other content, shape or type."""
+    return checksum(tensors)[:16]

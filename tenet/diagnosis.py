@@ -11,15 +11,16 @@ def diagnose(model: nn.Module) -> dict[str, Any]:
     """Where a network is not finite, and its largest weight and gradient, by name."""
     gradients = [(name, one.grad) for name, one in model.named_parameters() if one.grad is not None]
     return {
-        "weights_not_finite": _not_finite(model.named_parameters()),
-        "gradients_not_finite": _not_finite(gradients),
-        "buffers_not_finite": _not_finite(model.named_buffers()),
+        "weights_not_finite": not_finite(model.named_parameters()),
+        "gradients_not_finite": not_finite(gradients),
+        "buffers_not_finite": not_finite(model.named_buffers()),
         "largest_weight": _largest(model.named_parameters()),
         "largest_gradient": _largest(gradients),
     }
 
 
-def _not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """The names of the tensors that hold NaN or infinity; the host waits for each."""
     return [name for name, tensor in named if not torch.isfinite(tensor).all()]
 
 

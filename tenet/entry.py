@@ -1,13 +1,16 @@
 """What the entry points share: check the command line, run, and tell failures in one line."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tenet import distributed
-from tenet.errors import UserError
+from tenet.errors import ConfigError, UserError, printable
 from tenet.stopping import Preempted
+from tenet.storage import explain
 
 # Exit codes: a failed run; a command that can't be run; interrupted from the keyboard, as shells have it.
 FAILED, WRONG_COMMAND, INTERRUPTED = 1, 2, 130
@@ -15,37 +18,42 @@ FAILED, WRONG_COMMAND, INTERRUPTED = 1, 2, 130
 PREEMPTED = 75
 
 
-def run_main(main: Callable[[], object], *, config_dir: Path, config_name: str) -> int:
-    """Run a Hydra main function and return the exit code."""
-    from tenet.config import check_command_line, null_for_none  # with hydra, which not every command needs
+def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: str) -> int:
+    """Call `task` with the configuration that the command line asks for, and return the exit code."""
+    # With hydra, which not every command needs.
+    from tenet.command_line import call_with_config, check_command_line
+    from tenet.overrides import null_for_none
 
     # Threads that spin while they wait take the cores from whatever else runs: on a busy machine of two
     # cores training took twice as long. Read when torch loads, which nothing has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Hydra would print a traceback cut in a way of its own, and exit; raised whole, errors are told here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # A log line that a full disk refuses is no traceback on the terminal, which shows the line all the same.
+    logging.raiseExceptions = False
     try:
         overrides = check_command_line(sys.argv[1:], config_dir=config_dir, config_name=config_name)
+        if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & set(sys.argv):
+            raise ConfigError("-m starts many runs and torchrun is for one; give torchrun one of them")
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_COMMAND
-    if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & set(sys.argv):
-        print(
-            "error: -m starts many runs and torchrun is for one; give torchrun one of them", file=sys.stderr
-        )
+        tell(error)
         return WRONG_COMMAND
     # Hydra's own parser takes no flag between overrides: `a=1 -m b=2,3`.
-    flags = [word for word in sys.argv[1:] if null_for_none(word) not in overrides]
-    sys.argv[1:] = [*flags, *overrides]
+    arguments = [word for word in sys.argv[1:] if null_for_none(word) not in overrides] + overrides
     resumed = [override.removeprefix("resume=") for override in overrides if override.startswith("resume=")]
     if resumed and resumed != ["null"]:
         # The log of a resumed run belongs into its own folder.
-        sys.argv.append(f"hydra.run.dir={resumed[-1]}")
+        arguments.append(f"hydra.run.dir={resumed[-1]}")
     if not distributed.is_first():
         # The first process of a team speaks and writes for all of them.
-        sys.argv += ["hydra.run.dir=.", "hydra/job_logging=disabled"]
+        arguments += ["hydra.run.dir=.", "hydra/job_logging=disabled"]
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-    return told_in_one_line(main)
+    from tenet.launching import register
+
+    register()
+    return told_in_one_line(
+        lambda: call_with_config(task, arguments, config_dir=config_dir, config_name=config_name)
+    )
 
 
 def told_in_one_line(work: Callable[[], object]) -> int:
@@ -53,9 +61,11 @@ def told_in_one_line(work: Callable[[], object]) -> int:
     else is a defect and keeps its traceback."""
     try:
         work()
-    except (UserError, OSError) as error:
-        # A full disk, a folder that can't be written: the error names the file.
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        line = explain_to_user(error)
+        if line is None:
+            raise
+        tell(line)
         return FAILED
     except Preempted as signal:
         print(f"stopped by {signal}: start the same command again to go on", file=sys.stderr)
@@ -64,3 +74,30 @@ def told_in_one_line(work: Callable[[], object]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def explain_to_user(error: BaseException) -> str | None:
+    """What the user can mend, in one line; None for a defect."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return explain(error)
+    if is_out_of_memory(error):
+        return (
+            f"out of memory ({error}); lower trainer.batch_size or batch_size, or choose a smaller backbone"
+        )
+    return None
+
+
+def tell(error: object) -> None:
+    """One line on the error stream, whatever names and texts of files the error repeats."""
+    print(f"error: {printable(str(error))}", file=sys.stderr)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA's error has a class of its own, torch's on the CPU has not."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

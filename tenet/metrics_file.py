@@ -6,8 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tenet.plain_files import check_plain, read_bytes
+from tenet.storage import naming, write_atomically
+
 # Values by metric name; texts stand in summaries only, such as corruption/source.
 Scalars: TypeAlias = Mapping[str, int | float | str]
+
+# What no summary and no report reaches, and what no line of metrics does.
+MAX_JSON_BYTES = 2**26
+MAX_LINE_BYTES = 2**20
 
 
 class MetricsFile:
@@ -15,35 +22,52 @@ class MetricsFile:
 
     NaN and infinities become null, for parsers that hold to the standard. A line that a crash tore is
     dropped on opening, so that the next one starts afresh. No handle stays open between lines.
+    Raises StorageError where the disk refuses.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            self._keep(lambda step: True)
+        # The last line that was here before, until the first one is written.
+        self._found: dict[str, Any] = {}
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                self._keep(lambda row: True)
 
     def write(self, metrics: Scalars, *, step: int) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **finite_or_null(metrics)}, allow_nan=False) + "\n")
+        row = {"step": step, **finite_or_null(metrics)}
+        if self._found.keys() == row.keys() and self._found["step"] == step:
+            # A process that was killed before the checkpoint that counts on this line had written it already.
+            found = self._found
+            self._keep(lambda row: row != found)
+        self._found = {}
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def drop_after(self, step: int) -> None:
         """Forget what a run that resumes from the checkpoint of `step` will measure again."""
         if self.path.exists():
-            self._keep(lambda written: written <= step)
+            self._keep(lambda row: row["step"] <= step)
 
-    def _keep(self, wanted: Callable[[int], bool]) -> None:
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        kept = "".join(f"{line}\n" for line, row in _rows(text) if wanted(row["step"]))
-        if kept != text:
-            replace_file(self.path, kept)
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        kept, self._found = 0, {}
+        for line, row in _rows(self.path):
+            if wanted(row):
+                kept, self._found = kept + len(line), row
+        if kept == self.path.stat().st_size:
+            return
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                file.writelines(line for line, row in _rows(self.path) if wanted(row))
+
+        write_atomically(self.path, write)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics file in order, also while it is being written. A null reads as NaN."""
-    text = path.read_text(encoding="utf-8", errors="replace")
     return [
-        {name: math.nan if value is None else value for name, value in row.items()} for _, row in _rows(text)
+        {name: math.nan if value is None else value for name, value in row.items()} for _, row in _rows(path)
     ]
 
 
@@ -55,24 +79,38 @@ def finite_or_null(metrics: Scalars) -> dict[str, int | float | str | None]:
     }
 
 
-def _rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines that hold metrics, and what they hold. Others were torn by a crash, or by a loss of power."""
-    for line in text.split("\n")[:-1]:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            yield line, row
+def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The lines that hold metrics, and what they hold. Others were torn by a crash, or by a loss of power.
+    One line is in memory at a time, and of one that is too long only pieces."""
+    check_plain(path)
+    with path.open("rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            if not line.endswith(b"\n"):
+                continue
+            try:
+                row = json.loads(line.decode())
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                yield line, row
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What the file holds; nothing where there is no file, or a crash left it broken."""
+    """What the file holds; nothing where there is no file, or none that was written whole by this package."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        content = json.loads(read_bytes(path, limit_bytes=MAX_JSON_BYTES))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def number(value: object) -> float | None:
+    """What a file says a figure is; None for anything that is no finite number."""
+    try:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return float(value) if is_number else None  # type: ignore[arg-type]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -81,6 +119,4 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -5,8 +5,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+from unicodedata import category
 
 from tenet.errors import ConfigError
+
+# The longest text, the longest list, and what a message repeats of either.
+MAX_LENGTH = 4096
+MAX_SHOWN = 200
 
 
 @runtime_checkable
@@ -39,7 +44,7 @@ class Number:
 
     def describe(self) -> str:
         ends = {"at least": self.low, "more than": self.above, "at most": self.high, "less than": self.below}
-        bounds = " and ".join(f"{words} {end:g}" for words, end in ends.items() if end is not None)
+        bounds = " and ".join(f"{words} {end:,}" for words, end in ends.items() if end is not None)
         return f"{'an integer' if self.integer else 'a number'}{' of ' if bounds else ''}{bounds}"
 
 
@@ -65,11 +70,17 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
+    """Not empty, and without what no file or name can hold: control characters, halves of characters."""
+
     def allows(self, value: Any) -> bool:
-        return isinstance(value, str) and bool(value)
+        return (
+            isinstance(value, str)
+            and 0 < len(value) <= MAX_LENGTH
+            and all(character in "\n\t" or category(character) not in ("Cc", "Cs") for character in value)
+        )
 
     def describe(self) -> str:
-        return "a text"
+        return f"a text of 1 to {MAX_LENGTH:,} characters without control characters"
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,8 @@ class ListOf:
     def allows(self, value: Any) -> bool:
         if isinstance(value, str) or not isinstance(value, Sequence):
             return False
-        return (self.length is None or len(value) == self.length) and all(map(self.rule.allows, value))
+        fits = len(value) <= MAX_LENGTH if self.length is None else len(value) == self.length
+        return fits and all(map(self.rule.allows, value))
 
     def describe(self) -> str:
         size = "" if self.length is None else f"{self.length} of "
@@ -98,14 +110,34 @@ class OrNull:
         return f"{self.rule.describe()}, or null"
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What an argument without a rule of its own may be: no text names anything, and nothing is nested."""
+
+    def allows(self, value: Any) -> bool:
+        parts = value if isinstance(value, list | tuple) else [value]
+        number = Number(-MANY, MANY)
+        return len(parts) <= 10 and all(
+            part is None or isinstance(part, bool) or number.allows(part) for part in parts
+        )
+
+    def describe(self) -> str:
+        return f"a number from -{MANY:,} to {MANY:,}, true, false, null, or a list of these"
+
+
 def integer(low: int, high: int | None = None) -> Number:
     return Number(low, high, integer=True)
 
 
+# Beyond what anybody trains, and within what 32-bit floats and 64-bit integers can hold.
+MANY = 10**6
+STEPS = 10**9
+
 SEED = integer(0, 2**63 - 1)
-COUNT = integer(1)
-NOT_NEGATIVE = Number(0)
-POSITIVE = Number(above=0)
+COUNT = integer(1, STEPS)
+STEP = integer(0, STEPS)
+NOT_NEGATIVE = Number(0, MANY)
+POSITIVE = Number(above=0, high=MANY)
 DEVICE = OneOf(("auto", "cpu", "cuda"))
 PRECISION = OneOf(("fp32", "bf16"))
 
@@ -116,35 +148,35 @@ RULES: dict[str, Rule] = {
     "dataset.name": OneOf(("cifar10", "cifar100")),
     "dataset.root": Text(),
     "dataset.path": Text(),
-    "dataset.resize": OrNull(COUNT),
-    "dataset.crop": OrNull(COUNT),
+    "dataset.resize": OrNull(integer(1, 8192)),
+    "dataset.crop": OrNull(integer(1, 8192)),
     "dataset.fraction": Number(above=0, high=1),
     "dataset.validation_fraction": Number(low=0, below=1),
     "dataset.split_seed": integer(0, 2**32 - 1),
-    "dataset.mean": ListOf(Number(), 3),
+    "dataset.mean": ListOf(Number(-MANY, MANY), 3),
     "dataset.std": ListOf(POSITIVE, 3),
-    "backbone.depth": integer(8),
-    "backbone.width": COUNT,
-    "backbone.cardinality": COUNT,
-    "backbone.base_width": COUNT,
-    "backbone.widen_factor": COUNT,
+    "backbone.depth": integer(8, 2000),
+    "backbone.width": integer(1, 4096),
+    "backbone.cardinality": integer(1, 1024),
+    "backbone.base_width": integer(1, 1024),
+    "backbone.widen_factor": integer(1, 64),
     "backbone.dropout": Number(0, below=1),
-    "backbone.blocks": ListOf(COUNT, 4),
+    "backbone.blocks": ListOf(integer(1, 200), 4),
     # The stages that backbones have; whether this one has it, the backbone itself tells later.
     "tenet.layer": OneOf(("stem", "stage_1", "stage_2", "stage_3", "stage_4")),
     "tenet.groups": COUNT,
     "tenet.weight": NOT_NEGATIVE,
     "tenet.orthogonality": NOT_NEGATIVE,
     "tenet.interval": COUNT,
-    "tenet.start_step": integer(0),
-    "tenet.max_iterations": COUNT,
+    "tenet.start_step": STEP,
+    "tenet.max_iterations": integer(1, 10_000),
     "tenet.tolerance": NOT_NEGATIVE,
     "augment.severity": Number(0.1, 10),
-    "augment.width": COUNT,
-    "augment.depth": integer(0),
+    "augment.width": integer(1, 100),
+    "augment.depth": integer(0, 100),
     "augment.alpha": POSITIVE,
     "augment.flip": Flag(),
-    "augment.padding": integer(0),
+    "augment.padding": integer(0, 256),
     "augment.clean_view": Flag(),
     "optimizer.lr": POSITIVE,
     "optimizer.momentum": Number(low=0, below=1),
@@ -153,10 +185,11 @@ RULES: dict[str, Rule] = {
     "optimizer.betas": ListOf(Number(low=0, below=1), 2),
     "optimizer.eps": POSITIVE,
     "schedule.final_factor": Number(0, 1),
-    "schedule.warmup_steps": integer(0),
+    "schedule.warmup_steps": STEP,
     "trainer.device": DEVICE,
     "trainer.precision": PRECISION,
     "trainer.channels_last": Flag(),
+    "trainer.deterministic": Flag(),
     "trainer.epochs": COUNT,
     "trainer.max_steps": OrNull(COUNT),
     "trainer.batch_size": COUNT,
@@ -166,7 +199,7 @@ RULES: dict[str, Rule] = {
     "trainer.checkpoint_every_steps": OrNull(COUNT),
     "trainer.checkpoint_every_minutes": OrNull(POSITIVE),
     "trainer.on_nonfinite": OneOf(("stop", "skip")),
-    "trainer.max_nonfinite_steps": integer(0),
+    "trainer.max_nonfinite_steps": STEP,
     "tracking.project": Text(),
     "tracking.entity": OrNull(Text()),
     "tracking.name": OrNull(Text()),
@@ -175,9 +208,12 @@ RULES: dict[str, Rule] = {
     "tracking.tags": ListOf(Text()),
     "tracking.notes": OrNull(Text()),
     "tracking.mode": OneOf(("auto", "online", "offline")),
+    "tracking.code": Flag(),
+    "tracking.artifacts": OneOf(("none", "weights", "checkpoints")),
     "tracking.init_timeout_s": POSITIVE,
+    "tracking.finish_timeout_s": POSITIVE,
     "launcher.jobs": COUNT,
-    "launcher.jobs_per_gpu": COUNT,
+    "launcher.jobs_per_gpu": integer(1, 1000),
     "run": OrNull(Text()),
     "weights": OrNull(Text()),
     "corruptions.root": OrNull(Text()),
@@ -219,10 +255,24 @@ def check_rules(config: Mapping[str, Any]) -> None:
     a key that nothing would read."""
     for key, value in leaves(config):
         rule = RULES.get(key)
-        if rule is not None and not rule.allows(value):
-            raise ConfigError(f"{key}={value}: must be {rule.describe()}")
-        if rule is None and not key.endswith("._target_") and not key.startswith(OPEN_GROUP):
-            raise ConfigError(f"there is no key {key}{nearest(key, RULES)}")
+        group, _, name = key.rpartition(".")
+        if rule is None and name == "_target_" and group and "." not in group:
+            continue  # which class it may be is for whoever builds it
+        if rule is None and key.startswith(OPEN_GROUP):
+            rule = Setting()
+        if rule is None:
+            raise ConfigError(f"there is no key {_shown(key)}{nearest(key[:MAX_SHOWN], RULES)}")
+        if not rule.allows(value):
+            raise ConfigError(f"{key}={_shown(value)}: must be {rule.describe()}")
+
+
+def _shown(value: Any) -> str:
+    """For a message: not more than a line can hold."""
+    try:
+        text = str(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

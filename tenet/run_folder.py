@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from tenet.config import CONFIG_FILE, as_argument, read_config, run_id
 from tenet.errors import ConfigError
-from tenet.metrics_file import read_json
+from tenet.metrics_file import number, read_json
 from tenet.tracking import SUMMARY_FILE
 
 LOCK_FILE = ".lock"
@@ -32,7 +32,8 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / LOCK_FILE).open("w")
+        # Not "w": in a folder from others it may be a link, whose file would be emptied.
+        self._lock = (self.path / LOCK_FILE).open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -65,7 +66,11 @@ class RunFolder:
                 f"{self.path} holds a run of another configuration or version; go on with it "
                 f"({as_argument('resume', self.path)}), or choose another folder"
             )
-        summary = read_json(self.path / SUMMARY_FILE)
+        summary = {
+            name: figure
+            for name, value in read_json(self.path / SUMMARY_FILE).items()
+            if (figure := number(value)) is not None
+        }
         if (self.path / WEIGHTS_FILE).exists() and "test/error_pct" in summary:
             logger.info(
                 "%s has finished already: test error %.2f %%; rerun=true starts anew",

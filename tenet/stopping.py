@@ -21,13 +21,14 @@ class Preempted(BaseException):
 class StopSignals:
     """Turns SIGTERM and SIGUSR1 into Preempted, SIGINT into KeyboardInterrupt; a context manager.
 
-    At once, but within `postponed` only when the loop asks by `check`; the second SIGINT always at once.
+    At once, but within `postponed` only when the loop asks by `check`, or at its end; the second SIGINT always
+    at once. Once something was raised, other signals do not disturb what then ends in good order.
     Outside of the main thread, which alone receives signals, it does nothing.
     """
 
     def __init__(self) -> None:
         self.received = 0
-        self._is_postponed = False
+        self._is_postponed = self._is_stopping = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -49,6 +50,8 @@ class StopSignals:
             yield
         finally:
             self._is_postponed = before
+        if not before:
+            self.check()
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -60,13 +63,14 @@ class StopSignals:
     def check(self) -> None:
         """Raise what a signal asked for, if one has come."""
         if self.received:
+            self._is_stopping = True
             raise _error(self.received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         is_second = self.received == number == signal.SIGINT
         self.received = number
-        if is_second or not self._is_postponed:
-            raise _error(number)
+        if is_second or not (self._is_postponed or self._is_stopping):
+            self.check()
 
 
 def _error(number: int) -> BaseException:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tenet import config as configuration
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.errors import ConfigError
+from tenet.rules import nearest
 
 if TYPE_CHECKING:
     from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
@@ -42,22 +43,27 @@ def choose_subject(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def load_subject(model: Any, subject: Mapping[str, Any]) -> Path:
     """Load the weights of the file, or of the run folder (of its last checkpoint if it has not finished)."""
-    from tenet.checkpoint import Checkpoints, load_weights
+    from tenet.checkpoint import load_weights
 
     if subject["weights"] is not None:
         path = Path(subject["weights"]).expanduser()
     else:
         path = subject["run_dir"] / "weights.safetensors"
         if not path.exists():
-            newest = Checkpoints(subject["run_dir"]).newest()
-            if newest is None:
-                raise ConfigError(
-                    f"run={subject['run_dir']}: there are no weights and no checkpoint to evaluate"
-                )
-            logger.warning("%s has not finished: evaluating its last checkpoint", subject["run_dir"])
-            path = newest
+            return _load_unfinished(model, subject["run_dir"])
     load_weights(model, path)
     return path
+
+
+def _load_unfinished(model: Any, run_dir: Path) -> Path:
+    from tenet.checkpoint import Checkpoints, put_weights
+
+    saved = Checkpoints(run_dir).find()
+    if saved is None:
+        raise ConfigError(f"run={run_dir}: there are no weights and no checkpoint to evaluate")
+    logger.warning("%s has not finished: evaluating its last checkpoint", run_dir)
+    put_weights(model, saved.content["model"], source=saved.path)
+    return saved.path
 
 
 def open_source(
@@ -84,9 +90,9 @@ def choose_cells(
         )
     for name in asked or ():
         if name not in source.names:
-            nearest = configuration.nearest(name, source.names)
+            hint = nearest(name, source.names)
             raise ConfigError(
-                f"corruptions.names={name}: not there{nearest}; there are {', '.join(source.names)}"
+                f"corruptions.names={name}: not there{hint}; there are {', '.join(source.names)}"
             )
     return [name for name in source.names if asked is None or name in asked], sorted(
         set(config["corruptions"]["severities"])

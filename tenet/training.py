@@ -1,5 +1,6 @@
 """The training loop: the nine steps of the method, in their order."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -52,6 +53,41 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def set_determinism(is_deterministic: bool) -> None:
+    """Whether operations on CUDA must give the same bits every time. In force until it is set otherwise."""
+    if is_deterministic:
+        # Read by cuBLAS when CUDA starts; either of two values is accepted, and one may be set already.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+    if is_deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(is_deterministic)  # imports the compiler: seconds
+
+
+def count_fewest_samples(outline: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """How many samples a step of a network on the meta device needs: 2 where BatchNorm meets maps of 1x1, of
+    which one sample has no deviation, else 1."""
+    was_training = outline.training
+    outline.train()
+    try:
+        outline(torch.zeros(1, *image_shape, device="meta"))
+    except ValueError:
+        return 2
+    finally:
+        outline.train(was_training)
+    return 1
+
+
+def try_optimizer(build: Callable[[list[Tensor]], Optimizer], device: torch.device) -> None:
+    """Raise ValueError unless the optimizer can take a step as the training loop does, on this device."""
+    parameter = torch.zeros(2, 2, device=device, requires_grad=True)
+    optimizer = build([parameter])
+    parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()
+    except Exception as error:  # each has its own way to refuse: TypeError, RuntimeError, AssertionError, ...
+        raise ValueError(f"it can't take a step ({str(error).splitlines()[0]})") from error
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """fp32: no autocast; bf16: bfloat16 where it is safe."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
@@ -71,12 +107,14 @@ def train(
     seed: int,
     team: Team = ALONE,
     stop: StopSignals | None = None,
+    fewest_samples: int = 1,
 ) -> TrainingResult:
     """Train `model` in place, from its last checkpoint if there is one; inhibition None is plain training.
 
     `evaluate` gives metrics to log after an epoch; nothing is selected by them. Resuming is exact: all
     randomness is a function of `seed` and the step. Of a `team` each process calls this with its share of
     the batches; what one of them alone should do (evaluate, write) is for the caller to give to it alone.
+    fewest_samples: an inhibited step needs so many right ones; see `count_fewest_samples`.
     Raises NonFiniteLossError with the step, the learning rate and the last good checkpoint, and, after a
     checkpoint, Preempted or KeyboardInterrupt where `stop` received a signal.
     """
@@ -89,7 +127,6 @@ def train(
     network = team.wrap(model if inhibition is None else MaskableForward(model, inhibition.layer))
     rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
     stop = stop or StopSignals()
-    guard = Guard(model, skips=settings.on_nonfinite == "skip", team=team)
     books = Bookkeeper(
         model,
         optimizer,
@@ -103,12 +140,14 @@ def train(
         steps_per_epoch=loader.steps_per_epoch,
         last_step=last_step,
     )
+    guard = Guard(model, refuse=books.refuse, skips=settings.on_nonfinite == "skip", team=team)
     with (
         ProgressReport("training", total=last_step, unit="step", done=state.step) as progress,
         stop.postponed(),
     ):
-        if state.step % loader.steps_per_epoch == 0 and state.closed_step < state.step:
-            books.after_epoch(progress)  # stopped in the evaluation of this epoch
+        is_at_an_end = state.step % loader.steps_per_epoch == 0 or state.step == last_step
+        if is_at_an_end and state.closed_step < state.step:
+            books.after_epoch(progress)  # stopped before or in the evaluation of this epoch
         while state.step < last_step:
             epoch, start = divmod(state.step, loader.steps_per_epoch)
             model.train()
@@ -126,14 +165,14 @@ def train(
                     loss = F.cross_entropy(logits, labels) * team.weight(len(labels), device)
                 norm = guard.descend(optimizer, loss)
                 correct = logits.argmax(dim=1) == labels
-                if norm is None:
-                    books.skipped()
-                else:
+                if norm is not None:
                     state.window.add_plain(loss.detach(), correct, gradient_norm=norm, step=state.step)
 
                 # Step 2: when it is due, and on the samples that were right.
                 if inhibition is not None and inhibition.is_due(state.step) and norm is not None:
                     chosen = correct.nonzero().squeeze(1)  # the one wait of the host
+                    if len(chosen) < fewest_samples:
+                        chosen = chosen[:0]
                     if team.greatest(len(chosen)) == (0,):
                         state.skipped_steps += 1
                     else:
@@ -155,10 +194,8 @@ def train(
                                 else stand_by(network, images, labels)
                             )
                         weight = team.weight(len(chosen), device)
-                        norm = guard.descend(optimizer, inhibited.loss * weight)
-                        if norm is None:
-                            books.skipped()
-                        else:
+                        norm = guard.descend(optimizer, inhibited.loss * weight, name="inhibited loss")
+                        if norm is not None:
                             state.window.add_inhibited(
                                 inhibited, weight=weight, gradient_norm=norm, step=state.step
                             )

@@ -13,6 +13,7 @@ class TrainingSettings:
     max_steps: stop after so many iterations; the schedule still spans all `epochs`.
     batch_size, evaluation_batch_size: images; under torchrun of all processes together.
     channels_last: memory format of model and images.
+    deterministic: on CUDA too the same run gives the same bits, more slowly; CPUs do anyway.
     checkpoint_every_steps, checkpoint_every_minutes: within an epoch; at its end there is always one.
     on_nonfinite: stop, or skip: a step whose loss or gradient is not finite leaves everything as it was, for
     at most max_nonfinite_steps steps of a run; the host waits for every step's gradient then.
@@ -21,6 +22,7 @@ class TrainingSettings:
     device: str = "auto"
     precision: str = "fp32"
     channels_last: bool = False
+    deterministic: bool = False
     epochs: int = 200
     max_steps: int | None = None
     batch_size: int = 256

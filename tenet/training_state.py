@@ -94,21 +94,20 @@ class TrainingState:
         Raises CheckpointError where the checkpoint does not fit.
         """
         state = cls(Window(next(model.parameters()).device, team))
-        saved = checkpoints.load()
-        if saved is None:
+        found = checkpoints.find()
+        if found is None:
             return state
+        saved = found.content
         try:
             model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
+            _restore_optimizer(optimizer, saved["optimizer"])
             if team.is_first:  # they are everybody's
                 state.window.sums.copy_(saved["window"])
             for name in COUNTERS:
                 setattr(state, name, _count(saved, name))
             state.metrics = {str(name): float(value) for name, value in saved["metrics"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{checkpoints.newest()} does not fit this configuration: {error}"
-            ) from error
+            raise CheckpointError(f"{found.path} does not fit this configuration: {error}") from error
         return state
 
     def save(self, model: nn.Module, optimizer: Optimizer, checkpoints: Checkpoints) -> None:
@@ -122,8 +121,20 @@ class TrainingState:
         checkpoints.save(content)
 
 
+def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load its state; what it is set to is for the configuration to say, not for a file."""
+    groups = optimizer.state_dict()["param_groups"]
+    if [group["params"] for group in saved["param_groups"]] != [group["params"] for group in groups]:
+        raise ValueError("the optimizer is of other parameters")
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
+                raise ValueError(f"the optimizer's {name} is {list(value.shape)} for {list(parameter.shape)}")
+
+
 def _count(saved: Mapping[str, Any], name: str) -> int:
     value = saved[name]
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError(f"{name}={value!r} is not a number of steps")
     return value

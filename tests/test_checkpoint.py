@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tenet.checkpoint import Checkpoints, load_weights, read_tensors, save_weights, write_atomically
+from tenet.checkpoint import Checkpoints, load_weights, save_weights, write_atomically
 from tenet.errors import CheckpointError
+from tenet.tensor_files import read_tensors
 
 State = dict[str, Tensor]
 

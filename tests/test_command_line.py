@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from tenet.config import check_command_line, write_config
+from tenet.command_line import check_command_line
+from tenet.config import write_config
 from tenet.errors import ConfigError
 from tests.test_config import CONF, composed
 

@@ -266,27 +266,6 @@ def test_help_is_for_people_and_cfg_prints_the_configuration(tmp_path):
     assert yaml.safe_load(printed)["tenet"]["groups"] == 4
 
 
-def test_wandb_gets_one_run_a_job_and_the_evaluation_continues_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    call(
-        "train.py", *TINY, "tracking=wandb", "trainer.max_steps=2", "-m", "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path
-    )  # fmt: skip
-    jobs = [path.parent for path in (tmp_path / "sweep").glob("*/wandb.json")]
-    ids = [json.loads((job / "wandb.json").read_text())["id"] for job in jobs]
-    assert ids[0] != ids[1]
-    call("evaluate.py", f"run={jobs[0]}", cwd=tmp_path)
-    assert json.loads((jobs[0] / "wandb.json").read_text())["id"] == ids[0]
-    written = sorted((jobs[0] / "wandb").glob("offline-run-*"))
-    assert len(written) == 2
-    assert all(folder.name.endswith(ids[0]) for folder in written)
-    # The figures of the whole sweep stand in the run's summary, under the report's names.
-    report = json.loads((jobs[0] / "evaluation" / "corruptions.json").read_text())
-    summary = json.loads((jobs[0] / "summary.json").read_text())
-    assert summary["corruption/mce_pct"] == report["mce_pct"]
-    assert summary["corruption/contrast/5/error_pct"] == report["corruptions"]["contrast"]["5"]
-    assert summary["corruption/source"] == "generated"
-
-
 def test_a_sweep_killed_at_any_cell_goes_on_and_ends_with_the_same_figures(trained, tmp_path):
     run, _ = trained
     arguments = [

@@ -103,10 +103,10 @@ def test_a_rule_allows_what_it_should_and_nothing_else(
         (Number(above=0, below=0.5), "a number of more than 0 and less than 0.5"),
         (OneOf(("fp32", "bf16")), "one of fp32, bf16"),
         (Flag(), "true or false"),
-        (Text(), "a text"),
-        (ListOf(Text()), "a list of a text"),
+        (Text(), "a text of 1 to 4,096 characters without control characters"),
+        (ListOf(Flag()), "a list of true or false"),
         (ListOf(Number(above=0), 3), "a list of 3 of a number of more than 0"),
-        (OrNull(Text()), "a text, or null"),
+        (OrNull(Flag()), "true or false, or null"),
     ],
 )
 def test_a_rule_says_what_it_allows(rule: Rule, words: str) -> None:

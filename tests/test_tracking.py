@@ -4,82 +4,24 @@ import json
 import logging
 import math
 import os
-import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
 from tenet.errors import ConfigError
-from tenet.metrics_file import MetricsFile, read_metrics
-from tenet.tracking import NoTracking, Tracker, WandbTracking
+from tenet.metrics_file import read_metrics
+from tenet.tracking import NoTracking, WandbTracking
+from tests.wandb_offline import RunRecords, read_wandb_file, wandb_files
 
 CONFIG = {"seed": 3, "tenet": {"groups": 6, "weight": 0.1}, "augment": {"operators": ["rotate", "shear_x"]}}
 METRICS = {"epoch": 0, "train/loss": 1.9, "corruption/fog/3/error_pct": 41.5}
-
-
-class RunRecords(NamedTuple):
-    """What an offline W&B file says of its run."""
-
-    run: Any
-    config: dict[str, Any]
-    history: list[dict[str, Any]]
-    summary: dict[str, Any]
-    step_metrics: dict[str, str]
-    exit_code: int
-
-
-def leveldb_log(data: bytes) -> Iterator[bytes]:
-    """The records of a LevelDB log: 7 bytes, then blocks of 32 KiB of chunks (crc32, length, type, data)."""
-    position, record = 7, b""
-    while position + 7 <= len(data):
-        left_in_block = 32768 - position % 32768
-        if left_in_block < 7:
-            position += left_in_block
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, position)
-        record += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # a full record, or the last chunk of one
-            yield record
-            record = b""
-
-
-def values(items: Any) -> dict[str, Any]:
-    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-
-
-def read_wandb_file(path: Path) -> RunRecords:
-    import wandb
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    wandb.teardown()  # wandb's own process may still be writing the last records of a finished run
-    records = [Record.FromString(raw) for raw in leveldb_log(path.read_bytes())]
-    (run,) = (record.run for record in records if record.HasField("run"))
-    history = [values(record.history.item) for record in records if record.HasField("history")]
-    summaries = [values(record.summary.update) for record in records if record.HasField("summary")]
-    defined = [record.metric for record in records if record.HasField("metric")]
-    (exit_code,) = (record.exit.exit_code for record in records if record.HasField("exit"))
-    return RunRecords(
-        run=run,
-        config=values(run.config.update),
-        history=history,
-        summary={name: value for summary in summaries for name, value in summary.items()},
-        step_metrics={metric.glob_name: metric.step_metric for metric in defined if metric.glob_name},
-        exit_code=exit_code,
-    )
-
-
-def wandb_files(run_dir: Path) -> list[Path]:
-    return sorted(
-        (run_dir / "wandb").glob("offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime
-    )
+COMMIT, REMOTE = "0123456789" * 4, "https://example.org/tenet.git"
+EXPERIMENT = "1f0c5a2b3d"
 
 
 class Session(NamedTuple):
@@ -97,24 +39,32 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
     root = tmp_path_factory.mktemp("session")
     first_dir, failed_dir = root / "not" / "there yet", root / "failed"
+    first_dir.mkdir(parents=True)
+    environment = {"git": {"commit": COMMIT, "dirty": True, "remote": REMOTE}}
+    (first_dir / "environment.json").write_text(json.dumps(environment))
+    (first_dir / "code.patch").write_text("-a\n+b\n")
     Image.new("RGB", (4, 4)).save(root / "grid.png")
     tracking = WandbTracking(
         project="robust",
+        entity="team",
         name="six groups",
         group="ablation",
         job_type="train",
         tags=("cifar",),
         mode="offline",
+        artifacts="weights",
     )
-    with tracking.start(first_dir, config=CONFIG) as tracker:
+    with tracking.start(first_dir, config=CONFIG, run_id=EXPERIMENT) as tracker:
         tracker.log(METRICS, step=12)
         tracker.log({"train/loss": math.nan}, step=24)
         tracker.log_image("evaluation/grid", root / "grid.png")
         tracker.log_table("evaluation/errors", ("corruption", "error_pct"), [("fog", 41.5), ("mean", None)])
         tracker.summarize({"test/error_pct": 3.5})
+        tracker.log_artifact("weights", [root / "grid.png"], metadata={"step": 24, "test/error_pct": 3.5})
+        tracker.log_artifact("checkpoint", [root / "grid.png"], metadata={"step": 24})
     time.sleep(1)  # older wandb names a run's folder by its id and the second
     with tracking.start(first_dir, config={"severity": 5}, job_type="evaluate", resume=True) as tracker:
-        tracker.summarize({"corruption/mce_pct": 12.3})
+        tracker.summarize({"corruption/mce_pct": 12.3}, instead_of="test/")
     with pytest.raises(KeyboardInterrupt), tracking.start(failed_dir, config={}, job_type="sweep"):
         raise KeyboardInterrupt
     first, continued = wandb_files(first_dir)
@@ -148,8 +98,33 @@ def test_wandb_run_carries_project_name_group_job_type_and_tags(session: Session
     assert session.failed.run.job_type == "sweep"
 
 
+def test_wandb_receives_system_metrics_commit_environment_and_patch(session: Session) -> None:
+    assert "proc.memory.rssMB" in session.first.system_metrics
+    assert (session.first.run.git.commit, session.first.run.git.remote_url) == (COMMIT, REMOTE)
+    assert {"environment.json", "code.patch"} <= session.first.saved_files
+
+
+def test_artifacts_of_the_kinds_that_are_asked_for_carry_their_figures(session: Session) -> None:
+    (weights,) = [found for found in session.first.artifacts if found.type == "model"]
+    assert weights.name == f"weights-{session.first.run.run_id}"
+    assert json.loads(weights.metadata) == {"step": 24, "test/error_pct": 3.5}
+    assert [entry.path for entry in weights.manifest.contents] == ["grid.png"]
+    assert "checkpoint" not in {found.type for found in session.first.artifacts}
+
+
 def test_wandb_run_that_meets_an_exception_has_exit_code_1_and_else_0(session: Session) -> None:
     assert [session.first.exit_code, session.continued.exit_code, session.failed.exit_code] == [0, 0, 1]
+
+
+def test_a_new_run_has_an_id_of_the_experiment_that_no_other_folder_has(
+    session: Session, tmp_path: Path
+) -> None:
+    with WandbTracking(mode="offline").start(tmp_path, config=CONFIG, run_id=EXPERIMENT):
+        pass
+    (again,) = map(read_wandb_file, wandb_files(tmp_path))
+    ids = {session.first.run.run_id, again.run.run_id}
+    assert len(ids) == 2, "`wandb sync` would mix two runs of one id"
+    assert all(run_id.startswith(f"{EXPERIMENT}-") for run_id in ids)
 
 
 def test_each_start_in_a_process_is_a_run_of_its_own(session: Session, tmp_path: Path) -> None:
@@ -165,17 +140,24 @@ def test_each_start_in_a_process_is_a_run_of_its_own(session: Session, tmp_path:
     assert read_wandb_file(outer_file).history == []
 
 
-def test_a_continued_run_folder_keeps_its_wandb_run(session: Session) -> None:
+def test_a_continued_run_folder_keeps_its_wandb_run_in_the_same_place(session: Session) -> None:
     remembered = json.loads((session.first_dir / "wandb.json").read_text())
-    assert session.continued.run.run_id == session.first.run.run_id == remembered["id"]
-    assert (remembered["project"], remembered["url"]) == ("robust", None)
+    first, later = session.first.run, session.continued.run
+    assert (later.run_id, later.project, later.entity) == (first.run_id, first.project, first.entity)
+    assert (remembered["id"], remembered["project"], remembered["entity"]) == (
+        first.run_id,
+        "robust",
+        "team",
+    )
+    assert remembered["url"] is None
+    assert later.resume, "`wandb sync` appends a part that says so, and would overwrite with another"
+    assert later.job_type == "", "the run stays a training run when it is evaluated"
     assert session.continued.summary["corruption/mce_pct"] == 12.3
-    assert session.continued.run.job_type == "", "the run stays a training run when it is evaluated"
 
 
-def test_summaries_of_training_and_evaluation_stand_in_one_file(session: Session) -> None:
-    summary = json.loads((session.first_dir / "summary.json").read_text())
-    assert summary == {"test/error_pct": 3.5, "corruption/mce_pct": 12.3}
+def test_figures_that_newer_ones_replace_are_taken_from_both_summaries(session: Session) -> None:
+    assert json.loads((session.first_dir / "summary.json").read_text()) == {"corruption/mce_pct": 12.3}
+    assert session.continued.summary["test/error_pct"] is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are read from /proc")
@@ -184,81 +166,67 @@ def test_no_file_of_the_run_is_open_after_finish(session: Session) -> None:
     assert [path for path in opened if path.startswith(str(session.first_dir))] == []
 
 
-START = """
-import sys, time
-from pathlib import Path
-from tenet.tracking import WandbTracking
-begin = time.monotonic()
-tracker = WandbTracking(init_timeout_s=1).start(Path(sys.argv[1]), config={}, resume=True)
-print(time.monotonic() - begin)
-with tracker:
-    tracker.log({"train/loss": 1.0}, step=1)
-"""
+def test_without_leave_to_send_code_neither_commit_nor_patch_leaves(session: Session, tmp_path: Path) -> None:
+    for name in ("environment.json", "code.patch"):
+        (tmp_path / name).write_bytes((session.first_dir / name).read_bytes())
+    with WandbTracking(mode="offline", code=False).start(tmp_path, config={}):
+        pass
+    (run,) = map(read_wandb_file, wandb_files(tmp_path))
+    assert (run.run.git.commit, run.run.git.remote_url) == ("", "")
+    assert run.saved_files.isdisjoint({"environment.json", "code.patch"})
 
 
-def start_in_a_bare_environment(run_dir: Path, home: Path, **variables: str) -> tuple[float, list[str]]:
-    """Seconds that `start` took, and the lines on stderr; nobody is logged in and stdin is closed."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
-    process = subprocess.run(
-        [sys.executable, "-c", START, str(run_dir)],
-        env=kept | {"HOME": str(home), **variables},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return float(process.stdout), process.stderr.splitlines()
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Path:
+    """The folder of a run that was trained before, under a W&B run of its own."""
+    with NoTracking().start(tmp_path, config={}) as tracker:
+        tracker.log({"train/loss": 1.9}, step=1)
+        tracker.log({"train/loss": 0.9}, step=2)
+        tracker.summarize({"test/error_pct": 3.5})
+    (tmp_path / "wandb.json").write_text('{"id": "before", "project": "robust", "entity": null}')
+    return tmp_path
 
 
-def test_without_an_api_key_the_run_is_offline_and_says_so_in_one_line(tmp_path: Path) -> None:
-    seconds, (line,) = start_in_a_bare_environment(tmp_path / "run", tmp_path)
-    (file,) = wandb_files(tmp_path / "run")
-    assert line.startswith("W&B is offline (no API key is set up)")
-    assert line.endswith(f"wandb sync {file.parent}")
-    assert seconds < 15
-
-
-@pytest.fixture(params=[b"", b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"])
-def refusing_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """host:port of a server that hangs up on every request, or answers it with status 500."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def refuse() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection:
-                if request.param and connection.recv(65536):
-                    connection.sendall(request.param)
-
-    thread = threading.Thread(target=refuse)
-    thread.start()
-    yield f"127.0.0.1:{server.getsockname()[1]}"
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    thread.join()
-
-
-def test_where_the_server_refuses_the_remembered_run_goes_on_offline(
-    tmp_path: Path, refusing_server: str
+def test_a_sweeps_agent_gets_the_figures_of_a_finished_run_under_its_own_id(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_dir, netrc = tmp_path / "run", tmp_path / "netrc"
-    run_dir.mkdir()
-    (run_dir / "wandb.json").write_text('{"id": "remembered", "project": "robust", "entity": null}')
-    hosts = refusing_server, refusing_server.split(":")[0]  # older wandb looks the host up without its port
-    netrc.write_text("\n".join(f"machine {host} login user password {'a' * 40}" for host in hosts))
-    netrc.chmod(0o600)
-    seconds, (line,) = start_in_a_bare_environment(
-        run_dir, tmp_path, WANDB_BASE_URL=f"http://{refusing_server}", NETRC=str(netrc)
-    )
-    (file,) = wandb_files(run_dir)
-    assert line.startswith("W&B is offline (no run could be opened online: CommError")
-    assert line.endswith(f"wandb sync {file.parent}")
-    assert read_wandb_file(file).run.run_id == "remembered"
-    assert seconds < 15
+    tracking = WandbTracking(project="ours", mode="offline")
+    tracking.report_finished(finished_run, config=CONFIG, run_id=EXPERIMENT)
+    assert wandb_files(finished_run) == [], "there is no agent"
+    for name, value in {
+        "WANDB_SWEEP_ID": "sweep",
+        "WANDB_RUN_ID": "agents",
+        "WANDB_PROJECT": "sweeps",
+    }.items():
+        monkeypatch.setenv(name, value)
+    tracking.report_finished(finished_run, config=CONFIG, run_id=EXPERIMENT)
+    (run,) = map(read_wandb_file, wandb_files(finished_run))
+    assert (run.run.run_id, run.run.sweep_id, run.run.project) == ("agents", "sweep", "sweeps")
+    assert run.summary["test/error_pct"] == 3.5
+    assert [(row["step"], row["train/loss"]) for row in run.history] == [(1, 1.9), (2, 0.9)]
+
+
+def test_a_wandb_run_that_is_new_to_an_old_folder_gets_its_whole_history(finished_run: Path) -> None:
+    (finished_run / "wandb.json").unlink()
+    with WandbTracking(mode="offline").start(finished_run, config={}, resume=True) as tracker:
+        tracker.log({"train/loss": 0.5}, step=3)
+    (run,) = map(read_wandb_file, wandb_files(finished_run))
+    assert [row["step"] for row in run.history] == [1, 2, 3]
+    assert run.summary["test/error_pct"] == 3.5
+
+
+@pytest.mark.parametrize("module", [None, ModuleType("wandb")], ids=["missing", "broken"])
+def test_without_a_wandb_that_works_there_is_one_warning_and_the_files(
+    module: ModuleType | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    with WandbTracking(mode="online").start(tmp_path, config={}) as tracker:
+        tracker.log({"train/loss": 1.0}, step=1)
+    (warning,) = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert warning.getMessage().startswith("W&B is off (")
+    assert warning.getMessage().endswith(f"every metric is in {tmp_path / 'metrics.jsonl'}")
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 1
 
 
 @pytest.mark.parametrize(
@@ -276,7 +244,27 @@ def test_online_without_an_api_key_is_an_error_that_names_the_remedies(
         WandbTracking(mode=mode).start(tmp_path, config={})
 
 
-@pytest.mark.parametrize("settings", [{"mode": "sometimes"}, {"init_timeout_s": 0.0}, {"tags": "cifar"}])
+def test_without_an_api_key_the_run_is_offline_and_says_in_one_line_how_to_upload_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    import wandb
+
+    caplog.set_level(logging.INFO, "tenet")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
+    wandb.teardown()  # or it would not look at the environment again
+    WandbTracking().start(tmp_path / "run", config={}).finish()
+    wandb.teardown()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "tenet"]
+    assert line.startswith("W&B is offline (no API key is set up)")
+    assert line.endswith(f": wandb sync {tmp_path / 'run' / 'wandb'}")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"mode": "sometimes"}, {"init_timeout_s": 0.0}, {"finish_timeout_s": -1.0}, {"artifacts": "all"}, {"tags": "cifar"}],
+)  # fmt: skip
 def test_settings_that_cannot_work_are_errors(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"tracking.{next(iter(settings))}="):
         WandbTracking(**settings)
@@ -296,100 +284,11 @@ def test_no_tracking_writes_the_local_files_alone(tmp_path: Path) -> None:
         tracker.log(METRICS, step=12)
         tracker.log_table("table", ("a",), [(1,)])
         tracker.log_image("image", tmp_path / "absent.png")
+        tracker.log_artifact("weights", [tmp_path / "absent.safetensors"], metadata={})
         tracker.summarize({"test/error_pct": math.inf})
     assert read_metrics(tmp_path / "new" / "metrics.jsonl") == [{"step": 12, **METRICS}]
     assert json.loads((tmp_path / "new" / "summary.json").read_text()) == {"test/error_pct": None}
     assert len(list((tmp_path / "new").iterdir())) == 2
-
-
-class BrokenRun:
-    """A W&B run of which every call fails."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.summary = self
-
-    def log(self, data: dict[str, Any]) -> None:
-        self.calls.append("log")
-        raise ConnectionError("the process behind wandb is gone\nand more")
-
-    def finish(self, *, exit_code: int) -> None:
-        self.calls.append(f"finish {exit_code}")
-        raise TimeoutError("not uploaded in time")
-
-
-def test_trouble_with_wandb_is_one_warning_and_the_metrics_file_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = BrokenRun()
-    with Tracker(tmp_path, wandb_run=run) as tracker:
-        for step in range(3):
-            tracker.log({"train/loss": 1.0}, step=step)
-        tracker.summarize({"test/error_pct": 3.5})
-        tracker.finish()
-    assert run.calls == ["log", "finish 0"]
-    (warning,) = caplog.records
-    assert (warning.name, warning.levelno) == ("tenet", logging.WARNING)
-    assert "(ConnectionError: the process behind wandb is gone)" in warning.getMessage()
-    assert "\n" not in warning.getMessage()
-    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [0, 1, 2]
-
-
-def test_an_upload_that_does_not_end_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    Tracker(tmp_path, wandb_run=BrokenRun()).finish()
-    (warning,) = caplog.records
-    assert "not uploaded in time" in warning.getMessage()
-    assert "wandb sync" in warning.getMessage()
-
-
-def test_metrics_file_is_strict_json_and_nulls_read_as_nan(tmp_path: Path) -> None:
-    file = MetricsFile(tmp_path / "metrics.jsonl")
-    file.write({"epoch": 0, "train/loss": math.nan, "speed/images_per_s": -math.inf}, step=7)
-    text = file.path.read_text()
-    assert text == '{"step": 7, "epoch": 0, "train/loss": null, "speed/images_per_s": null}\n'
-    (row,) = read_metrics(file.path)
-    assert row["step"] == 7
-    assert math.isnan(row["train/loss"])
-
-
-def test_metrics_file_forgets_what_comes_after_the_checkpoint(tmp_path: Path) -> None:
-    file = MetricsFile(tmp_path / "metrics.jsonl")
-    for step in (10, 20, 30):
-        file.write({"train/loss": step / 10}, step=step)
-    file.drop_after(20)
-    file.write({"train/loss": 2.5}, step=25)
-    assert [row["step"] for row in read_metrics(file.path)] == [10, 20, 25]
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
-
-
-@pytest.mark.parametrize("torn", ['{"step": 20, "trai', '{"step": 20}', "\0\0\0"])
-def test_a_torn_last_line_is_dropped(torn: str, tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 10}\n' + torn)
-    assert read_metrics(path) == [{"step": 10}]
-    file = MetricsFile(path)
-    file.write({}, step=20)
-    assert path.read_text() == '{"step": 10}\n{"step": 20}\n'
-    with path.open("a") as handle:
-        handle.write(torn)
-    file.drop_after(15)
-    assert path.read_text() == '{"step": 10}\n'
-
-
-def test_a_crash_while_dropping_leaves_the_metrics_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = MetricsFile(tmp_path / "metrics.jsonl")
-    file.write({}, step=10)
-    file.write({}, step=20)
-
-    def crash(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "replace", crash)
-    with pytest.raises(KeyboardInterrupt):
-        file.drop_after(10)
-    assert [row["step"] for row in read_metrics(file.path)] == [10, 20]
 
 
 def test_importing_tracking_does_not_import_wandb() -> None:

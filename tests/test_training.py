@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from tenet.inhibition import Inhibition
 from tenet.metrics_file import read_metrics
 from tenet.randomness import make_generator
 from tenet.schedule import Constant, Cosine
+from tenet.stopping import Preempted, StopSignals
 from tenet.tracking import Tracker
 from tenet.training import train
 from tenet.training_settings import TrainingSettings
@@ -54,6 +58,9 @@ def run(
     lr=0.05,
     schedule=None,
     optimizer=None,
+    evaluate=lambda: {"test/error_pct": 50.0},
+    fewest_samples=1,
+    stop=None,
     **settings,
 ):
     model = model or make_model()
@@ -66,7 +73,9 @@ def run(
             optimizer=optimizer,
             schedule=schedule or Cosine(),
             settings=TrainingSettings(**{"epochs": 3, "log_every_steps": 4, **settings}),
-            evaluate=lambda: {"test/error_pct": 50.0},
+            evaluate=evaluate,
+            fewest_samples=fewest_samples,
+            stop=stop,
             tracker=tracker,
             checkpoints=Checkpoints(folder),
             seed=7,
@@ -83,29 +92,38 @@ def timeless(lines):
     return [{key: value for key, value in line.items() if not key.startswith("speed/")} for line in lines]
 
 
-def test_the_loop_is_the_nine_steps(tmp_path):
-    model, result = run(tmp_path)
-
-    twin = make_model()
-    optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+def train_by_hand(*, without=(), without_inhibited=()):
+    """The nine steps, plainly, but for some iterations, and for the inhibited steps of some; the model and the
+    number of inhibited steps."""
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     iteration, inhibited = 0, 0
     for epoch in range(3):
         for images, labels in FixedLoader().epoch(epoch):
             iteration += 1
+            if iteration in without:
+                continue
             optimizer.param_groups[0]["lr"] = 0.05 * Cosine()(iteration - 1, 18)
-            twin.train()
-            logits = twin(images)
+            model.train()
+            logits = model(images)
             optimizer.zero_grad()
             F.cross_entropy(logits, labels).backward()
             optimizer.step()
             right = logits.argmax(1) == labels
-            if iteration >= 3 and iteration % 2 == 0 and right.any():
+            is_due = iteration >= 3 and iteration % 2 == 0 and iteration not in without_inhibited
+            if is_due and right.any():
                 generator = make_generator("cpu", seed=7, purpose="medoids", step=iteration)
-                loss = INHIBITION.step(twin, images[right], labels[right], generator=generator).loss
+                loss = INHIBITION.step(model, images[right], labels[right], generator=generator).loss
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 inhibited += 1
+    return model, inhibited
+
+
+def test_the_loop_is_the_nine_steps(tmp_path):
+    model, result = run(tmp_path)
+    twin, inhibited = train_by_hand()
     assert_same_weights(model, twin)
     assert (result.steps, result.total_steps) == (18, 18)
     assert result.inhibited_steps == inhibited > 3
@@ -150,6 +168,47 @@ def test_a_stopped_run_goes_on_exactly_where_it_was(tmp_path, stop):
     lines = [timeless(read_metrics(tmp_path / name / "metrics.jsonl")) for name in ("whole", "parts")]
     assert all(line in lines[1] for line in lines[0])
     assert all(line["step"] == stop for line in lines[1] if line not in lines[0])
+
+
+class SignallingLoader(FixedLoader):
+    """Sends this process a signal with the batch of a step, counted from 1."""
+
+    def __init__(self, *, at_step):
+        super().__init__()
+        self.at_step = at_step
+
+    def epoch(self, epoch, *, start=0):
+        first = epoch * STEPS_PER_EPOCH + start + 1
+        for step, batch in enumerate(super().epoch(epoch, start=start), start=first):
+            if step == self.at_step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+
+@pytest.mark.parametrize("at_step", [3, 6, 10])
+def test_a_signal_at_the_last_step_leaves_its_evaluation_to_who_goes_on(tmp_path, at_step):
+    whole, _ = run(tmp_path / "whole", max_steps=10)
+    with StopSignals() as stop, pytest.raises(Preempted):
+        run(tmp_path / "parts", loader=SignallingLoader(at_step=at_step), stop=stop, max_steps=10)
+    assert Checkpoints(tmp_path / "parts").load()["step"] == at_step
+    resumed, _ = run(tmp_path / "parts", max_steps=10)
+    assert_same_weights(whole, resumed)
+    lines = [timeless(read_metrics(tmp_path / name / "metrics.jsonl")) for name in ("whole", "parts")]
+    assert lines[0] == lines[1]
+
+
+def test_the_lines_a_checkpoint_counts_on_are_on_the_disk_before_it(tmp_path, monkeypatch):
+    events = []
+    sync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (events.append(Path(f"/proc/self/fd/{file}").readlink().name), sync(file))
+    )
+    monkeypatch.setattr(
+        Path, "replace", lambda path, target: (events.append(f"to {target.name}"), rename(path, target))
+    )
+    run(tmp_path, epochs=1)
+    temporary = f".checkpoint.pt.{os.getpid()}.tmp"
+    assert events == ["metrics.jsonl", temporary, "to checkpoint.pt", tmp_path.name]
 
 
 def test_evaluating_more_or_less_often_changes_no_weight(tmp_path):

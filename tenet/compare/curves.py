@@ -8,6 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from tenet.metrics_file import MAX_LINE_BYTES, number
+from tenet.plain_files import check_plain
+
+MAX_START = 40  # characters to a step's end
 MAX_POINTS = 300  # of a curve: more than its picture can show
 FEW_POINTS = 6  # with so few, bars tell the deviation, and not a band that would make up what is between
 TRAINING = ("test/error_pct", "validation/error_pct", "train/error_pct", "train/loss")
@@ -47,9 +51,9 @@ class _Curve:
             self.values = {step: value for step, value in self.values.items() if step % self._every == 0}
 
     def add(self, line: bytes, step: int) -> None:
-        value = _row(line).get(self.metric)
-        if isinstance(value, int | float) and math.isfinite(value):
-            self.values[step] = float(value)
+        value = number(_row(line).get(self.metric))
+        if value is not None:
+            self.values[step] = value
 
 
 def read_curves(path: Path, metrics: Sequence[str] = TRAINING) -> dict[str, dict[int, float]]:
@@ -59,8 +63,9 @@ def read_curves(path: Path, metrics: Sequence[str] = TRAINING) -> dict[str, dict
     """
     curves = [_Curve(metric) for metric in metrics]
     try:
+        check_plain(path)
         with path.open("rb") as file:
-            for line in file:
+            while line := file.readline(MAX_LINE_BYTES):
                 held = [curve for curve in curves if curve.mark in line]
                 if held and (step := _step(line)) is not None:
                     for curve in held:
@@ -76,10 +81,10 @@ def read_curves(path: Path, metrics: Sequence[str] = TRAINING) -> dict[str, dict
 def _step(line: bytes) -> int | None:
     """The step of a line, read off its start where it is written as train.py writes it."""
     start, end = b'{"step": ', line.find(b",")
-    if line.startswith(start) and line[len(start) : end].isdigit():
+    if line.startswith(start) and line[len(start) : end].isdigit() and end < MAX_START:
         return int(line[len(start) : end])
     step = _row(line).get("step")
-    return step if type(step) is int else None
+    return step if type(step) is int and step.bit_length() <= 64 else None
 
 
 def _row(line: bytes) -> Mapping[str, object]:

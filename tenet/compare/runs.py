@@ -2,21 +2,20 @@
 
 import glob
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tenet.compare.keys import flat
-from tenet.errors import UserError
-from tenet.metrics_file import read_json
+from tenet.errors import UserError, printable
+from tenet.metrics_file import number, read_json
+from tenet.plain_files import read_yaml
 
 CONFIG_FILE = "config.yaml"
 TEST_ERROR = "test error, %"
+MAX_NAME = 200
 # Official figures stand first: they are the ones that papers compare.
 SOURCES = {"files": "official files", "generated": "generated"}
 
@@ -90,11 +89,9 @@ def read_run(folder: Path) -> Run:
 
 def _read(folder: Path) -> Run:
     try:
-        # libyaml's parser, where PyYAML was built with it, reads a hundred configurations in one second less.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        loaded = yaml.load((folder / CONFIG_FILE).read_bytes(), loader)
-    except yaml.YAMLError as error:
-        return Run(folder, problem=f"{CONFIG_FILE} is no YAML ({type(error).__name__})")
+        loaded = read_yaml(folder / CONFIG_FILE)
+    except ValueError as error:
+        return Run(folder, problem=f"{CONFIG_FILE} is no YAML ({error})")
     config = flat(loaded) if isinstance(loaded, dict) else {}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
@@ -102,7 +99,7 @@ def _read(folder: Path) -> Run:
         return Run(folder, config, problem=f"unfinished: {stop}")
     mces, cells, clean, problem = _evaluations(folder)
     summary = read_json(folder / "summary.json")
-    test = _number(summary.get("test/error_pct"))
+    test = number(summary.get("test/error_pct"))
     test = clean if test is None else test
     figures = ({} if test is None else {TEST_ERROR: test}) | mces | _metrics(summary)
     return Run(folder, config, is_finished=True, figures=figures, cells=cells, problem=problem)
@@ -112,17 +109,17 @@ def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The summary's numbers; what was measured under corruption tells under whose: never one mean of both."""
     origin = f", {_origin(summary.get('corruption/source'))}"
     return {
-        f"{name}{origin if name.startswith('corruption/') else ''}": number
+        f"{_name(name)}{origin if name.startswith('corruption/') else ''}": figure
         for name, value in summary.items()
-        if (number := _number(value)) is not None
+        if (figure := number(value)) is not None
     }
 
 
 def _where_it_stopped(folder: Path, config: Mapping[str, Any]) -> str:
     """Empty if the training went as far as its configuration says."""
     last = _last_row(folder / "metrics.jsonl")
-    epochs, max_steps = _number(config.get("trainer.epochs")), _number(config.get("trainer.max_steps"))
-    epoch, step = _number(last.get("epoch")), _number(last.get("step"))
+    epochs, max_steps = number(config.get("trainer.epochs")), number(config.get("trainer.max_steps"))
+    epoch, step = number(last.get("epoch")), number(last.get("step"))
     is_short = epochs is not None and epoch is not None and epoch < epochs - 1e-6
     if is_short and (max_steps is None or step is None or step < max_steps):
         return f"stopped at epoch {epoch:.3g} of {epochs:g}"
@@ -155,9 +152,9 @@ def _evaluations(folder: Path) -> tuple[dict[str, float], dict[str, Cells], floa
     clean, problems = None, []
     for path in paths:
         report = read_json(path)
-        mce, column = _number(report.get("mce_pct")), mce_column(report)
+        mce, column = number(report.get("mce_pct")), mce_column(report)
         if clean is None:
-            clean = _number(_mapping(report.get("clean")).get("error_pct"))
+            clean = number(_mapping(report.get("clean")).get("error_pct"))
         if mce is None:
             problems.append(f"{path.name} has no mCE")
         elif column in mces:
@@ -177,24 +174,24 @@ def mce_column(report: Mapping[str, Any]) -> str:
 
 
 def _origin(source: Any) -> str:
-    return "of unknown source" if source is None else SOURCES.get(str(source), str(source))
+    return "of unknown source" if source is None else SOURCES.get(str(source), _name(source))
 
 
 def _cells(report: Mapping[str, Any]) -> Cells:
     return {
-        str(name): {
+        _name(name): {
             int(severity): error
             for severity, value in _mapping(by_severity).items()
-            if str(severity).isdecimal() and (error := _number(value)) is not None
+            if str(severity).isdecimal() and (error := number(value)) is not None
         }
         for name, by_severity in _mapping(report.get("corruptions")).items()
     }
 
 
+def _name(text: object) -> str:
+    """As it may stand in a table, whoever wrote the file."""
+    return printable(str(text))[:MAX_NAME]
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tenet.compare.groups import Comparison, Difference, Group, Spread
+from tenet.compare.keys import as_number
 from tenet.compare.runs import TEST_ERROR
 from tenet.errors import printable
 
@@ -186,23 +187,33 @@ def csv_text(comparison: Comparison, *, published: bool = False) -> str:
     """A line for each group and figure, in full precision; a line with `problem` for what is left out."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
+
+    def write(cells: Sequence[object]) -> None:
+        writer.writerow([_no_formula(cell) for cell in cells])
+
     names = ("figure", "mean", "deviation", "seeds", "difference", "low", "high", "pairs", "run", "problem")
-    writer.writerow([*comparison.keys, *names])
+    write([*comparison.keys, *names])
     for group in comparison.groups:
         for column in comparison.columns:
             spread, difference = group.spread(column), comparison.difference(group, column)
             if spread is not None:
                 against = [difference.mean, *(difference.interval or ("", "")), difference.pairs]
                 shown = [""] * 4 if group is comparison.baseline else against
-                writer.writerow([*group.values, column, *spread, *shown, "", ""])
+                write([*group.values, column, *spread, *shown, "", ""])
     for run in comparison.problems:
         row = [*("" for _ in comparison.keys), *("" for _ in names[:-2])]
-        writer.writerow([*row, printable(str(run.folder)), printable(run.problem)])
+        write([*row, printable(str(run.folder)), printable(run.problem)])
     if published:
         blank = ["" for _ in comparison.keys]
         for name, dataset, *figures in PUBLISHED:
             for figure, value in zip(PUBLISHED_COLUMNS, figures, strict=True):
                 if value != "-":
                     about = f"{name}, {dataset}"
-                    writer.writerow([*blank, figure, value, *[""] * 6, about, "published, not measured here"])
+                    write([*blank, figure, value, *[""] * 6, about, "published, not measured here"])
     return buffer.getvalue()
+
+
+def _no_formula(cell: object) -> object:
+    """A text out of a run folder that a spreadsheet would reckon with, or run, gets an apostrophe before it."""
+    is_formula = isinstance(cell, str) and re.match(r"[=+\-@].", cell) and as_number(cell) is None
+    return f"'{cell}" if is_formula else cell

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
 from tenet import config as configuration
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.entry import WRONG_COMMAND, run_main
 from tenet.errors import ConfigError
+from tenet.rules import nearest
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "corruptions_archive"
@@ -30,7 +30,6 @@ def main() -> int:
         return WRONG_COMMAND
     folder = Path(sys.argv.pop(1)) if len(sys.argv) > 1 and names_a_folder(sys.argv[1]) else None
 
-    @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=CONFIG_NAME)
     def write(composed: DictConfig) -> None:
         run(configuration.resolve(composed), folder)
 
@@ -90,8 +89,7 @@ def choose_names(asked: list[str] | None) -> list[str]:
     for name in asked or ():
         if name not in known:
             raise ConfigError(
-                f"corruptions.names={name}: not there{configuration.nearest(name, known)}; "
-                f"there are {', '.join(known)}"
+                f"corruptions.names={name}: not there{nearest(name, known)}; there are {', '.join(known)}"
             )
     return [name for name in known if asked is None or name in asked]
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tenet.array_files import open_npy
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.errors import DatasetError
+
+REMEDY = "unpack the official archive there, with its labels.npy"
+MAX_LABELS = 10**7
 
 
 class OfficialArchive:
@@ -48,10 +52,14 @@ class OfficialArchive:
 
     def _read_labels(self) -> np.ndarray:
         path = self.root / "labels.npy"
-        labels = _memory_map(path)
+        labels = open_npy(path, remedy=REMEDY)
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise DatasetError(
                 f"{path} holds {labels.dtype} {list(labels.shape)}, not integers [5 n]; use the official one"
+            )
+        if len(labels) > MAX_LABELS:
+            raise DatasetError(
+                f"{path} has {len(labels):,} rows, more than {MAX_LABELS:,}; use the official one"
             )
         if len(labels) == 0 or len(labels) % len(SEVERITIES):
             raise DatasetError(
@@ -68,7 +76,7 @@ class OfficialArchive:
 
     def _read_images(self, corruption: str) -> np.ndarray:
         path = self.root / f"{corruption}.npy"
-        images = _memory_map(path)
+        images = open_npy(path, remedy=REMEDY)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise DatasetError(
                 f"{path} holds {images.dtype} {list(images.shape)}, not uint8 [5 n, h, w, 3]; take the "
@@ -81,12 +89,3 @@ class OfficialArchive:
                 "of images: download again the one that is cut short"
             )
         return images
-
-
-def _memory_map(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing; unpack the official archive there, with its labels.npy")
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DatasetError(f"{path} is not a whole plain .npy file ({error}); download it again") from error

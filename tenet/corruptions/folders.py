@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.errors import DatasetError
+from tenet.plain_files import check_plain
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 # Looked up in the file's header before it is decoded: a few bytes may claim any number of pixels.
 MAX_PIXELS = 2**26
+MAX_BATCH_BYTES = 2**33
 # Pillow decodes outside of Python's lock; more threads than this gain little beside a GPU's worth of work.
 DECODERS = 8
 
@@ -136,60 +139,79 @@ def decode(
     files: Sequence[tuple[Path, int]], *, batch_size: int, resize: int | None = None, crop: int | None = None
 ) -> Iterator[ImageBatch]:
     """The images of (path, label) in batches; what `ClassFolder.batches` promises."""
+    # One image first: the others are of its size, and how much memory they take depends on it.
+    height, width, _ = read_image(files[0][0], resize=resize, crop=crop).shape
+    if (held := 2 * min(batch_size, len(files)) * height * width * 3) > MAX_BATCH_BYTES:
+        raise DatasetError(
+            f"batch_size={batch_size} images of {width} x {height} pixels, and as many read ahead, take "
+            f"{held / 1e9:.1f} GB of memory; lower it"
+        )
     pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+    read = partial(read_image, resize=resize, crop=crop, size=(width, height))
 
     def submit(start: int) -> list[Future[np.ndarray]]:
-        chosen = files[start : start + batch_size]
-        return [pool.submit(read_image, path, resize=resize, crop=crop) for path, _ in chosen]
+        return [pool.submit(read, path) for path, _ in files[start : start + batch_size]]
 
     try:
         ahead = deque([submit(0)])
-        size = ahead[0][0].result().shape
         for start in range(0, len(files), batch_size):
             # The next batch is decoded while the caller works on this one.
             ahead.append(submit(start + batch_size))
-            yield collect(ahead.popleft(), files[start : start + batch_size], size=size)
+            images = np.stack([image.result() for image in ahead.popleft()])
+            labels = [label for _, label in files[start : start + batch_size]]
+            yield ImageBatch(torch.from_numpy(images), torch.tensor(labels))
     finally:
         # Also when the caller stops early.
         pool.shutdown(cancel_futures=True)
 
 
-def collect(
-    images: Sequence[Future[np.ndarray]], files: Sequence[tuple[Path, int]], *, size: tuple[int, ...]
-) -> ImageBatch:
-    pictures = [image.result() for image in images]
-    for picture, (path, _) in zip(pictures, files, strict=True):
-        if picture.shape != size:
-            raise DatasetError(
-                f"{path} has {picture.shape[1]} x {picture.shape[0]} pixels, the images before it "
-                f"{size[1]} x {size[0]}; bring them to one size"
-            )
-    return ImageBatch(torch.from_numpy(np.stack(pictures)), torch.tensor([label for _, label in files]))
-
-
 def read_image(
-    path: Path, *, resize: int | None = None, crop: int | None = None
+    path: Path, *, resize: int | None = None, crop: int | None = None, size: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The RGB pixels of a JPEG or PNG file. Raises DatasetError naming it if it is broken or too large."""
+    """The RGB pixels of a JPEG or PNG file. Raises DatasetError naming it if it is broken or too large, or if
+    its width and height would not be `size`; that much is known before it is decoded."""
     from PIL import Image
 
     try:
+        check_plain(path)
         with Image.open(path, formats=("JPEG", "PNG")) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise DatasetError(f"{path} has {file.width} x {file.height} pixels, more than {MAX_PIXELS}")
+            scaled = file.size if resize is None else _scale(file.size, resize)
+            _check_size(path, file.size, scaled=scaled, crop=crop, expected=size)
             picture = file.convert("RGB")
     except DatasetError:
         raise
     except Exception as error:  # broken bytes trip the decoders in many ways: OSError, SyntaxError, ...
         raise DatasetError(f"{path} can't be read as a JPEG or PNG image: {error}") from error
     if resize is not None:
-        width, height = (resize * side // min(picture.size) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        picture = picture.resize(scaled, Image.Resampling.BILINEAR)
     if crop is not None:
-        if crop > min(picture.size):
-            raise DatasetError(
-                f"{path}: {crop} pixels can't be cut out of {picture.width} x {picture.height}"
-            )
         left, top = (round((side - crop) / 2) for side in picture.size)
         picture = picture.crop((left, top, left + crop, top + crop))
     return np.array(picture)
+
+
+def _scale(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Width and height, in proportion, where the shorter side has `shorter` pixels."""
+    width, height = (shorter * side // min(size) for side in size)
+    return width, height
+
+
+def _check_size(
+    path: Path,
+    size: tuple[int, int],
+    *,
+    scaled: tuple[int, int],
+    crop: int | None,
+    expected: tuple[int, int] | None,
+) -> None:
+    for says, (width, height) in (("has", size), ("is to become", scaled)):
+        if width * height > MAX_PIXELS:
+            raise DatasetError(f"{path} {says} {width} x {height} pixels, more than {MAX_PIXELS}")
+    if crop is not None and crop > min(scaled):
+        raise DatasetError(f"{path}: {crop} pixels can't be cut out of {scaled[0]} x {scaled[1]}")
+    final = scaled if crop is None else (crop, crop)
+    if expected is not None and final != expected:
+        raise DatasetError(
+            f"{path} has {final[0]} x {final[1]} pixels, the images before it {expected[0]} x {expected[1]}; "
+            "bring them to one size"
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tenet.corruptions.perturbations import open_npy
+from tenet.array_files import open_npy
 from tenet.data.arrays import ImageArrays
 from tenet.errors import DatasetError
 

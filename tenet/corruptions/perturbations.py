@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
+from tenet.array_files import open_npy
 from tenet.errors import DatasetError
 
 PERTURBATIONS = (
@@ -127,17 +128,6 @@ def mean_flip_probability(
     if not perturbations or any(name not in probabilities for name in perturbations):
         return None
     return sum(probabilities[name] for name in perturbations) / len(perturbations)
-
-
-def open_npy(path: Path, *, remedy: str) -> np.ndarray:
-    """Memory-map a plain .npy file, read-only. Raises DatasetError, ending in `remedy`, if it is not one."""
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing; {remedy}")
-    try:
-        # Not np.load: this reads the one format, and can't unpickle.
-        return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"{path} is not a whole plain .npy file ({error}); {remedy}") from error
 
 
 def _read_sequences(path: Path) -> np.ndarray:

@@ -12,7 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tenet.corruptions.published import PublishedArchive
-from tenet.errors import DatasetError
+from tenet.errors import DatasetError, printable
 from tenet.progress import ProgressReport
 
 BLOCK_BYTES = 1 << 20
@@ -36,7 +36,7 @@ class ConnectionCutError(Exception):
     """The connection failed in a way that may pass; `wait_s` is what the server asks to wait."""
 
     def __init__(self, reason: str, *, wait_s: float = 0.0) -> None:
-        super().__init__(reason)
+        super().__init__(printable(reason))  # a server chose these words
         self.wait_s = wait_s
 
 
@@ -160,7 +160,7 @@ def failures_judged(part: PartFile) -> Iterator[None]:
         if error.code == RANGE_NOT_SATISFIABLE:
             part.clear()  # the server's file is shorter: its size, asked for from the start, will tell
         elif error.code not in PASSING_STATUSES:
-            raise DatasetError(f"{error.url} {answer}; give another --url") from error
+            raise DatasetError(f"{error.url} {printable(answer)}; give another --url") from error
         wait_s = min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() else 0.0
         raise ConnectionCutError(f"the server {answer}", wait_s=wait_s) from error
     except (OSError, http.client.HTTPException) as error:

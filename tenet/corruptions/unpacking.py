@@ -1,12 +1,13 @@
 """Unpacking a tar that is not trusted: plain files below one folder, of a bounded size and number."""
 
+import io
 import shutil
 import tarfile
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from tenet.corruptions.transfer import BLOCK_BYTES
-from tenet.errors import DatasetError
+from tenet.errors import DatasetError, UserError
 from tenet.progress import ProgressReport
 
 MAX_MEMBERS = 1000
@@ -21,21 +22,33 @@ def unpack(packed: Path, folder: Path, *, limit_bytes: int) -> None:
     for left_by_a_crash in folder.glob(".*.tmp"):
         left_by_a_crash.unlink()
     try:
-        with tarfile.open(packed, "r:") as tar:
+        with SparingReader(packed) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             files = safe_files(tar, folder_name=folder.name, limit_bytes=limit_bytes)
             with ProgressReport(folder.name, total=len(files), unit="file") as progress:
                 for done, member in enumerate(files, start=1):
                     target = folder.parent / PurePosixPath(member.name)
                     write_atomically(target, partial(_copy_member, tar, member))
                     progress.update(done, target.name)
-    except (tarfile.TarError, EOFError) as error:
+    except UserError:
+        raise
+    except (tarfile.TarError, EOFError, ValueError, ArithmeticError, RecursionError) as error:
         raise DatasetError(f"{packed} is not a whole tar ({error}); remove it and start again") from error
+
+
+class SparingReader(io.FileIO):
+    """A file that gives a block at a time: a header of a tar may claim any length, and would be read whole."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= BLOCK_BYTES:
+            raise tarfile.ReadError(f"a header claims {size} bytes")
+        return super().read(size)
 
 
 def safe_files(tar: tarfile.TarFile, *, folder_name: str, limit_bytes: int) -> list[tarfile.TarInfo]:
     """The regular files of `tar`. Raises DatasetError, naming the member, where one is neither a plain file
-    nor a folder, lies outside of `folder_name`, or makes them too many or larger than `limit_bytes` in all."""
-    files, unpacked = [], 0
+    nor a folder, lies outside of `folder_name`, is there twice, or makes them too many or larger than
+    `limit_bytes` in all."""
+    files, unpacked, seen = [], 0, set()
     for count, member in enumerate(tar, start=1):
         parts = PurePosixPath(member.name).parts
         unpacked += abs(member.size)
@@ -48,6 +61,9 @@ def safe_files(tar: tarfile.TarFile, *, folder_name: str, limit_bytes: int) -> l
             refusal = f"brings the files to more than the {limit_bytes:,} bytes of the published archive"
         elif count > MAX_MEMBERS:
             refusal = f"is more than {MAX_MEMBERS} members"
+        elif parts in seen:
+            refusal = "is there twice"
+        seen.add(parts)
         if refusal:
             raise DatasetError(f"{member.name!r} in the archive {refusal}; nothing was unpacked")
         if member.isreg():

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from tenet.errors import DatasetError
+from tenet.array_files import read_arrays
+from tenet.errors import DatasetError, printable
 
 
 class ImageArrays(NamedTuple):
@@ -85,8 +86,8 @@ def make_arrays(
         )
     if len(images) != len(labels):
         raise DatasetError(f"{source}: {len(images)} images but {len(labels)} labels")
-    if len(images) == 0:
-        raise DatasetError(f"{source}: there are no images")
+    if images.size == 0:
+        raise DatasetError(f"{source}: there are no images, or they have no pixels: {list(images.shape)}")
     if labels.min() < 0 or (classes is not None and labels.max() >= classes):
         end = "classes" if classes is None else classes
         raise DatasetError(f"{source}: labels must be in [0, {end}), got {labels.min()} to {labels.max()}")
@@ -97,25 +98,22 @@ def make_arrays(
     )
 
 
+def class_names(names: np.ndarray, *, source: str) -> list[str]:
+    """As texts of one line. Raises DatasetError naming `source` unless they are texts or numbers, [class]."""
+    if names.ndim != 1 or names.dtype.kind not in "USiu":
+        raise DatasetError(f"{source}: must be texts of shape [class], not {names.dtype} {list(names.shape)}")
+    texts = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
+    return [printable(str(name)) for name in texts]
+
+
 def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
     """Training set, test set and class names of a file with the keys train_images, train_labels,
     test_images, test_labels and, if wanted, classes. Raises DatasetError naming the file and the rule."""
     if not path.is_file():
         raise DatasetError(f"dataset.path={path} is not a file")
     keys = ("train_images", "train_labels", "test_images", "test_labels")
-    try:
-        # allow_pickle=False: a data file must not be able to run code. Opened here, since NumPy leaves a
-        # file open that it can't read.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [key for key in keys if key not in file.files]
-            if missing:
-                raise DatasetError(f"{path} lacks {', '.join(missing)}; it holds {', '.join(file.files)}")
-            arrays = {key: file[key] for key in keys}
-            names = [str(name) for name in file["classes"]] if "classes" in file.files else None
-    except DatasetError:
-        raise
-    except Exception as error:  # broken bytes trip the readers in many ways: BadZipFile, zlib.error, ...
-        raise DatasetError(f"{path} can't be read as a NumPy .npz file of plain arrays: {error}") from error
+    arrays = read_arrays(path, keys, optional=("classes",))
+    names = class_names(arrays["classes"], source=f"{path} (classes)") if "classes" in arrays else None
     labels = [arrays[f"{split}_labels"] for split in ("train", "test")]
     if names is None and all(np.issubdtype(part.dtype, np.integer) and part.size for part in labels):
         highest, images = int(max(part.max() for part in labels)), sum(part.size for part in labels)

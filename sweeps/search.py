@@ -1,0 +1,9 @@
+"""Search settings without an account: `python sweeps/search.py --help`."""
+
+import sys
+from pathlib import Path
+
+from tenet.search.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], root=Path(__file__).resolve().parents[1]))

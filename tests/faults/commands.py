@@ -1,0 +1,163 @@
+"""train.py and evaluate.py in processes of their own, which start in a moment and break where they are told to."""
+
+import gc
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tests.faults.places import Fault
+
+# 20 images, two views each, in batches of 10: 4 steps an epoch, with AugMix and an inhibited step every second.
+STEPS_PER_EPOCH, STEPS = 4, 12
+TINY = (
+    "experiment=quickstart",
+    "dataset=arrays",
+    "dataset.path=data.npz",
+    "backbone.width=4",
+    "tenet.groups=3",
+    "tenet.interval=2",
+    "tenet.start_step=3",
+    "trainer.batch_size=10",
+    "trainer.epochs=3",
+    "trainer.log_every_steps=3",
+    "trainer.checkpoint_every_steps=3",
+    "trainer.device=cpu",
+    "hydra.run.dir=run",
+)
+# What a command loads, loaded once: each process is a fork of one that has it.
+PRELOADED = (
+    "torch", "torch._dynamo", "hydra", "omegaconf", "yaml", "rich.progress", "jaxtyping", "numpy", "pytest",
+    "safetensors.torch", "sklearn.model_selection", "matplotlib.figure", "matplotlib.backends.backend_agg",
+)  # fmt: skip
+
+
+def write_data(folder: Path, *, seed: int = 0, size: int = 16) -> None:
+    """`data.npz`: twenty images to train on and ten to test, whose brightness tells their class."""
+    generator = np.random.default_rng(seed)
+    arrays = {}
+    for split, count in {"train": 20, "test": 10}.items():
+        labels = np.arange(count) % 3
+        noise = generator.integers(60, size=(count, size, size, 3))
+        arrays[f"{split}_images"] = (noise + 80 * labels[:, None, None, None]).astype(np.uint8)
+        arrays[f"{split}_labels"] = labels
+    np.savez(folder / "data.npz", **arrays)
+
+
+class Ended(NamedTuple):
+    """code: as a shell has it, or minus the signal that ended the process."""
+
+    code: int
+    output: str
+
+    @property
+    def last_line(self) -> str:
+        return self.output.strip().splitlines()[-1]
+
+
+class Command:
+    """`python SCRIPT.py ARGUMENTS` in the folder `cwd`, with a process group of its own."""
+
+    def __init__(self, script: str, *arguments: str, cwd: Path, fault: Fault | None = None) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+        self._output, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=_run, args=(script, arguments, cwd, fault, theirs))
+        self._process.start()
+        theirs.close()
+
+    def send(self, number: int, *, to_group: bool = False) -> None:
+        pid = self._process.pid
+        assert pid is not None
+        (os.killpg if to_group else os.kill)(pid, number)
+
+    def wait(self, *, timeout: float = 60) -> Ended:
+        """Raises TimeoutError, after the process is killed, if it does not end in time."""
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            self._process.join()
+        with os.fdopen(os.dup(self._output.fileno()), encoding="utf-8") as output:
+            text = output.read()
+        self._output.close()
+        self._process.close()
+        if code is None:
+            raise TimeoutError(text)
+        return Ended(code, text)
+
+
+def train(*arguments: str, cwd: Path, fault: Fault | None = None) -> Ended:
+    """The tiny run, with what the arguments change."""
+    return Command("train", *TINY, *arguments, cwd=cwd, fault=fault).wait()
+
+
+def wait_for(is_so: Callable[[], Any], *, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.002)
+
+
+def figures_of(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, each of which must be whole, without what depends on the clock."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith("speed/")}
+        for line in lines
+    ]
+
+
+def step_of(run_dir: Path) -> int:
+    """Of the checkpoint that a run would go on from; 0 without one."""
+    from tenet.checkpoint import Checkpoints
+
+    saved = Checkpoints(run_dir).load()
+    return 0 if saved is None else saved["step"]
+
+
+def assert_same_run(run_dir: Path, whole: Path) -> None:
+    """Bitwise the same weights, optimizer and counters, and line by line the same figures."""
+    from tenet.checkpoint import Checkpoints, checksum
+
+    assert figures_of(run_dir) == figures_of(whole)
+    ours, theirs = (Checkpoints(folder).load() for folder in (run_dir, whole))
+    assert ours is not None
+    assert theirs is not None
+    for content in (ours, theirs):
+        del content["metrics"]  # which the lines above hold
+        content["optimizer"] = content["optimizer"]["state"]  # its settings are the configuration's
+    assert checksum(ours) == checksum(theirs)
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (run_dir, whole)]
+    assert weights[0] == weights[1]
+    assert not list(run_dir.glob(".*.tmp"))
+
+
+def _run(script: str, arguments: tuple[str, ...], cwd: Path, fault: Fault | None, output: Connection) -> None:
+    gc.freeze()  # what the fork took over is not for this process to search
+    os.setsid()
+    for descriptor, name in {1: "stdout", 2: "stderr"}.items():
+        os.dup2(output.fileno(), descriptor)
+        setattr(sys, name, os.fdopen(descriptor, "w", buffering=1))
+    output.close()
+    os.chdir(cwd)
+    import torch
+
+    # As in any process that OMP_NUM_THREADS=1 started: the tests share the machine.
+    torch.set_num_threads(1)
+    sys.argv = [f"{script}.py", *arguments]
+    module = importlib.import_module(script)
+    from tenet.entry import run_main
+
+    if fault is not None:
+        fault.set_up()
+    sys.exit(run_main(module.main, config_dir=module.CONFIG_DIR, config_name=script))

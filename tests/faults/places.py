@@ -1,0 +1,116 @@
+"""Where a process breaks, and how: set up within it before its command begins."""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# At the beginning of these calls.
+CALLS = {
+    "configuration": ("tenet.config", "write_config"),
+    "data": ("tenet.data.datasets", "Dataset.load"),
+    "start": ("tenet.training_state", "TrainingState.restore"),
+    "step": ("tenet.guard", "Guard.remember"),
+    "descent": ("tenet.guard", "Guard.descend"),
+    "inhibited": ("tenet.inhibition", "Inhibition.inhibited_pass"),
+    "evaluation": ("tenet.evaluation", "Classifier.logits"),
+    "checkpoint": ("tenet.checkpoint", "Checkpoints.save"),
+    "closing": ("tenet.bookkeeping", "Bookkeeper.save"),
+    "metrics": ("tenet.metrics_file", "MetricsFile.write"),
+    "summary": ("tenet.tracking", "Tracker.summarize"),
+    "weights": ("tenet.checkpoint", "save_weights"),
+    "cell": ("tenet.cells", "CellStore.save"),
+    "figures": ("tenet.report_files", "write_figures"),
+}
+
+
+def forbid_files_to_grow() -> None:
+    """As if the disk were full, for this process (EFBIG)."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+
+def fill_the_disk_with_ballast() -> None:
+    """For a small disk that is mounted as the run folder."""
+    with suppress(OSError), Path("run/ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(1024))
+
+
+ACTIONS: dict[str, Callable[[], Any]] = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "usr1": lambda: os.kill(os.getpid(), signal.SIGUSR1),
+    "int": lambda: os.kill(os.getpid(), signal.SIGINT),
+    "forbid": forbid_files_to_grow,
+    "fill": fill_the_disk_with_ballast,
+    "sleep": lambda: (Path("asleep").touch(), time.sleep(60)),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """action: what happens, by its name in ACTIONS. place: at a call (CALLS), in the middle of writing a file
+    (`half FILE`), after a file got its name (`named FILE`). count: at which time, from 1."""
+
+    action: str
+    place: str
+    count: int = 1
+
+    def set_up(self) -> None:
+        kind, _, name = self.place.partition(" ")
+        if kind == "half" and name.endswith(".jsonl"):
+            self._in("tenet.metrics_file", "MetricsFile.write", self._tear_line)
+        elif kind == "half":
+            self._in(
+                "pathlib", "Path.write_bytes", self._tear, only=lambda path, *_: f".{name}." in path.name
+            )
+            self._in("pathlib", "Path.write_text", self._tear, only=lambda path, *_: f".{name}." in path.name)
+        elif kind == "named":
+            self._in("pathlib", "Path.replace", self._after, only=lambda _, target: target.name == name)
+        else:
+            self._in(*CALLS[self.place], self._before)
+
+    def _in(
+        self, module: str, path: str, act: Callable[..., Any], only: Callable[..., bool] = lambda *_: True
+    ) -> None:
+        """At the call that counts, do `act` in its stead."""
+        holder: Any = importlib.import_module(module)
+        *parents, name = path.split(".")
+        for parent in parents:
+            holder = getattr(holder, parent)
+        original, calls = getattr(holder, name), 0
+
+        def broken(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += only(*args)
+            if calls == self.count and only(*args):
+                return act(original, *args, **kwargs)
+            return original(*args, **kwargs)
+
+        setattr(holder, name, broken)
+
+    def _before(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        ACTIONS[self.action]()
+        return original(*args, **kwargs)
+
+    def _after(self, original: Callable[..., Any], *args: Any) -> Any:
+        result = original(*args)
+        ACTIONS[self.action]()
+        return result
+
+    def _tear(self, original: Callable[..., Any], path: Path, content: Any, **kwargs: Any) -> Any:
+        original(path, content[: len(content) // 2], **kwargs)
+        return self._before(original, path, content, **kwargs)
+
+    def _tear_line(self, original: Callable[..., Any], file: Any, metrics: Any, *, step: int) -> Any:
+        line = json.dumps({"step": step, **metrics})
+        with file.path.open("a") as half:
+            half.write(line[: len(line) // 2])
+        return self._before(original, file, metrics, step=step)

@@ -1,0 +1,79 @@
+"""SIGKILL at any moment: the same command again ends in the very same run."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+from tests.faults.commands import STEPS_PER_EPOCH, Command, assert_same_run, figures_of, step_of, train
+from tests.faults.kill import kill_at_random
+from tests.faults.places import Fault
+
+
+def kill(place: str, count: int = 1) -> Fault:
+    return Fault("kill", place, count)
+
+
+def test_a_run_killed_at_every_delicate_place_in_turn_ends_as_if_never_killed(
+    whole: Path, here: Path
+) -> None:
+    run = here / "run"
+    # Checkpoints fall due at the steps 3, 4, 6, 8, 9, 12, lines at 3, 4 (evaluation), 6, 8 (evaluation), 9, 12, 12.
+    for fault, checkpoints in [
+        (kill("half checkpoint.pt"), []),
+        (kill("named checkpoint-previous.pt"), ["checkpoint-previous.pt"]),
+        (kill("inhibited"), ["checkpoint-previous.pt"]),
+        (kill("evaluation"), ["checkpoint-previous.pt"]),
+        (kill("half metrics.jsonl"), ["checkpoint-previous.pt"]),
+        (kill("closing"), ["checkpoint-previous.pt"]),
+        (kill("named checkpoint.pt", 2), ["checkpoint-previous.pt", "checkpoint.pt"]),
+        (kill("summary"), ["checkpoint-previous.pt", "checkpoint.pt"]),
+        (kill("half weights.safetensors"), ["checkpoint-previous.pt", "checkpoint.pt"]),
+    ]:
+        ended = train(cwd=here, fault=fault)
+        assert ended.code == -signal.SIGKILL, f"{fault} was not reached: {ended.output}"
+        assert sorted(path.name for path in run.glob("checkpoint*.pt")) == checkpoints, fault
+        assert not (run / "weights.safetensors").exists()
+    assert list(run.glob(".*.tmp")), "the last kill left what it was writing"
+    ended = train(cwd=here)
+    assert ended.code == 0, ended.output
+    assert_same_run(run, whole)
+
+
+def test_an_evaluation_that_a_signal_left_open_gives_one_line_though_its_repetition_is_killed(
+    whole: Path, here: Path
+) -> None:
+    assert train(cwd=here, fault=Fault("term", "evaluation")).code == 75
+    assert step_of(here / "run") == STEPS_PER_EPOCH
+    # The line is written, the checkpoint that counts on it is not.
+    assert train(cwd=here, fault=kill("closing")).code == -signal.SIGKILL
+    assert train(cwd=here).code == 0
+    assert_same_run(here / "run", whole)
+
+
+def test_a_finished_run_that_goes_further_has_not_finished_until_it_has(whole: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "corruption/mce_pct": 9.0}))
+    further = (f"dataset.path={whole.parent / 'data.npz'}", "trainer.epochs=4")
+    fault = kill("summary")
+    ended = Command("train", "resume=run", "trainer.epochs=4", cwd=tmp_path, fault=fault).wait()
+    assert ended.code == -signal.SIGKILL, ended.output
+    ended = train(*further, cwd=tmp_path)
+    assert ended.code == 0, ended.output
+    assert "has finished already" not in ended.output
+    assert step_of(run) == 4 * STEPS_PER_EPOCH
+    assert "corruption/mce_pct" not in json.loads((run / "summary.json").read_text()), (
+        "it was of other weights"
+    )
+    assert "has finished already" in train(*further, cwd=tmp_path).output
+
+
+def test_a_run_killed_at_random_moments_ends_as_if_never_killed(whole: Path, here: Path) -> None:
+    # Checkpoints at other steps, and another rhythm of evaluations, change no weight.
+    settings = ("trainer.checkpoint_every_minutes=0.0001", "trainer.evaluate_every_epochs=2")
+    kill_at_random(here, *settings, seed=0, kills=3, within_s=0.5)
+    run = here / "run"
+    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    seldom = [line for line in figures_of(whole) if line["step"] != STEPS_PER_EPOCH or "train/loss" in line]
+    assert figures_of(run) == seldom

@@ -1,0 +1,93 @@
+"""SIGTERM, SIGUSR1 and SIGINT: the step is finished, a checkpoint written, and the same command goes on."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+from tests.faults.commands import STEPS, TINY, Command, assert_same_run, step_of, train, wait_for
+from tests.faults.places import Fault
+from tests.test_tracking import read_wandb_file, wandb_files
+
+PREEMPTED, INTERRUPTED = 75, 130
+# The grace that clusters give.
+GRACE_S = 10
+
+
+def test_a_run_stopped_by_signals_all_over_goes_on_as_if_never_stopped(whole: Path, here: Path) -> None:
+    for fault, code, step in [
+        (Fault("term", "data"), PREEMPTED, 0),
+        (Fault("usr1", "step"), PREEMPTED, 1),
+        (Fault("int", "inhibited"), INTERRUPTED, 4),
+        # The step was the last of its epoch, which is still to be evaluated.
+        (Fault("term", "evaluation"), PREEMPTED, 4),
+        (Fault("term", "half checkpoint.pt"), PREEMPTED, 5),
+        (Fault("term", "descent", 11), PREEMPTED, STEPS),
+        # In the checkpoint after the last evaluation: nothing is left to do but the end.
+        (Fault("term", "half checkpoint.pt"), PREEMPTED, STEPS),
+        (Fault("usr1", "summary"), PREEMPTED, STEPS),
+    ]:
+        ended = train(cwd=here, fault=fault)
+        assert ended.code == code, (fault, ended.output)
+        assert "Traceback" not in ended.output
+        assert "go on: python train.py resume=" in ended.output
+        assert step_of(here / "run") == step, fault
+        assert not (here / "run" / "weights.safetensors").exists()
+    assert train(cwd=here).code == 0
+    assert_same_run(here / "run", whole)
+
+
+def test_a_second_sigint_does_not_wait_for_the_step(here: Path) -> None:
+    command = Command("train", *TINY, cwd=here, fault=Fault("sleep", "inhibited"))
+    wait_for((here / "asleep").exists)
+    command.send(signal.SIGINT)
+    time.sleep(0.2)
+    start = time.monotonic()
+    command.send(signal.SIGINT)
+    ended = command.wait()
+    assert time.monotonic() - start < 5
+    assert ended.code == INTERRUPTED
+    assert "Traceback" not in ended.output
+    assert step_of(here / "run") == 3, "the checkpoint before"
+
+
+def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grace(here: Path) -> None:
+    settings = (
+        "tracking=wandb",
+        "tracking.mode=offline",
+        "trainer.epochs=1000",
+        "trainer.checkpoint_every_steps=null",
+    )
+    command = Command("train", *TINY, *settings, cwd=here)
+    wait_for((here / "run" / "checkpoint.pt").exists)
+    start = time.monotonic()
+    command.send(signal.SIGTERM, to_group=True)
+    ended = command.wait()
+    assert time.monotonic() - start < GRACE_S
+    assert ended.code == PREEMPTED, ended.output
+    assert ended.last_line == "stopped by SIGTERM: start the same command again to go on"
+    (file,) = wandb_files(here / "run")
+    records = read_wandb_file(file)
+    assert records.exit_code != 0
+    assert step_of(here / "run") >= records.history[-1]["step"] > 0
+
+
+def sweep(run: Path, *, cwd: Path, fault: Fault | None = None) -> Command:
+    return Command(
+        "evaluate", f"run={run}", "corruptions.names=[brightness,contrast]", "corruptions.severities=[1,3]",
+        f"output={cwd / 'report.json'}", "measures.intervals=false", cwd=cwd, fault=fault,
+    )  # fmt: skip
+
+
+def test_a_sweep_stopped_by_a_signal_goes_on_where_it_was(whole: Path, tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("alone", "stopped")}
+    for folder in folders.values():
+        folder.mkdir()
+    assert sweep(whole, cwd=folders["alone"]).wait().code == 0
+    ended = sweep(whole, cwd=folders["stopped"], fault=Fault("term", "cell", 3)).wait(timeout=GRACE_S)
+    assert ended.code == PREEMPTED, ended.output
+    assert ended.last_line == "stopped by SIGTERM: start the same command again to go on"
+    ended = sweep(whole, cwd=folders["stopped"]).wait()
+    assert "going on with an interrupted sweep: 2 sets of images are measured already" in ended.output
+    reports = [json.loads((folder / "report.json").read_text()) for folder in folders.values()]
+    assert reports[0] == reports[1]

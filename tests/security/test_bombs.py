@@ -1,0 +1,332 @@
+"""Small files that stand for large ones, or claim to be: refused in one line, before memory is taken."""
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.security.commands import TINY, Done, run
+from tests.security.hostile import pack, repack, safetensors, save_npy
+
+# Of address space beyond the imports, and of memory that is really taken.
+SPARE_MB, TAKEN_MB = 700, 120
+MEGABYTE = 2**20
+
+
+def npy(shape: tuple[int, ...], dtype: str = "|u1", data: bytes = b"") -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return header.getvalue() + data
+
+
+IMAGES, LABELS = npy((10, 8, 8, 3), data=bytes(1920)), npy((10,), "<i8", np.arange(10).tobytes())
+ARRAYS = {"train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES, "test_labels": LABELS}
+WHOLE = {f"{name}.npy": content for name, content in ARRAYS.items()}
+
+
+def grown(path: Path) -> None:
+    """80 MB of zeros, packed into 80 kB."""
+    pack(path, {**WHOLE, "train_images.npy": npy((27_307, 32, 32, 3), data=bytes(27_307 * 3072))})
+
+
+def claimed(path: Path) -> None:
+    pack(path, {**WHOLE, "train_images.npy": npy((10**8, 32, 32, 3), data=bytes(100))})
+
+
+def claimed_by_the_archive(path: Path) -> None:
+    """The lengths in the archive's directory, too, are 100 GB."""
+    pack(
+        path,
+        {**WHOLE, "train_images.npy": npy((10**8, 10, 10, 10), data=bytes(100))},
+        method=zipfile.ZIP_STORED,
+    )
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 20 : entry + 28] = b"\xf0\xff\xff\xff" * 2
+    path.write_bytes(content)
+
+
+def empty_items(path: Path) -> None:
+    pack(path, {**WHOLE, "classes.npy": npy((10**12,), "<U0")})
+
+
+def overflowing(path: Path) -> None:
+    pack(path, {**WHOLE, "train_labels.npy": npy((2**62, 2**62), "<i8")})
+
+
+def negative(path: Path) -> None:
+    pack(path, {**WHOLE, "train_images.npy": IMAGES.replace(b"(10, 8, 8, 3)", b"(-1, 8, 8, 3)")})
+
+
+def packed_otherwise(path: Path) -> None:
+    pack(path, {**WHOLE, "train_images.npy": npy((10**7,), data=bytes(10**7))}, method=zipfile.ZIP_LZMA)
+
+
+def a_header_without_end(path: Path) -> None:
+    pack(path, {**WHOLE, "train_images.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b"(" * 10**6})
+
+
+def nothing_to_see(path: Path) -> None:
+    pack(path, {**WHOLE, "train_images.npy": npy((10, 0, 8, 3)), "test_images.npy": npy((10, 0, 8, 3))})
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (grown, "more than 100 times"),
+        (claimed, "not as long as its header says"),
+        (claimed_by_the_archive, "more than 100 times"),
+        (empty_items, "not as long as its header says"),
+        (overflowing, "not as long as its header says"),
+        (negative, "can't be read"),
+        (packed_otherwise, "compressed in a way that NumPy does not write"),
+        (a_header_without_end, "can't be read"),
+        (nothing_to_see, "have no pixels"),
+    ],
+)
+def test_data_files_that_grow(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
+    path = tmp_path / "own.npz"
+    make(path)
+    words = ["train.py", *TINY, "dataset=arrays", f"dataset.path={path}", "dataset.fraction=1.0"]
+    done = run(*words, cwd=tmp_path, spare_mb=SPARE_MB)
+    assert reason in done.refusal()
+    assert done.peak_mb < TAKEN_MB
+
+
+MODEL = ("backbone=resnet8", "backbone.width=4", "dataset=digits", "corruptions.names=[]")
+
+
+def evaluate(path: Path) -> Done:
+    return run("evaluate.py", f"weights={path}", *MODEL, cwd=path.parent, spare_mb=SPARE_MB)
+
+
+def saved(path: Path, content: object, *, new: bool = True) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    return path
+
+
+def packed_weights(path: Path) -> None:
+    repack(
+        saved(path, {"a": torch.zeros(4)}),
+        {"data.pkl": b"\x80\x02X\x00\x00\x00\x0a" + bytes(10 * 2**24)},
+        method=zipfile.ZIP_DEFLATED,
+    )
+
+
+def shared_lists(path: Path) -> None:
+    """Forty lists, each of twice the one before."""
+    doubling = b"".join(b"]q%c(h%ch%ce" % (n, n - 1, n - 1) for n in range(1, 40))
+    repack(saved(path, {"a": torch.zeros(4)}), {"data.pkl": b"\x80\x02]q\x00" + doubling + b"."})
+
+
+def nested_lists(path: Path) -> None:
+    repack(
+        saved(path, {"a": torch.zeros(4)}), {"data.pkl": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."}
+    )
+
+
+def expanded(path: Path) -> None:
+    saved(path, {"a": torch.zeros(1).expand(2**40)})
+
+
+def longer_than_its_part(path: Path) -> None:
+    """The pickle claims more values of a tensor than the file holds."""
+    saved(path, {"a": torch.arange(4.0)})
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+        pickled = archive.read(name)
+    repack(path, {"data.pkl": pickled.replace(b"K\x04", b"J\x00\x00\x00\x10")})
+
+
+def without_values(path: Path) -> None:
+    saved(path, {"a": torch.empty(10, device="meta")})
+
+
+def sparse(path: Path) -> None:
+    saved(path, {"a": torch.eye(3).to_sparse()})
+
+
+def old_and_long(path: Path) -> None:
+    saved(path, {"a": torch.zeros(2**18)}, new=False)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"J\x00\x00\x04\x00", b"J\x00\x00\x00\x7f")[:10_000])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        packed_weights,
+        shared_lists,
+        nested_lists,
+        expanded,
+        longer_than_its_part,
+        without_values,
+        sparse,
+        old_and_long,
+    ],
+)
+def test_files_of_tensors_that_grow(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "weights.pth")
+    done = evaluate(tmp_path / "weights.pth")
+    assert "weights.pth can't be read as tensors and plain values" in done.refusal()
+    assert done.peak_mb < TAKEN_MB
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: safetensors(path, b"{}", length=2**63),
+        lambda path: safetensors(path, b"{}", length=10**8),
+        lambda path: safetensors(path, b"[" * 10**6),
+        lambda path: safetensors(
+            path, {"a": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 4]}}, bytes(4)
+        ),
+        lambda path: safetensors(
+            path, {"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}, bytes(4)
+        ),
+        lambda path: safetensors(
+            path, {"a": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, bytes(8)
+        ),
+    ],
+)
+def test_safetensors_that_claim_too_much(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    write(tmp_path / "w.safetensors")
+    done = evaluate(tmp_path / "w.safetensors")
+    assert "w.safetensors can't be read as safetensors" in done.refusal()
+    assert done.peak_mb < TAKEN_MB
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"),
+    [
+        ("labels", (10**11,), "|u1"),
+        ("labels", (2**62, 2**62), "<i8"),
+        ("labels", (-5,), "|u1"),
+        ("fog", (10**8, 32, 32, 3), "|u1"),
+        ("fog", (0, 32, 32, 3), "|u1"),
+        ("fog", (5, 2**31, 2**31, 3), "|u1"),
+    ],
+)
+def test_official_files_that_claim_too_much(
+    run_dir: Path, tmp_path: Path, name: str, shape: tuple[int, ...], dtype: str
+) -> None:
+    np.save(tmp_path / "labels.npy", np.zeros(5, np.uint8))
+    np.save(tmp_path / "fog.npy", np.zeros((5, 32, 32, 3), np.uint8))
+    path = save_npy(tmp_path / f"{name}.npy", shape=shape, dtype=dtype, data=bytes(10))
+    done = run(
+        "evaluate.py", f"run={run_dir}", f"corruptions.root={tmp_path}", cwd=tmp_path, spare_mb=SPARE_MB
+    )
+    assert str(path) in done.refusal()
+    assert done.peak_mb < TAKEN_MB
+
+
+def test_a_long_file_of_labels_is_not_copied(run_dir: Path, tmp_path: Path) -> None:
+    """The disk holds next to nothing of it: a file with holes."""
+    np.save(tmp_path / "fog.npy", np.zeros((5, 32, 32, 3), np.uint8))
+    with save_npy(tmp_path / "labels.npy", shape=(10**9,)).open("ab") as file:
+        file.truncate(10**9 + 128)
+    words = ["evaluate.py", f"run={run_dir}", f"corruptions.root={tmp_path}"]
+    done = run(*words, cwd=tmp_path, spare_mb=SPARE_MB + 1000)
+    assert "labels.npy has 1,000,000,000 rows" in done.refusal()
+    assert done.peak_mb < TAKEN_MB
+
+
+def png(size: tuple[int, int]) -> bytes:
+    """The start of an image of this size, or all of a small one."""
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0),
+        b"IDAT": zlib.compress(bytes(1 + size[0]) * min(size[1], 100)),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
+    )
+
+
+def write_classes(folder: Path, first: tuple[int, int], others: tuple[int, int]) -> None:
+    for label in range(10):
+        path = folder / str(label) / "image.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(png(others if label else first))
+
+
+AS_THEY_ARE = ("dataset.resize=null", "dataset.crop=null")
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "settings", "reason"),
+    [
+        ((9000, 9000), (9000, 9000), (), "has 9000 x 9000 pixels, more than"),
+        ((1, 60_000), (1, 60_000), (), "is to become 256 x 15360000 pixels, more than"),
+        ((32, 32), (8000, 8000), AS_THEY_ARE, "has 8000 x 8000 pixels, the images before"),
+        ((16, 16), (16, 16), ("dataset.resize=null", "dataset.crop=8192"), "8192 pixels can't be cut out"),
+    ],
+)
+def test_images_that_grow(
+    run_dir: Path,
+    tmp_path: Path,
+    first: tuple[int, int],
+    others: tuple[int, int],
+    settings: tuple[str, ...],
+    reason: str,
+) -> None:
+    write_classes(tmp_path / "clean", first, others)
+    for severity in "12345":
+        write_classes(tmp_path / "c" / "fog" / severity, (8, 8), (8, 8))
+    done = run(
+        "evaluate.py", f"weights={run_dir / 'weights.safetensors'}", "backbone=resnet8", "backbone.width=4",
+        "dataset=folder", "dataset.path=clean", *settings, "corruptions.names=[]", "corruptions.root=c",
+        cwd=tmp_path, spare_mb=SPARE_MB + 800,
+    )  # fmt: skip
+    assert reason in done.refusal()
+    assert done.peak_mb < TAKEN_MB
+
+
+@pytest.mark.parametrize("line", ["a line of 200 MB", "a deep line", "a long number"])
+def test_metrics_that_grow(run_dir: Path, tmp_path: Path, line: str) -> None:
+    with (run_dir / "metrics.jsonl").open("ab") as file:
+        if line == "a line of 200 MB":
+            file.write(b'{"step": 1, "x": "')
+            file.seek(200 * MEGABYTE, io.SEEK_CUR)
+            file.write(b'"}\n')
+        elif line == "a deep line":
+            file.write(b'{"step": 1, "x": ' + b"[" * 10**6 + b"\n")
+        else:
+            file.write(b'{"step": 1' + b"0" * 10**5 + b', "train/loss": 1' + b"0" * 4000 + b"}\n")
+    for words in (["train.py", "resume=run"], ["-m", "tenet.compare", "run", "--output", "page.html"]):
+        done = run(*words, cwd=tmp_path, spare_mb=SPARE_MB)
+        assert done.code == 0, done.output
+        assert done.peak_mb < TAKEN_MB + 100  # training takes some, the page its libraries
+    assert (run_dir / "metrics.jsonl").stat().st_size < 10**5
+
+
+@pytest.mark.parametrize("name", ["summary.json", "evaluation/corruptions.json"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 10**6, b'{"a":' * 10**6, b'{"mce_pct": 1' + b"0" * 10**6 + b"}", b""]
+)
+def test_json_that_grows(run_dir: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    with (run_dir / name).open("wb") as file:
+        file.write(content)
+        if not content:
+            file.truncate(2**30)
+    for words in (["-m", "tenet.compare", "run"], ["train.py", "resume=run"]):
+        done = run(*words, cwd=tmp_path, spare_mb=SPARE_MB)
+        assert done.code == 0 or done.refusal()
+        assert done.peak_mb < TAKEN_MB + 100
+
+
+def test_the_manifest_of_an_archive_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "manifest.json").write_text(
+        json.dumps({"corruptions": {}, "sha256": {}})[:-1] + "," + "[" * 10**6
+    )
+    done = run("-m", "tenet.corruptions", "./c", "dataset=digits", cwd=tmp_path, spare_mb=SPARE_MB)
+    assert "manifest.json can't be read" in done.refusal()
