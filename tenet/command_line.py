@@ -17,9 +17,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tenet.config import first_line, resolve, resumed_config
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, UserError
 from tenet.overrides import is_hydras, null_for_none, parse, variants
-from tenet.rules import OPEN_GROUP, RULES, leaves, nearest
+from tenet.rules import OPEN_GROUP, RULES, check_rules, leaves, nearest
 
 # Hydra's flags that take the configuration from elsewhere; the last one unpickles a file.
 CLOSED_FLAGS = ("config_path", "config_name", "config_dir", "experimental_rerun")
@@ -58,6 +58,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             if config.get("resume") is None:
                 resolve(config)
             else:
+                check_rules({"resume": config["resume"]})
                 resumed_config(Path(str(config["resume"])), variant)
     return list(parsed.overrides)
 
@@ -91,7 +92,14 @@ def call_with_config(
     main = hydra.main(version_base="1.3", config_path=str(config_dir), config_name=config_name)(kept)
     try:
         main()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        # Of a single run nothing of ours gets here, of a multirun its launcher's errors do.
+        if not isinstance(error, HydraException | OmegaConfBaseException) and {"-m", "--multirun"} & {
+            *arguments
+        }:
+            raise
         raise ConfigError(first_line(error)) from error
     if failures:
         raise failures[0]

@@ -234,6 +234,7 @@ def as_argument(key: str, value: object) -> str:
 
 
 def first_line(error: Exception) -> str:
-    line = str(error).strip().splitlines()[0]
+    """Of an error of Hydra's, after the key that it is about."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     key = getattr(error, "full_key", None)
     return f"{key}: {line}" if key else line

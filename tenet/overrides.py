@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from tenet.errors import ConfigError
+from tenet.rules import shown
 
 MAX_JOBS = 10_000
 
@@ -26,10 +27,12 @@ def parse(words: Sequence[str]) -> list[Override]:
     for word in words:
         try:
             parsed.append(parser.parse_override(word))
+            if not parsed[-1].key_or_group:
+                raise ValueError("no key")
         except (HydraException, ValueError, RecursionError) as error:
             # ValueError: a number of thousands of digits. RecursionError: as many brackets.
             raise ConfigError(
-                f"{word} can't be read as KEY=VALUE; put special characters in '\"quotes\"'"
+                f"{shown(word)} can't be read as KEY=VALUE; put special characters in '\"quotes\"'"
             ) from error
     return parsed
 
@@ -42,8 +45,8 @@ def variants(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """Override lists without sweeps: the first value of each, then every other value in its turn (of a range
     its last). Raises ConfigError for a sweep of too many jobs."""
     jobs = math.prod(map(_count, overrides))
-    if jobs > MAX_JOBS:
-        raise ConfigError(f"the sweep is of {jobs:,} jobs, more than {MAX_JOBS:,}: make it smaller")
+    if not 1 <= jobs <= MAX_JOBS:
+        raise ConfigError(f"the sweep is of {jobs:,} jobs; make it one of 1 to {MAX_JOBS:,}")
     values = [options for options in map(_values, overrides) if options]
     first = [options[0] for options in values]
     yield first
@@ -62,7 +65,7 @@ def _count(override: Override) -> int:
     if sweep.start is None or sweep.stop is None or not sweep.step:
         raise ConfigError(f"{override.input_line}: a range needs a start, a stop, and a step that is not 0")
     steps = (sweep.stop - sweep.start) / sweep.step
-    return max(0, math.ceil(min(steps, 10 * MAX_JOBS)))
+    return max(0, math.ceil(min(steps, 10**18)))
 
 
 def _values(override: Override) -> list[str]:

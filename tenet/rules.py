@@ -261,12 +261,12 @@ def check_rules(config: Mapping[str, Any]) -> None:
         if rule is None and key.startswith(OPEN_GROUP):
             rule = Setting()
         if rule is None:
-            raise ConfigError(f"there is no key {_shown(key)}{nearest(key[:MAX_SHOWN], RULES)}")
+            raise ConfigError(f"there is no key {shown(key)}{nearest(key[:MAX_SHOWN], RULES)}")
         if not rule.allows(value):
-            raise ConfigError(f"{key}={_shown(value)}: must be {rule.describe()}")
+            raise ConfigError(f"{key}={shown(value)}: must be {rule.describe()}")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """For a message: not more than a line can hold."""
     try:
         text = str(value)

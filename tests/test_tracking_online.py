@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.wandb_offline import wandb_files
 from tests.wandb_online import EXPERIMENT, ROWS, log_rows, told, wandb_with
 from tests.wandb_server import ENTITY, StandInServer, serving
 
@@ -90,21 +91,29 @@ def sync(command: str, server: StandInServer) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_command_that_is_printed_uploads_all_offline_parts_into_one_run(
+def test_offline_parts_and_the_online_ones_after_them_are_one_run_in_their_order(
     server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     caplog.set_level(logging.INFO, "tenet")
     monkeypatch.setenv("WANDB_MODE", "offline")
     log_rows(tmp_path)
     time.sleep(1)  # wandb tells the order of the parts by the second
+    (part,) = wandb_files(tmp_path)
+    killed_at_once = part.parent.with_name("offline-run-20200101_000000-killed") / part.name
+    killed_at_once.parent.mkdir()
+    killed_at_once.write_bytes(part.read_bytes()[:7])
+    monkeypatch.setenv("WANDB_MODE", "online")
     log_rows(tmp_path, first=ROWS + 1, resume=True)
     first, second = told(caplog)
-    assert first == second
+    assert second.startswith("W&B is offline (earlier parts of this run are not uploaded yet)")
+    command = second.rpartition(": ")[2]
+    assert command == first.rpartition(": ")[2]
     assert server.runs == {}
-    sync(first.rpartition(": ")[2], server)
+    sync(command, server)
+    log_rows(tmp_path, first=2 * ROWS + 1, resume=True)
     (run_id,) = server.runs
     assert server.runs[run_id]["project"] == "tenet"
-    assert steps(server, run_id) == [*range(1, 2 * ROWS + 1)]
+    assert steps(server, run_id) == [*range(1, 3 * ROWS + 1)]
     assert rows_in_order(server, run_id)
 
 

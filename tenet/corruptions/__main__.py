@@ -47,7 +47,7 @@ def run(config: dict[str, Any], folder: Path | None) -> None:
     """Write what is missing of the archive of `config` into `folder`."""
     if folder is None:
         raise ConfigError(f"the first argument is the folder to write: {USAGE}")
-    if config["dataset"] is None:
+    if config.get("dataset") is None:
         raise ConfigError(f"the data set is missing: {USAGE}")
     asked = config["corruptions"]
     names = choose_names(asked["names"])

@@ -1,6 +1,7 @@
 """The search itself: as many trainings at a time as there are workers, until the study has all its trials."""
 
 import math
+import os
 import signal
 import sys
 import time
@@ -52,6 +53,8 @@ class Search:
             f"study {self.study.space.name}: {self.study.total} trials, {self.study.space.metric} to "
             f"{self.study.space.goal}, in {self.study.storage}"
         )
+        if self.workers > 1:  # left to itself, each training would take a thread for every core
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.workers)))
         waits = False
         try:
             while self.running or not self.study.is_done:

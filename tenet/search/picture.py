@@ -27,7 +27,7 @@ def draw(study: Study, path: Path) -> Path:
     so_far = [pick(values[: index + 1]) for index in range(len(values))]
     numbers = [trial.number for trial in complete]
     history.step(numbers, so_far, where="post", color="C0", label="best so far")
-    _points(history, numbers, values, best=best)
+    _points(history, numbers, values, best=best, label="best")
     # A pruned trial has no value that could stand beside the others': it is marked at the edge.
     pruned = [trial.number for trial in study.trials if trial.state.name == "PRUNED"]
     if pruned:
@@ -35,7 +35,7 @@ def draw(study: Study, path: Path) -> Path:
         history.plot(pruned, [0.99] * len(pruned), "x", color="C7", transform=edge, label="pruned")
     history.xaxis.get_major_locator().set_params(integer=True)
     history.set(xlabel="trial", ylabel=space.metric)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8)
     for axes, (key, parameter) in zip(slices, space.parameters.items(), strict=True):
         _slice(axes, key, parameter, [trial.params[key] for trial in complete], values, best=best)
     for axes in (history, *slices):
@@ -45,9 +45,11 @@ def draw(study: Study, path: Path) -> Path:
     return path
 
 
-def _points(axes: "Axes", places: Sequence[float], values: Sequence[float], *, best: int) -> None:
+def _points(
+    axes: "Axes", places: Sequence[float], values: Sequence[float], *, best: int, label: str | None = None
+) -> None:
     axes.plot(places, values, "o", color="C0", alpha=0.6)
-    axes.plot(places[best], values[best], "o", color="C3")
+    axes.plot(places[best], values[best], "o", color="C3", label=label)
 
 
 def _slice(

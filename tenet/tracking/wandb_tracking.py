@@ -21,7 +21,8 @@ logger = logging.getLogger("tenet")
 
 ADDRESS = {"id", "project", "entity"}  # of a W&B run, among what WANDB_FILE holds
 CODE_FILES = (ENVIRONMENT_FILE, PATCH_FILE)
-FLUSH_INTERVAL_S = 1.0  # of the file that `wandb sync` uploads; a killed process loses so much of it
+WANDB_HEADER_BYTES = 7  # of the file that `wandb sync` uploads
+FLUSH_INTERVAL_S = 1.0  # of that file; a killed process loses so much of it
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class WandbTracking:
         goes_on = known.keys() >= ADDRESS and os.environ.get("WANDB_RUN_ID", known["id"]) == known["id"]
         if goes_on:
             place = {name: known[name] for name in ADDRESS} | {"resume": "allow"}
+            if has_parts_to_upload(run_dir) and mode == "online":
+                mode, reason = "offline", "earlier parts of this run are not uploaded yet"
         else:
             place = self._new_place(run_dir, job_type=job_type)
         ids = new_ids(None if goes_on else run_id)
@@ -153,20 +156,16 @@ class WandbTracking:
         options: Mapping[str, Any],
     ) -> Any:
         """The W&B run, under the first of `ids` that is free; offline where no server answers."""
-        free = ids[-1]
-        if mode == "online":
-            for chosen in ids:
-                try:
-                    return self._opened(run_dir, "online", None, {**options, **chosen})
-                except Exception as error:
-                    end_service()
-                    reason = f"no run could be opened online: {one_line(error)}"
-                    if not is_taken(error):
-                        break
-                    logger.info(
-                        "W&B has, or had, a run %s already: this one gets an id of its own", chosen["id"]
-                    )
-        return self._opened(run_dir, "offline", reason, {**options, **free})
+        for chosen in ids if mode == "online" else ():
+            try:
+                return self._opened(run_dir, "online", None, {**options, **chosen})
+            except Exception as error:
+                end_service()
+                reason = f"no run could be opened online: {one_line(error)}"
+                if chosen is ids[-1] or not is_taken(error):
+                    break
+                logger.info("W&B has, or had, a run %s already: this one gets an id of its own", chosen["id"])
+        return self._opened(run_dir, "offline", reason, {**options, **ids[-1]})
 
     def _opened(self, run_dir: Path, mode: Any, reason: str | None, options: Mapping[str, Any]) -> Any:
         """The W&B run, once the folder remembers it and the user is told."""
@@ -224,6 +223,18 @@ def new_ids(run_id: str | None) -> list[dict[str, str]]:
     if run_id is None:
         return [{}]
     return [{"id": run_id, "resume": "never"}, {"id": f"{run_id}-{secrets.token_hex(4)}"}]
+
+
+def has_parts_to_upload(run_dir: Path) -> bool:
+    """Whether offline parts wait for `wandb sync`, which marks what it has uploaded."""
+    waits = False
+    for part in (run_dir / "wandb").glob("offline-run-*/run-*.wandb"):
+        if part.stat().st_size <= WANDB_HEADER_BYTES:
+            # Of a process that was killed at once: `wandb sync` would stop at it, and upload no other.
+            part.rename(part.with_suffix(".empty"))
+        else:
+            waits = waits or not part.with_name(f"{part.name}.synced").exists()
+    return waits
 
 
 def is_taken(error: Exception) -> bool:
