@@ -4,6 +4,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tenet import config as configuration
 from tenet.distributed import is_started_by_torchrun
 from tenet.entry import run_main
 from tenet.errors import ConfigError
+from tenet.run_folder import RunFolder
 from tenet.stopping import StopSignals
 from tenet.subject import choose_cells, choose_subject, load_subject, open_source, output_path
 
@@ -207,11 +209,17 @@ def track(
     if report.mce_pct is None or not subject["is_own_dataset"]:
         logger.info("not the whole sweep of the run's own data set: the figures stay out of its summary")
         return
-    run_config = configuration.read_config(subject["run_dir"])
+    run_dir = subject["run_dir"]
+    run_config = configuration.read_config(run_dir)
     run_id = configuration.run_id(run_config)
-    with tracking.start(
-        subject["run_dir"], config=run_config, run_id=run_id, job_type="evaluate", resume=True
-    ) as tracker:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(RunFolder(run_dir))
+        except ConfigError as error:  # a training that goes on has its own summary and W&B run to write
+            logger.warning("%s: the figures stay out of its summary", error)
+            return
+        start = tracking.start(run_dir, config=run_config, run_id=run_id, job_type="evaluate", resume=True)
+        tracker = stack.enter_context(start)
         figures = {**report.metrics(), "corruption/source": report.source}
         tracker.summarize(figures, instead_of="corruption/")
         rows = [[cell.corruption, cell.severity, cell.predictions.error_pct] for cell in report.cells]

@@ -1,11 +1,15 @@
 """Which commands share a run folder, and who may write to it."""
 
+import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from tenet.config import run_id
+import evaluate
+from tenet.command_line import plan
+from tenet.config import run_id, write_config
 from tenet.errors import ConfigError
 from tenet.run_folder import RunFolder, headline
 
@@ -56,3 +60,19 @@ def test_a_refused_run_leaves_an_empty_folder_empty(tmp_path):
 def test_runs_are_chosen_by_the_validation_error_where_there_is_one():
     assert headline({"validation/error_pct": 3.0, "test/error_pct": 4.0}) == 3
     assert headline({"test/error_pct": 4.0}) == 4
+
+
+def test_an_evaluation_leaves_the_summary_of_a_run_that_still_trains_alone(tmp_path, caplog):
+    _, configuration = plan(["tracking=none"], config_dir=evaluate.CONFIG_DIR, config_name="train")
+    write_config(configuration, tmp_path / "config.yaml")
+    tracking = {"_target_": "tenet.tracking.NoTracking"}
+    subject = {"tracking": tracking, "run_dir": tmp_path, "is_own_dataset": True}
+    report = SimpleNamespace(
+        mce_pct=12.5, source="generated", cells=[], metrics=lambda: {"corruption/mce_pct": 12.5}
+    )
+    with RunFolder(tmp_path):
+        evaluate.track(subject, report, [], {})
+    assert "another process is working in" in caplog.text
+    assert not (tmp_path / "summary.json").exists()
+    evaluate.track(subject, report, [], {})
+    assert json.loads((tmp_path / "summary.json").read_text())["corruption/mce_pct"] == 12.5
