@@ -62,13 +62,19 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_COMMAND
+    from optuna.exceptions import StorageInternalError
+
+    again = shlex.join(["python", "sweeps/search.py", *arguments])
     try:
         Search(study, root=root, workers=asked.workers, evaluations=evaluations).run()
     except KeyboardInterrupt:
-        print(
-            f"interrupted; go on: {shlex.join(['python', 'sweeps/search.py', *arguments])}", file=sys.stderr
-        )
+        print(f"interrupted; go on: {again}", file=sys.stderr)
         return INTERRUPTED
+    except StorageInternalError as error:
+        # A full disk, say, in SQLite's own words.
+        reason = str(error.__cause__ or error).splitlines()[0]
+        print(f"error: {study.storage}: {reason}; go on: {again}", file=sys.stderr)
+        return FAILED
     return 0 if tell_result(study, config_dir=root / "conf") else FAILED
 
 

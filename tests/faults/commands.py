@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +59,6 @@ class Ended(NamedTuple):
     code: int
     output: str
 
-    @property
-    def last_line(self) -> str:
-        return self.output.strip().splitlines()[-1]
-
 
 class Command:
     """`python SCRIPT.py ARGUMENTS` in the folder `cwd`, with a process group of its own."""
@@ -77,7 +74,12 @@ class Command:
     def send(self, number: int, *, to_group: bool = False) -> None:
         pid = self._process.pid
         assert pid is not None
-        (os.killpg if to_group else os.kill)(pid, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            (os.killpg if to_group else os.kill)(pid, number)
+
+    @property
+    def runs(self) -> bool:
+        return self._process.is_alive()
 
     def wait(self, *, timeout: float = 60) -> Ended:
         """Raises TimeoutError, after the process is killed, if it does not end in time."""
@@ -98,6 +100,23 @@ class Command:
 def train(*arguments: str, cwd: Path, fault: Fault | None = None) -> Ended:
     """The tiny run, with what the arguments change."""
     return Command("train", *TINY, *arguments, cwd=cwd, fault=fault).wait()
+
+
+def sweep(run_dir: Path, *, cwd: Path, fault: Fault | None = None) -> Ended:
+    """Four cells, the report in `cwd`."""
+    return Command(
+        "evaluate", f"run={run_dir}", "corruptions.names=[brightness,contrast]", "corruptions.severities=[1,3]",
+        "measures.intervals=false", f"output={cwd / 'report.json'}", cwd=cwd, fault=fault,
+    ).wait()  # fmt: skip
+
+
+def assert_told(ended: Ended, *words: str) -> None:
+    """The command failed, and said so in one line, its last."""
+    assert ended.code == 1, ended.output
+    line = ended.output.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert "Traceback" not in ended.output
+    assert [word for word in words if word not in line] == [], line
 
 
 def wait_for(is_so: Callable[[], Any], *, timeout: float = 60) -> None:

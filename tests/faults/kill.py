@@ -31,7 +31,8 @@ def kill_at_random(folder: Path, *arguments: str, seed: int, kills: int, within_
     for _ in range(kills):
         before = inode_of(written)
         command = Command("train", *TINY, *arguments, cwd=folder)
-        wait_for(lambda before=before: inode_of(written) != before)
+        # A run that has ended before a kill found it writes nothing any more.
+        wait_for(lambda before=before, command=command: inode_of(written) != before or not command.runs)
         time.sleep(moments.uniform(0, within_s))
         command.send(signal.SIGKILL)
         alive += command.wait().code == -signal.SIGKILL

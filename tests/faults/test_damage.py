@@ -11,6 +11,7 @@ from torch import nn
 from tenet.checkpoint import Checkpoints, checksum, fingerprint, holds_weights, load_weights, save_weights
 from tenet.errors import CheckpointError, StorageError
 from tenet.storage import remove_leftovers, write_atomically
+from tenet.subject import load_subject
 
 
 def make_model(seed: int) -> nn.Module:
@@ -107,6 +108,18 @@ def test_the_checkpoint_before_is_taken_and_where_both_are_damaged_the_message_n
         CheckpointError, match=r"(?s)checkpoint\.pt can't.*checkpoint-previous\.pt can't.*rerun=true"
     ):
         checkpoints.load()
+
+
+def test_the_evaluation_of_an_unfinished_run_takes_the_checkpoint_before_a_damaged_one(
+    tmp_path: Path,
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(make_state(step))
+    checkpoints.last.write_bytes(checkpoints.last.read_bytes()[:-100])
+    model = make_model(3)
+    assert load_subject(model, {"weights": None, "run_dir": tmp_path}) == checkpoints.previous
+    assert checksum(model.state_dict()) == checksum(make_state(1)["model"])
 
 
 def test_a_checkpoint_of_other_data_is_refused_by_the_name_of_the_part(tmp_path: Path) -> None:

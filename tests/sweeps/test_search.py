@@ -15,6 +15,7 @@ import pytest
 from tenet.command_line import plan
 from tenet.metrics_file import read_json, read_metrics
 from tenet.search.command import main
+from tenet.search.loop import Search
 from tenet.search.space import read_space
 from tenet.search.study import Study
 from tests.sweeps.test_space import write
@@ -196,6 +197,29 @@ def test_a_wrong_search_is_refused_in_one_line_before_anything_runs(
     assert told.startswith(f"error: {message}".replace("FILE", str(path)))
     assert told.count("\n") == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_storage_that_breaks_is_told_in_one_line_with_the_command_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, GROUPS, method="grid")
+    study = study_of(path, TINY, total=2)
+    while held := study.next_trial():
+        study.tell(held.trial, state="FAIL")
+        held.log.close()
+    # Something wrote over the tables after the search had opened the study.
+    before = Search.run
+
+    def broken(search: Search) -> None:
+        search.study.storage.write_bytes(b"no database" * 10_000)
+        before(search)
+
+    monkeypatch.setattr(Search, "run", broken)
+    assert main([str(path), *TINY], root=ROOT) == 1
+    told = capsys.readouterr().err
+    assert re.match(r"error: runs/search/space-\w+\.db: .*; go on: python sweeps/search\.py ", told), told
+    assert told.count("\n") == 1
 
 
 def test_without_optuna_the_search_names_what_to_install(
