@@ -64,7 +64,7 @@ def tell_steps(times: Times, batch: int, plan: Plan) -> Finding:
     images = " random stand-ins" if plan.stands_in else ""
     return ok(
         f"plain step {tell(times.plain)}{inhibited}, {batch / times.plain.median:,.0f} images/s: medians and "
-        f"ranges of {plan.steps}, on {part} of {batch}{images}",
+        f"ranges of {plan.steps}, on {part} of {batch:,}{images}",
         plain_step_s=times.plain._asdict(),
         inhibited_step_s=times.inhibited._asdict(),
         evaluated_image_s=times.evaluated_image._asdict(),
@@ -76,7 +76,10 @@ def tell_steps(times: Times, batch: int, plan: Plan) -> Finding:
 def tell_run(run: Spread, epoch: Spread, work: Work, plan: Plan) -> Finding:
     inhibited = f", {work.inhibited_steps:,} of them inhibited too" if work.inhibited_steps else ""
     start = f"the rest, from step {plan.steps_done:,} on" if plan.steps_done else "the whole run"
-    told = f"{start}: {tell(run)} for {work.steps:,} steps{inhibited}; an epoch: {tell(epoch)}"
+    told = (
+        f"{start}: {tell(run)} for {work.steps:,} steps{inhibited}, with evaluations and checkpoints; "
+        f"an epoch: {tell(epoch)}"
+    )
     figures = {"run_s": run._asdict(), "epoch_s": epoch._asdict(), **work._asdict()}
     if run.median > LONG_S:
         return warning(

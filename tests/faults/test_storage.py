@@ -22,7 +22,7 @@ def test_a_run_whose_disk_fills_at_any_write_goes_on_as_if_it_never_had(whole: P
     ]:
         ended = train(cwd=here, fault=Fault("forbid", place, count))
         assert_told(
-            ended.output,
+            ended,
             f"{run / file}: File too large; raise the limit",
             "then start the same command again",
         )

@@ -18,7 +18,7 @@ def test_a_broken_sweep_goes_on_where_it_was_and_ends_in_the_same_report(whole: 
     assert ended.output.endswith("stopped by SIGTERM: start the same command again to go on\n")
     ended = sweep(whole, cwd=broken, fault=Fault("forbid", "cell", 2))
     assert "going on with an interrupted sweep: 2 sets of images are measured already" in ended.output
-    assert_told(ended, "contrast-3.npz: File too large")
+    assert_told(ended, "contrast-1.npz: File too large")
     assert_told(sweep(whole, cwd=broken, fault=Fault("forbid", "figures")), "report.json: File too large")
     ended = sweep(whole, cwd=broken)
     assert "going on with an interrupted sweep: 5 sets of images are measured already" in ended.output
