@@ -54,12 +54,17 @@ KINDS = {
 RUN_KEYS = ("seed", "dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
 # Keys without which two runs are the same experiment.
 NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun")
-# What a resumed run may change: how far and on what it trains, never what it is.
+# What a resumed run may change: how far and on what it trains, and what is done beside, never what it is.
 CHANGEABLE_ON_RESUME = (
     "trainer.epochs",
     "trainer.max_steps",
     "trainer.device",
     "trainer.evaluation_batch_size",
+    "trainer.evaluate_every_epochs",
+    "trainer.checkpoint_every_steps",
+    "trainer.checkpoint_every_minutes",
+    "trainer.on_nonfinite",
+    "trainer.max_nonfinite_steps",
 )
 
 

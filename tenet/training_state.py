@@ -1,5 +1,6 @@
 """What a training run keeps between steps: its position, the sums of its metrics, and its checkpoints."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,10 +128,14 @@ def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     if [group["params"] for group in saved["param_groups"]] != [group["params"] for group in groups]:
         raise ValueError("the optimizer is of other parameters")
     optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape:
-                raise ValueError(f"the optimizer's {name} is {list(value.shape)} for {list(parameter.shape)}")
+    # Each optimizer has a state of its own form: whether this is it, a step of a copy shows.
+    trial = copy.deepcopy(optimizer)
+    for parameter in (parameter for group in trial.param_groups for parameter in group["params"]):
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        trial.step()
+    except Exception as error:
+        raise ValueError(f"the optimizer can't go on from its state ({error})") from error
 
 
 def _count(saved: Mapping[str, Any], name: str) -> int:

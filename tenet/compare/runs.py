@@ -92,7 +92,8 @@ def _read(folder: Path) -> Run:
         loaded = read_yaml(folder / CONFIG_FILE)
     except ValueError as error:
         return Run(folder, problem=f"{CONFIG_FILE} is no YAML ({error})")
-    config = flat(loaded) if isinstance(loaded, dict) else {}
+    values = flat(loaded) if isinstance(loaded, dict) else {}
+    config = {_name(key): value for key, value in values.items()}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
     if stop := _where_it_stopped(folder, config):

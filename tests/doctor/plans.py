@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from tenet.data import Dataset, Splits
 from tenet.doctor.__main__ import parser, plan_of
 from tenet.doctor.findings import Finding
 from tenet.doctor.plan import Plan
@@ -27,6 +28,15 @@ def composed(*words: str) -> Plan:
     return plan_of(parser().parse_intermixed_args(words))
 
 
+LOADED: dict[str, Splits] = {}
+
+
+def loaded(dataset: Dataset) -> Splits:
+    if repr(dataset) not in LOADED:
+        LOADED[repr(dataset)] = dataset.load()
+    return LOADED[repr(dataset)]
+
+
 def plan_in(folder: Path, *words: str, examined: bool = True) -> Plan:
     """The plan of a tiny run in `folder`; `examined`: as it is when the data set has been found."""
     tiny = [word for word in TINY if not ("tenet=none" in words and word.startswith("tenet."))]
@@ -36,7 +46,7 @@ def plan_in(folder: Path, *words: str, examined: bool = True) -> Plan:
         import torch
 
         plan.known_device = torch.device("cpu")
-        plan.known_splits = plan.build("dataset").load()
+        plan.known_splits = loaded(plan.build("dataset"))
     return plan
 
 

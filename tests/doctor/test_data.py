@@ -70,11 +70,13 @@ def test_a_missing_cifar_is_a_problem_whose_remedy_is_a_command_for_a_shell(tmp_
     assert found.status == "problem"
     assert f"is not in {dataset.root}, 170 MB to download when the run starts" in found.what
     assert found.remedy is not None
-    # The same command, but for telling its data set and not reading it: quoted right, and Python.
-    told = found.remedy.replace("python ", f"{sys.executable} ", 1).replace("; Cifar(", "; print(Cifar(")
-    told = told.replace(").read()", "))")
+    # The same command, but for telling what it would read: quoted right, and Python.
+    told = found.remedy.replace("from tenet.data import Cifar; Cifar(", "print(dict(").replace(
+        ").read()", "))"
+    )
+    told = told.replace("python ", f"{sys.executable} ", 1)
     done = subprocess.run(told, shell=True, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(dataset)
+    assert done.stdout.strip() == str({"name": dataset.name, "root": dataset.root})
     plain = data.fetch_command(Cifar(name="cifar10"))
     expected = "from tenet.data import Cifar; Cifar(name='cifar10', root='~/.cache/tenet').read()"
     assert plain == f'python -c "{expected}"'

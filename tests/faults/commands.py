@@ -67,7 +67,10 @@ class Command:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
         self._output, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_run, args=(script, arguments, cwd, fault, theirs))
+        # A daemon: a test that fails leaves none behind.
+        self._process = context.Process(
+            target=_run, args=(script, arguments, cwd, fault, theirs), daemon=True
+        )
         self._process.start()
         theirs.close()
 

@@ -1,10 +1,11 @@
-"""Kill runs at random moments, again and again, and compare what becomes of them with a run that was left alone:
-`python -m tests.faults.kill --times 20`."""
+"""End runs at random moments by a signal, again and again, and compare what becomes of them with a run that was left
+alone: `python -m tests.faults.kill --times 20`, `... --signal SIGTERM`."""
 
 import argparse
 import random
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -12,33 +13,41 @@ from pathlib import Path
 
 from tests.faults.commands import TINY, Command, assert_same_run, train, wait_for, write_data
 
-# Twelve epochs, so that a kill a run is few; evaluated every other one, and a checkpoint after about every step.
+# Evaluated every other epoch, and with a checkpoint after about every step.
 LONGER = (
     "trainer.epochs=12",
     "trainer.evaluate_every_epochs=2",
     "trainer.checkpoint_every_steps=null",
     "trainer.checkpoint_every_minutes=0.001",
 )
-KILLS_OF_A_RUN = 4
+SIGNALS_OF_A_RUN = 4
+CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 
 
-def kill_at_random(folder: Path, *arguments: str, seed: int, kills: int, within_s: float) -> int:
-    """Start the tiny run in `folder` and kill it, `kills` times, each at most so many seconds after it wrote its
-    configuration; then let it end. The number of kills that found it alive."""
+def end_at_random(
+    folder: Path, *arguments: str, seed: int, times: int, within_s: float, number: int = signal.SIGKILL
+) -> list[float]:
+    """Start the tiny run in `folder` and send it the signal, so many times, each at most `within_s` after it wrote
+    its configuration; then let it come to its end. The seconds from each signal to the end of its process, of
+    those that found the run alive."""
     moments = random.Random(seed)
     written = folder / "run" / "config.yaml"
-    alive = 0
-    for _ in range(kills):
+    seconds = []
+    for _ in range(times):
         before = inode_of(written)
         command = Command("train", *TINY, *arguments, cwd=folder)
-        # A run that has ended before a kill found it writes nothing any more.
+        # A run that has ended before a signal found it writes nothing any more.
         wait_for(lambda before=before, command=command: inode_of(written) != before or not command.runs)
         time.sleep(moments.uniform(0, within_s))
-        command.send(signal.SIGKILL)
-        alive += command.wait().code == -signal.SIGKILL
+        start = time.monotonic()
+        command.send(number)
+        ended = command.wait()
+        assert ended.code in (0, CODES[number]), ended.output
+        if ended.code:
+            seconds.append(time.monotonic() - start)
     ended = train(*arguments, cwd=folder)
     assert ended.code == 0, ended.output
-    return alive
+    return seconds
 
 
 def inode_of(path: Path) -> int | None:
@@ -48,7 +57,8 @@ def inode_of(path: Path) -> int | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kill", description=__doc__)
-    parser.add_argument("--times", type=int, default=20, help="how many kills")
+    parser.add_argument("--times", type=int, default=20, help="how many signals")
+    parser.add_argument("--signal", choices=[one.name for one in CODES], default="SIGKILL")
     parser.add_argument("--seed", type=int, default=0, help="draws the moments")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -62,14 +72,18 @@ def main() -> int:
         train(*LONGER, cwd=whole)
         alone_s = time.monotonic() - start
         print(f"a run that is left alone: {alone_s:.1f} s")
-        kills, runs = 0, 0
-        while kills < asked.times:
+        seconds: list[float] = []
+        runs = 0
+        while len(seconds) < asked.times:
             shutil.rmtree(hurt / "run", ignore_errors=True)
-            wanted = min(KILLS_OF_A_RUN, asked.times - kills)
-            kills += kill_at_random(hurt, *LONGER, seed=asked.seed + runs, kills=wanted, within_s=alone_s / 2)
+            seconds += end_at_random(
+                hurt, *LONGER, seed=asked.seed + runs, times=min(SIGNALS_OF_A_RUN, asked.times - len(seconds)),
+                within_s=alone_s / 2, number=signal.Signals[asked.signal],
+            )  # fmt: skip
             assert_same_run(hurt / "run", whole / "run")
             runs += 1
-            print(f"run {runs}, {kills} kills so far: bitwise the same weights, optimizer state and figures")
+            print(f"run {runs}, {asked.signal} {len(seconds)} times so far: bitwise the same", flush=True)
+    print(f"from the signal to the end: {statistics.median(seconds):.2f} s, at most {max(seconds):.2f} s")
     return 0
 
 

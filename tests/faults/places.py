@@ -16,8 +16,6 @@ from typing import Any
 CALLS = {
     "configuration": ("tenet.config", "write_config"),
     "data": ("tenet.data.datasets", "Dataset.load"),
-    "start": ("tenet.training_state", "TrainingState.restore"),
-    "step": ("tenet.guard", "Guard.remember"),
     "descent": ("tenet.guard", "Guard.descend"),
     "inhibited": ("tenet.inhibition", "Inhibition.inhibited_pass"),
     "evaluation": ("tenet.evaluation", "Classifier.logits"),
@@ -68,10 +66,7 @@ class Fault:
         if kind == "half" and name.endswith(".jsonl"):
             self._in("tenet.metrics_file", "MetricsFile.write", self._tear_line)
         elif kind == "half":
-            self._in(
-                "pathlib", "Path.write_bytes", self._tear, only=lambda path, *_: f".{name}." in path.name
-            )
-            self._in("pathlib", "Path.write_text", self._tear, only=lambda path, *_: f".{name}." in path.name)
+            self._in("pathlib", "Path.write_bytes", self._tear, only=lambda path, _: f".{name}." in path.name)
         elif kind == "named":
             self._in("pathlib", "Path.replace", self._after, only=lambda _, target: target.name == name)
         else:
@@ -105,9 +100,9 @@ class Fault:
         ACTIONS[self.action]()
         return result
 
-    def _tear(self, original: Callable[..., Any], path: Path, content: Any, **kwargs: Any) -> Any:
-        original(path, content[: len(content) // 2], **kwargs)
-        return self._before(original, path, content, **kwargs)
+    def _tear(self, original: Callable[..., Any], path: Path, content: Any) -> Any:
+        original(path, content[: len(content) // 2])
+        return self._before(original, path, content)
 
     def _tear_line(self, original: Callable[..., Any], file: Any, metrics: Any, *, step: int) -> Any:
         line = json.dumps({"step": step, **metrics})

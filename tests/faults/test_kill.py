@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from tests.faults.commands import STEPS_PER_EPOCH, Command, assert_same_run, figures_of, step_of, train
-from tests.faults.kill import kill_at_random
+from tests.faults.kill import end_at_random
 from tests.faults.places import Fault
 
 
@@ -39,8 +39,9 @@ def test_a_run_killed_at_every_delicate_place_in_turn_ends_as_if_never_killed(
 
 def test_a_finished_run_that_goes_further_has_not_finished_until_it_has(whole: Path, tmp_path: Path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    further = (f"dataset.path={whole.parent / 'data.npz'}", "trainer.epochs=4")
-    go_on = Command("train", "resume=run", "trainer.epochs=4", cwd=tmp_path, fault=kill("summary"))
+    changed = ("trainer.epochs=4", "trainer.evaluate_every_epochs=2")
+    further = (*changed, f"dataset.path={whole.parent / 'data.npz'}")
+    go_on = Command("train", "resume=run", *changed, cwd=tmp_path, fault=kill("summary"))
     assert go_on.wait().code == -signal.SIGKILL
     # As an evaluation leaves it, of the weights that the shorter run left.
     (run / "summary.json").write_text('{"corruption/mce_pct": 9.0}')
@@ -55,7 +56,7 @@ def test_a_finished_run_that_goes_further_has_not_finished_until_it_has(whole: P
 def test_a_run_killed_at_random_moments_ends_as_if_never_killed(whole: Path, here: Path) -> None:
     # Checkpoints at other steps, and another rhythm of evaluations, change no weight.
     settings = ("trainer.checkpoint_every_minutes=0.0001", "trainer.evaluate_every_epochs=2")
-    kill_at_random(here, *settings, seed=0, kills=2, within_s=0.3)
+    end_at_random(here, *settings, seed=0, times=2, within_s=0.3)
     run = here / "run"
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     seldom = [line for line in figures_of(whole) if line["step"] != STEPS_PER_EPOCH or "train/loss" in line]

@@ -15,8 +15,7 @@ GRACE_S = 10
 
 def test_a_run_stopped_by_signals_all_over_goes_on_as_if_never_stopped(whole: Path, here: Path) -> None:
     for fault, code, step in [
-        (Fault("term", "data"), PREEMPTED, 0),
-        (Fault("usr1", "step"), PREEMPTED, 1),
+        (Fault("usr1", "data"), PREEMPTED, 0),
         (Fault("term", "evaluation"), PREEMPTED, 4),
         # Goes on with that evaluation; its line is written, the checkpoint that counts on the line is not.
         (Fault("kill", "closing"), -signal.SIGKILL, 4),

@@ -75,9 +75,7 @@ def test_a_run_goes_on_only_with_the_data_it_began_with(whole: Path, here: Path)
     before = (here / "run" / "checkpoint.pt").read_bytes()
     write_data(here, seed=1)
     ended = train(cwd=here)
-    assert_told(
-        ended.output, "the data set has changed since", "training and test images or labels", "rerun=true"
-    )
+    assert_told(ended, "the data set has changed since", "training and test images or labels", "rerun=true")
     (here / "data.npz").unlink()
     assert_told(train(cwd=here), "data.npz is not a file")
     assert (here / "run" / "checkpoint.pt").read_bytes() == before

@@ -1,11 +1,12 @@
 """The readers of files that may come from anyone, with small good files to start from."""
 
+import copy
 import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ def of_checkpoint(path: Path) -> object:
     from tenet.tensor_files import read_tensors
     from tenet.training_state import TrainingState
 
-    content = read_tensors(path)
+    content = copy.deepcopy(read_tensors(path))  # they are views of the file that is written next
     if isinstance(content, dict) and content.pop(CHECKSUM, None):
         torch.save({**content, CHECKSUM: checksum(content)}, path)
     model = network()
@@ -105,12 +106,21 @@ def of_compared_config(path: Path) -> object:
 
 
 def of_summary(path: Path) -> object:
-    from tenet.compare.groups import compare
-    from tenet.compare.page import page
-    from tenet.compare.runs import read_run
+    return compared(path.parent, metrics=["train/loss"])
 
-    write_config(path.parent)
-    return page(compare([read_run(path.parent)], metrics=["train/loss"]), link_from=path.parent)
+
+def of_report(path: Path) -> object:
+    return compared(path.parent.parent)
+
+
+def compared(run_dir: Path, *, metrics: Sequence[str] = ()) -> object:
+    from tenet.compare.groups import compare
+    from tenet.compare.runs import read_run
+    from tenet.compare.text import terminal
+
+    (run_dir / "config.yaml").write_bytes(config())
+    (run_dir / "weights.safetensors").touch()
+    return terminal(compare([read_run(run_dir)], metrics=metrics))
 
 
 def of_metrics(path: Path) -> object:
@@ -174,6 +184,7 @@ def safetensors() -> bytes:
     return save(dict(network().state_dict()))
 
 
+@cache
 def checkpoint() -> bytes:
     from tenet.checkpoint import CHECKSUM, checksum
     from tenet.training_state import COUNTERS
@@ -187,15 +198,11 @@ def checkpoint() -> bytes:
     return saved({**content, CHECKSUM: checksum(content)})
 
 
+@cache
 def config() -> bytes:
     from tests.test_config import composed
 
     return yaml.safe_dump(composed("experiment=quickstart", "backbone.width=4")).encode()
-
-
-def write_config(folder: Path) -> None:
-    (folder / "config.yaml").write_bytes(config())
-    (folder / "weights.safetensors").touch()
 
 
 def image(kind: str) -> bytes:
@@ -321,7 +328,7 @@ def targets(scratch: Path) -> list[Target]:
         Target(
             "evaluation/corruptions.json",
             [json.dumps(REPORT).encode()],
-            lambda path: of_summary(path.parent),
+            of_report,
             JSON,
         ),
         Target("metrics.jsonl", [METRICS], of_metrics, JSON),
@@ -335,7 +342,7 @@ def targets(scratch: Path) -> list[Target]:
         Target(
             "C.tar",
             [tar()],
-            partial(of_tar),
+            of_tar,
             [b"ustar", b"../", b"/etc/", b"size=-1\n", b"path=", b"\x80\x00"],
         ),
     ]

@@ -34,10 +34,11 @@ class Done(NamedTuple):
 
     def refusal(self) -> str:
         """The one line that a command ends with when it refuses its input; fails if it did anything else."""
-        last = self.output.strip().splitlines()[-1]
+        lines = self.output.strip().split("\n")
+        last = lines[-1]
         assert self.code in (1, 2), self.output
         assert "Traceback" not in self.output
-        assert self.output.count("error: ") == 1, self.output
+        assert sum(line.startswith("error: ") for line in lines) == 1, self.output
         assert last.startswith("error: "), self.output
         assert last.isprintable()
         assert len(last) < 3000

@@ -1,0 +1,164 @@
+"""What files and folders are called, and what they say, reaches terminals, tables and documents as plain text."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.security.commands import TINY, run
+from tests.security.hostile import safetensors
+
+# Clears the screen, sets the window's title, rings, and goes on in a line of its own.
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\rrun\nerror: all is well\u202e"
+UNPRINTABLE = re.compile(r"[^\n\t -~\u00a1-\u2029\u202f-\uffff]")
+
+
+def test_folders_are_named_plainly_in_what_goes_wrong(tmp_path: Path) -> None:
+    place = tmp_path / ESCAPES.replace("/", "")
+    place.mkdir()
+    (place / "config.yaml").write_text("seed: [1")
+    for words in (
+        ["-m", "tenet.compare", place],
+        ["-m", "tenet.xray", place],
+        ["-m", "tenet.corruptions.download", "cifar10c", place / "config.yaml"],
+    ):
+        done = run(*words, cwd=tmp_path)
+        assert done.refusal()
+        assert UNPRINTABLE.search(done.output) is None
+
+
+def test_names_of_weights_are_told_plainly_and_not_all_of_them(tmp_path: Path) -> None:
+    header = {
+        f"{ESCAPES}{number}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * number, 4 * number + 4]}
+        for number in range(2000)
+    }
+    path = safetensors(tmp_path / "w.safetensors", header, bytes(8000))
+    done = run("evaluate.py", f"weights={path}", "backbone=resnet8", "dataset=digits", cwd=tmp_path)
+    assert "and 1990 more" in done.refusal()
+
+
+def test_classes_are_told_plainly(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(256, size=(40, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(40) % 4
+    classes = np.array([f"{ESCAPES}{number}" for number in range(4)])
+    np.savez(
+        tmp_path / "own.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+        classes=classes,
+    )
+    data = ["dataset=arrays", "dataset.path=own.npz", "dataset.fraction=1.0"]
+    trained = run("train.py", *TINY, *data, "hydra.run.dir=run", cwd=tmp_path)
+    measured = run(
+        "evaluate.py", "run=run", "corruptions.names=[fog]", "measures.per_class=true", cwd=tmp_path
+    )
+    for done in (trained, measured):
+        assert done.code == 0, done.output
+        assert UNPRINTABLE.search(done.output) is None
+    assert "\\u001b" not in (tmp_path / "run" / "evaluation" / "corruptions-part.json").read_text()
+
+
+def rewrite(run_dir: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    change(config)
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=False))
+
+
+FORMULA = '=HYPERLINK("http://evil.example","x")'
+LATEX = r"\input{/etc/passwd}$x^2_~#%&{}"
+
+
+def poison(run_dir: Path, text: str) -> None:
+    """Put a text wherever a comparison takes one from a run folder."""
+    rewrite(run_dir, lambda config: config["dataset"].update({"path": text, text: 1}))
+    report = {"mce_pct": 9.0, "source": text, "clean": {"error_pct": 3.0}, "corruptions": {text: {"1": 3.0}}}
+    (run_dir / "evaluation").mkdir(exist_ok=True)
+    (run_dir / "evaluation" / "corruptions.json").write_text(json.dumps(report))
+    summary = {"test/error_pct": 3.0, f"mCE, {text}": 1.0, text: 2.0, "corruption/source": text}
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture
+def compared(run_dir: Path, tmp_path: Path) -> Callable[..., str]:
+    """What a comparison of a poisoned run with an honest one prints, in a format."""
+
+    def compare(text: str, form: str) -> str:
+        subprocess.run(["cp", "-r", run_dir, tmp_path / "honest"], check=True)
+        broken = tmp_path / f"{text.replace('/', '')[:80]}"
+        broken.mkdir()
+        (broken / "config.yaml").write_text("seed: 1")
+        poison(run_dir, text)
+        done = run("-m", "tenet.compare", "run", "honest", f"./{broken.name}", "--format", form, cwd=tmp_path)
+        assert done.code == 0, done.output
+        return done.output
+
+    return compare
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
+def test_a_comparison_shows_no_control_characters(compared: Callable[..., str], form: str) -> None:
+    assert UNPRINTABLE.search(compared(ESCAPES, form).replace("\ufeff", "")) is None
+
+
+@pytest.mark.parametrize("sign", "=+-@")
+def test_no_cell_of_a_csv_is_a_formula(compared: Callable[..., str], sign: str) -> None:
+    text = sign + FORMULA[1:]
+    output = compared(text, "csv")
+    cells = [cell for row in csv.reader(io.StringIO(output)) for cell in row]
+    assert f"'{text}" in cells
+    assert [cell for cell in cells if cell[:1] in "=+-@" and len(cell) > 1 and not _is_number(cell)] == []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(float(text)) or True
+    except ValueError:
+        return False
+
+
+def test_latex_shows_texts_as_they_are(compared: Callable[..., str]) -> None:
+    output = compared(LATEX, "latex")
+    shown = [line for line in output.splitlines() if not line.startswith("%")]
+    assert any(r"\textbackslash{}input\{/etc/passwd\}\$x\textasciicircum{}2\_" in line for line in shown)
+    assert all(r"\input" not in line for line in shown)
+
+
+def test_markdown_shows_texts_as_they_are(compared: Callable[..., str]) -> None:
+    output = compared("<img src=x onerror=alert(1)>|[x](javascript:y)", "markdown")
+    assert r"&lt;img src=x onerror=alert(1)>\|\[x](javascript:y)" in output
+    assert "<img" not in output
+
+
+def test_an_answer_of_a_server_is_told_plainly(tmp_path: Path) -> None:
+    script = (
+        "import socket, sys\n"
+        "server = socket.create_server(('127.0.0.1', 0)); print(server.getsockname()[1], flush=True)\n"
+        "connection, _ = server.accept(); connection.recv(9999)\n"
+        "connection.sendall(b'HTTP/1.1 404 \\x1b[2Jgone\\x07\\r\\nContent-Length: 0\\r\\n\\r\\n'); connection.close()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        done = run(
+            "-m",
+            "tenet.corruptions.download",
+            "cifar10c",
+            "data",
+            "--url",
+            f"http://127.0.0.1:{port}/x",
+            cwd=tmp_path,
+        )
+    assert "404" in done.refusal()
+    assert os.linesep not in done.refusal()
