@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from tenet.array_files import read_arrays
-from tenet.checkpoint import write_atomically
 from tenet.errors import ConfigError, DatasetError
 from tenet.metrics_file import read_json
 from tenet.predictions import Predictions
+from tenet.storage import write_atomically
 
 DTYPES = {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32}
 logger = logging.getLogger("tenet")

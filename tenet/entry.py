@@ -9,13 +9,11 @@ from typing import Any
 
 from tenet import distributed
 from tenet.errors import ConfigError, UserError, printable
-from tenet.stopping import Preempted
+from tenet.stopping import PREEMPTED, Preempted
 from tenet.storage import explain
 
 # Exit codes: a failed run; a command that can't be run; interrupted from the keyboard, as shells have it.
 FAILED, WRONG_COMMAND, INTERRUPTED = 1, 2, 130
-# Stopped by SIGTERM or SIGUSR1 after a checkpoint: the same command goes on (EX_TEMPFAIL of sysexits.h).
-PREEMPTED = 75
 
 
 def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: str) -> int:

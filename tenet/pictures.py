@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tenet.checkpoint import write_atomically
 from tenet.corruptions.names import CORRUPTIONS
 from tenet.metrics import mean
 from tenet.report import SOURCES, RobustnessReport
+from tenet.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tenet.checkpoint import write_atomically
 from tenet.report import RobustnessReport
+from tenet.storage import write_atomically
 
 
 def write_figures(

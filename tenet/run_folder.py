@@ -81,9 +81,12 @@ class RunFolder:
         return None
 
     def _set_aside(self) -> None:
-        aside = self.path.with_name(f"{self.path.name}-before-{time.strftime('%Y%m%d-%H%M%S')}")
+        now = time.time_ns()
+        date = time.strftime("%Y%m%d-%H%M%S", time.localtime(now // 10**9))
+        aside = self.path.with_name(f"{self.path.name}-before-{date}-{now // 1000 % 10**6:06d}")
         aside.mkdir()
-        for path in list(self.path.iterdir()):
+        # The configuration last: while it is here, what a crash left behind is still set aside by a repeat.
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name == CONFIG_FILE):
             if path.name != LOCK_FILE:
                 path.rename(aside / path.name)
         logger.info("starting anew; the run that was here is kept in %s", aside)

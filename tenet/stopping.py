@@ -10,6 +10,9 @@ from typing import Any
 # What clusters send before they take a machine away: SIGTERM, and SIGUSR1 where SLURM's --signal asks for it.
 PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)
 
+# The exit code after a stop by these: the same command goes on (EX_TEMPFAIL of sysexits.h).
+PREEMPTED = 75
+
 
 class Preempted(BaseException):
     """The machine is wanted back; the run goes on from its checkpoint when it is started again.

@@ -15,11 +15,11 @@ from numpy.typing import DTypeLike
 from torch import Tensor
 
 from tenet import __version__
-from tenet.checkpoint import write_atomically
 from tenet.corruptions.generator import check_images, corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.corruptions.parameters import settings
 from tenet.errors import DatasetError
+from tenet.storage import write_atomically
 
 MANIFEST = "manifest.json"
 # The arrays beside the corruptions.

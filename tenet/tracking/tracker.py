@@ -14,6 +14,7 @@ from tenet.metrics_file import (
     read_metrics,
     write_json,
 )
+from tenet.stopping import PREEMPTED, Preempted
 from tenet.tracking.files import METRICS_FILE, SUMMARY_FILE
 from tenet.tracking.wandb_run import WandbRun
 
@@ -96,7 +97,8 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.finish(exit_code=0 if kind is None else 1)
+        is_preempted = kind is not None and issubclass(kind, Preempted)
+        self.finish(exit_code=PREEMPTED if is_preempted else int(kind is not None))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
 
+from tenet.stopping import PREEMPTED
 from tenet.tracking.files import METRICS_FILE
 from tenet.tracking.service import end_service, one_line
 
@@ -20,7 +21,8 @@ logger = logging.getLogger("tenet")
 
 QUEUE_LIMIT = 10_000  # W&B takes thousands of rows a second: where so many wait, it hangs
 PATIENCE_S = 5.0  # until a word about waiting; and beyond W&B's own time limits, before it is ended by force
-FAILED_FINISH_TIMEOUT_S = 10.0  # of a run that fails or is stopped: its machine may be about to go
+FAILED_FINISH_TIMEOUT_S = 10.0  # of a run that fails or is interrupted
+PREEMPTED_FINISH_TIMEOUT_S = 4.0  # its machine is about to go
 # The parts of wandb whose errors mean that something is missing on the server (others watch the hardware).
 UPLOADING_PARTS = ("filestream", "runupserter", "runfiles", "file transfer", "filetransfer", "artifact")
 
@@ -94,14 +96,16 @@ class WandbRun:
         self._exit_code = exit_code
         self._actions.put(None)
         open_limit_s, limit_s = self._open_timeout_s, self._finish_timeout_s + PATIENCE_S
-        if exit_code != 0:
+        if exit_code == PREEMPTED:
+            open_limit_s, limit_s = 0.0, PREEMPTED_FINISH_TIMEOUT_S
+        elif exit_code != 0:
             open_limit_s, limit_s = 0.0, FAILED_FINISH_TIMEOUT_S
         try:
             self._opened.wait(open_limit_s)
             self._thread.join(min(PATIENCE_S, limit_s))
             if self._thread.is_alive():
                 logger.info("waiting for W&B's upload, at most %g s", limit_s)
-                self._thread.join(limit_s - PATIENCE_S)
+                self._thread.join(max(0.0, limit_s - PATIENCE_S))
         except KeyboardInterrupt:
             end_service()
             raise
@@ -133,6 +137,8 @@ class WandbRun:
         self._try(self._close)
 
     def _close(self, run: Any) -> None:
+        if self._exit_code == PREEMPTED:
+            run.mark_preempting()  # a sweep gives the run to its next agent
         run.finish(exit_code=self._exit_code)
         if not run.offline and (lost := upload_error(Path(run.settings.log_internal))):
             raise ConnectionError(lost)
