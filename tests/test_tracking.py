@@ -15,6 +15,7 @@ import pytest
 
 from tenet.errors import ConfigError
 from tenet.metrics_file import read_metrics
+from tenet.stopping import PREEMPTED, Preempted
 from tenet.tracking import NoTracking, WandbTracking
 from tests.wandb_offline import RunRecords, read_wandb_file, wandb_files
 
@@ -114,6 +115,14 @@ def test_artifacts_of_the_kinds_that_are_asked_for_carry_their_figures(session: 
 
 def test_wandb_run_that_meets_an_exception_has_exit_code_1_and_else_0(session: Session) -> None:
     assert [session.first.exit_code, session.continued.exit_code, session.failed.exit_code] == [0, 0, 1]
+
+
+def test_wandb_is_told_that_a_stopped_run_goes_on_later(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(Preempted), WandbTracking(mode="offline").start(tmp_path, config=CONFIG):
+        raise Preempted("SIGTERM")
+    (stopped,) = map(read_wandb_file, wandb_files(tmp_path))
+    assert (stopped.exit_code, stopped.is_preempting) == (PREEMPTED, True)
+    assert not session.failed.is_preempting
 
 
 def test_a_new_run_has_an_id_of_the_experiment_that_no_other_folder_has(

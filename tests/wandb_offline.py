@@ -19,6 +19,7 @@ class RunRecords(NamedTuple):
     saved_files: set[str]
     artifacts: list[Any]
     exit_code: int
+    is_preempting: bool
 
 
 def leveldb_log(data: bytes) -> Iterator[bytes]:
@@ -42,8 +43,9 @@ def values(items: Any) -> dict[str, Any]:
 
 
 def read_wandb_file(path: Path) -> RunRecords:
-    import wandb
     from wandb.proto.wandb_internal_pb2 import Record
+
+    import wandb
 
     wandb.teardown()  # wandb's own process may still be writing the last records of a finished run
     records = [Record.FromString(raw) for raw in leveldb_log(path.read_bytes())]
@@ -63,6 +65,7 @@ def read_wandb_file(path: Path) -> RunRecords:
         saved_files={file.path for part in of("files") for file in part.files},
         artifacts=of("artifact"),
         exit_code=end.exit_code,
+        is_preempting=bool(of("preempting")),
     )
 
 

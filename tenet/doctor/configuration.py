@@ -1,7 +1,8 @@
 """Can all that the configuration names be built? What train.py refuses before it reads any data."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -9,9 +10,8 @@ from tenet.config import naming
 from tenet.doctor.findings import Finding, ok, problem
 from tenet.doctor.plan import Plan
 from tenet.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import nn
+from tenet.network import outline_network
+from tenet.training import try_optimizer
 
 KEYS = ("trainer", "dataset", "augment", "schedule", "tracking", "backbone", "tenet", "optimizer")
 
@@ -35,12 +35,12 @@ def check(plan: Plan) -> Iterator[Finding]:
 
 
 def build(plan: Plan, key: str) -> Any:
-    """Build one part as a run would, on the meta device; what is wrong already is taken as right."""
+    """Build one part as a run would, on the meta device where that will do."""
     if key == "backbone":
         return outline(plan)
     if key == "optimizer":
-        parameters = [torch.zeros(1)] if "backbone" in plan.wrong else outline(plan).parameters()
-        return plan.build(key, parameters)
+        with naming(key):
+            return try_optimizer(partial(plan.build, key), torch.device("cpu"))
     built = plan.build(key)
     if key == "tenet" and built is not None and "backbone" not in plan.wrong:
         with naming(key):
@@ -48,7 +48,6 @@ def build(plan: Plan, key: str) -> Any:
     return built
 
 
-def outline(plan: Plan, *, num_classes: int = 2) -> "nn.Module":
+def outline(plan: Plan, *, num_classes: int = 2) -> Any:
     """The network on the meta device: shapes without memory or arithmetic."""
-    with torch.device("meta"):
-        return plan.build("backbone", num_classes=num_classes)
+    return outline_network(plan.settings_of("backbone"), num_classes=num_classes)

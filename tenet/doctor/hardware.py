@@ -31,7 +31,10 @@ class Driver(NamedTuple):
 def check(plan: Plan) -> Iterator[Finding]:
     import torch
 
+    from tenet.training import set_determinism
+
     settings: TrainingSettings = plan.build("trainer")
+    set_determinism(settings.deterministic)  # before anything starts CUDA
     yield from check_cpu()
     wants_cuda = settings.device != "cpu"
     if wants_cuda and torch.cuda.is_available():

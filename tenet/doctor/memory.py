@@ -1,11 +1,14 @@
 """Does the configuration fit into memory? Estimated from a few images; the whole batch is never allocated.
 
-How: every tensor that comes to life in a step of 2 and of 4 images is counted, with its size, until it dies.
-The most that lived at once grows linearly with the batch, so two points give that of any batch.
+How: every tensor that comes to life in a step is counted, with its size, until it dies. What is alive after any
+one operation grows linearly with the batch, so that the same steps of 2 and of 4 images give that of any batch,
+operation by operation; the most of them is the peak.
 """
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -26,11 +29,12 @@ ALLOCATOR_FACTORS = {"cpu": 2.0, "cuda": 1.25}
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors made under it that are alive, and the most at once (`peak`)."""
+    """Counts the bytes of all tensors made under it that are alive: now (`live`), and after each operation."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.live = self.peak = 0
+        self.live = 0
+        self.history: list[int] = []
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(
@@ -40,7 +44,7 @@ class LiveBytes(TorchDispatchMode):
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self._note(tensor.untyped_storage())
-        self.peak = max(self.peak, self.live)
+        self.history.append(self.live)
         return result
 
     def _note(self, storage: torch.UntypedStorage) -> None:
@@ -53,18 +57,29 @@ class LiveBytes(TorchDispatchMode):
     def _forget(self, address: int) -> None:
         self.live -= self._sizes.pop(address)
 
+    def during(self, action: Callable[[], object]) -> list[int]:
+        """The history of an action alone."""
+        self.history.clear()
+        action()
+        return list(self.history)
 
-class Line(NamedTuple):
-    """Bytes by batch size: fixed + each * images."""
 
-    fixed: float
-    each: float
+class Demand:
+    """Bytes by batch size: the most of fixed + each * images, over the operations of a phase."""
+
+    def __init__(self, histories: Sequence[list[int]]) -> None:
+        """What is alive after each operation, for the two BATCHES."""
+        first, second = histories
+        if len(first) != len(second):  # the operations were others: their peaks must do
+            first, second = [max(first)], [max(second)]
+        each = [(high - low) / (BATCHES[1] - BATCHES[0]) for low, high in zip(first, second, strict=True)]
+        self.lines = {(low - slope * BATCHES[0], slope) for low, slope in zip(first, each, strict=True)}
 
     def at(self, images: int) -> int:
-        return round(self.fixed + self.each * images)
+        return round(max(fixed + each * images for fixed, each in self.lines))
 
     def images_within(self, available: float) -> int:
-        return max(0, int((available - self.fixed) // self.each))
+        return max(0, int(min((available - fixed) // each for fixed, each in self.lines if each > 0)))
 
 
 class Need(NamedTuple):
@@ -73,11 +88,11 @@ class Need(NamedTuple):
     phase: str
     key: str
     images: int
-    line: Line
+    demand: Demand
 
     @property
     def peak(self) -> int:
-        return self.line.at(self.images)
+        return self.demand.at(self.images)
 
 
 def check(plan: Plan) -> Iterator[Finding]:
@@ -87,9 +102,9 @@ def check(plan: Plan) -> Iterator[Finding]:
         "trainer.evaluation_batch_size": min(settings.evaluation_batch_size, len(plan.splits.test.labels)),
     }
     needs = []
-    for phase, line in measure_lines(plan).items():
+    for phase, demand in measure_demands(plan).items():
         key = "trainer.evaluation_batch_size" if phase == "evaluation" else "trainer.batch_size"
-        needs.append(Need(phase, key, batches[key], line))
+        needs.append(Need(phase, key, batches[key], demand))
     state, images = state_bytes(plan, num_classes=len(plan.splits.classes)), image_bytes(plan)
     yield ok(
         f"weights {in_bytes(state.weights)}, gradients {in_bytes(state.gradients)}, "
@@ -106,7 +121,7 @@ def judge(needs: Sequence[Need], plan: Plan, *, images: int, free: int) -> Findi
     factor = ALLOCATOR_FACTORS[plan.device.type]
     fitting: dict[str, int] = {}
     for need in needs:
-        within = need.line.images_within((free - images) / factor)
+        within = need.demand.images_within((free - images) / factor)
         fitting[need.key] = min(within, fitting.get(need.key, within))
     plan.limits = (fitting["trainer.batch_size"], fitting["trainer.evaluation_batch_size"])
     most = max(needs, key=lambda need: need.peak)
@@ -125,31 +140,25 @@ def judge(needs: Sequence[Need], plan: Plan, *, images: int, free: int) -> Findi
     return ok(told, **figures)
 
 
-def measure_lines(plan: Plan) -> dict[str, Line]:
-    """Peak bytes of "plain step", "inhibited step" and "evaluation" by batch, weights and optimizer included."""
+def measure_demands(plan: Plan) -> dict[str, Demand]:
+    """Of "plain step", "inhibited step" and "evaluation", weights and optimizer included."""
     height, width = plan.splits.train.images.shape[1:3]
-    classes = len(plan.splits.classes)
-    peaks: dict[str, list[int]] = {}
+    histories: dict[str, list[list[int]]] = {}
     with LiveBytes() as bytes_:
         rehearsal = Rehearsal(plan)
+        if rehearsal.inhibition is not None:
+            # How often the grouping iterates depends on the images, what an iteration holds does not.
+            rehearsal.inhibition = replace(rehearsal.inhibition, max_iterations=1)
         device = rehearsal.device
         for batch in (BATCHES[0], *BATCHES):  # the first step makes the optimizer's state
-            labels = torch.randint(classes, (batch,), device=device)
             images = torch.randn(batch, 3, height, width, device=device)
             raw = torch.zeros(batch, height, width, 3, dtype=torch.uint8, device=device)
-            for name, step in rehearsal.steps().items():
-                bytes_.peak = bytes_.live
-                step(images, labels)
-                peaks.setdefault(name, []).append(bytes_.peak)
-            bytes_.peak = bytes_.live
-            rehearsal.evaluate(raw, labels)
-            peaks.setdefault("evaluation", []).append(bytes_.peak)
-    first, second = BATCHES
-    lines = {}
-    for name, (_, low, high) in peaks.items():
-        each = (high - low) / (second - first)
-        lines[name] = Line(low - each * first, each)
-    return lines
+            labels = torch.zeros(batch, dtype=torch.int64, device=device)
+            actions = {name: partial(step, images, labels) for name, step in rehearsal.steps().items()}
+            actions["evaluation"] = partial(rehearsal.evaluate, raw, labels)
+            for phase, action in actions.items():
+                histories.setdefault(phase, []).append(bytes_.during(action))
+    return {phase: Demand(found[1:]) for phase, found in histories.items()}
 
 
 def image_bytes(plan: Plan) -> int:

@@ -39,9 +39,12 @@ class Plan:
 
     def build(self, key: str, *args: Any, **kwargs: Any) -> Any:
         """What the configuration names under `key`. Raises NotExaminedError where that is known to be wrong."""
+        return configuration.build(self.settings_of(key), *args, key=key, **kwargs)
+
+    def settings_of(self, key: str) -> Any:
         if key in self.wrong:
             raise NotExaminedError(f"{key} must be mended first")
-        return configuration.build(self.config[key], *args, key=key, **kwargs)
+        return self.config[key]
 
     @property
     def device(self) -> "torch.device":

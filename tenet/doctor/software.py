@@ -2,7 +2,6 @@
 
 import platform
 import re
-import subprocess
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -10,10 +9,10 @@ from pathlib import Path
 from tenet import __version__
 from tenet.doctor.findings import Finding, ok, problem, warning
 from tenet.doctor.plan import Plan
+from tenet.environment import PATCH_FILE, code_version
 
 PACKAGE = "tenet-training"
 REPOSITORY = Path(__file__).resolve().parents[2]
-GIT_TIMEOUT_S = 10
 # Named in the report; the others only where something is wrong with them.
 TOLD = ("torch", "torchvision", "hydra-core", "wandb")
 
@@ -21,7 +20,7 @@ TOLD = ("torch", "torchvision", "hydra-core", "wandb")
 def check(plan: Plan) -> Iterator[Finding]:
     yield ok(f"Python {platform.python_version()}, {PACKAGE} {__version__}", python=platform.python_version())
     yield from check_packages()
-    yield check_commit(REPOSITORY)
+    yield check_commit()
 
 
 def check_packages() -> Iterator[Finding]:
@@ -87,26 +86,18 @@ def release(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def check_commit(repository: Path) -> Finding:
+def check_commit() -> Finding:
     """The commit of the code, since figures without one can't be made again."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(repository), *arguments],
-            capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True,
-        ).stdout.strip()  # fmt: skip
-
-    try:
-        commit = git("rev-parse", "--short", "HEAD")
-        is_dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
+    version = code_version()
+    if version is None:
         return warning(
-            f"{repository} is no git clone (or git does not answer): the run can't be traced to a commit",
+            "the code is not in a git repository (or git does not answer): the run can't be traced to a commit",
             "train from a clone of the repository",
         )
-    if is_dirty:
+    commit = str(version["commit"])[:7]
+    if version["dirty"]:
         return warning(
-            f"commit {commit} with changes that are not committed: the run can't be traced to its code",
-            "git commit", commit=commit, dirty=True,
+            f"commit {commit} and changes to it: the run folder keeps those of tracked files ({PATCH_FILE})",
+            "git commit", **version,
         )  # fmt: skip
-    return ok(f"commit {commit}", commit=commit, dirty=False)
+    return ok(f"commit {commit}", **version)

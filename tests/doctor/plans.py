@@ -39,7 +39,9 @@ def loaded(dataset: Dataset) -> Splits:
 
 def plan_in(folder: Path, *words: str, examined: bool = True) -> Plan:
     """The plan of a tiny run in `folder`; `examined`: as it is when the data set has been found."""
-    tiny = [word for word in TINY if not ("tenet=none" in words and word.startswith("tenet."))]
+    groups = [word.partition("=")[0] for word in words]
+    # Another option of a group has other keys.
+    tiny = [word for word in TINY if word.partition(".")[0] not in groups or word.startswith("dataset.")]
     plan = deepcopy(composed(*tiny, *words))
     plan = replace(plan, run_dir=folder / "run", output=folder / "doctor")
     if examined:

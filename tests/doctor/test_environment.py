@@ -1,7 +1,6 @@
 """Software and hardware: what is installed, and what the machine has."""
 
 import stat
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,20 +61,15 @@ def test_a_package_that_is_missing_is_a_problem_with_its_command(monkeypatch: py
     assert found.remedy == "pip install 'absent-thing>=1.0'"
 
 
-def test_the_commit_is_told_and_changes_to_it_are_a_warning(tmp_path: Path) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    assert software.check_commit(tmp_path).what.startswith(f"{tmp_path} is no git clone")
-    git("init")
-    (tmp_path / "code.py").write_text("1")
-    git("add", "code.py")
-    git("commit", "-m", "first")
-    assert software.check_commit(tmp_path).figures["dirty"] is False
-    (tmp_path / "code.py").write_text("2")
-    found = software.check_commit(tmp_path)
+def test_the_commit_is_told_and_changes_to_it_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = {"commit": "0123456789abcdef", "dirty": False, "remote": None}
+    monkeypatch.setattr(software, "code_version", lambda: version)
+    assert software.check_commit() == ("ok", "commit 0123456", None, version)
+    monkeypatch.setattr(software, "code_version", lambda: {**version, "dirty": True})
+    found = software.check_commit()
     assert (found.status, found.remedy) == ("warning", "git commit")
+    monkeypatch.setattr(software, "code_version", lambda: None)
+    assert software.check_commit().status == "warning"
 
 
 def test_free_memory_is_below_the_limit_of_the_control_group(

@@ -94,7 +94,7 @@ ODD = st.one_of(
 )
 
 
-@bounded(40)
+@bounded(25)
 @given(
     key=st.one_of(st.sampled_from([*RULES, "dataset", "tenet", "hydra.run.dir"]), st.text(max_size=15)),
     value=ODD,
