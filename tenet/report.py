@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from tenet.corruptions.alexnet import ALEXNET_ERRORS, normalised_mce
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
+from tenet.errors import printable
 from tenet.evaluation import Cell
 from tenet.metrics import bootstrap_interval, mean, mean_corruption_error
 from tenet.predictions import Predictions
@@ -234,7 +236,8 @@ def _extras(figures: Mapping[str, Any]) -> str:
 
 def _table(report: RobustnessReport, *, title: str) -> Table:
     severities = sorted({cell.severity for cell in report.cells})
-    table = Table(title=title, title_justify="left")
+    # Text: a folder's name is no markup.
+    table = Table(title=Text(printable(title)), title_justify="left")
     table.add_column("corruption", no_wrap=True)
     for severity in severities:
         table.add_column(str(severity), justify="right")

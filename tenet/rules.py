@@ -258,7 +258,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
         group, _, name = key.rpartition(".")
         if rule is None and name == "_target_" and group and "." not in group:
             continue  # which class it may be is for whoever builds it
-        if rule is None and key.startswith(OPEN_GROUP):
+        if rule is None and f"{group}." == OPEN_GROUP:
             rule = Setting()
         if rule is None:
             raise ConfigError(f"there is no key {shown(key)}{nearest(key[:MAX_SHOWN], RULES)}")

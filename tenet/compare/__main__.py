@@ -9,6 +9,7 @@ from tenet.compare import text
 from tenet.compare.groups import Comparison, compare
 from tenet.compare.runs import CompareError, find_runs, read_run
 from tenet.entry import told_in_one_line
+from tenet.errors import printable
 from tenet.metrics_file import replace_file
 
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
@@ -88,7 +89,7 @@ def run(asked: argparse.Namespace) -> None:
         sys.stdout.write(rendered)
     else:
         replace_file(asked.output, rendered)
-        print(asked.output)
+        print(printable(str(asked.output)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

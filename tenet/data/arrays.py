@@ -12,7 +12,9 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from tenet.array_files import read_arrays
-from tenet.errors import DatasetError, printable
+from tenet.errors import DatasetError
+
+MAX_CLASS_NAME = 100
 
 
 class ImageArrays(NamedTuple):
@@ -99,11 +101,16 @@ def make_arrays(
 
 
 def class_names(names: np.ndarray, *, source: str) -> list[str]:
-    """As texts of one line. Raises DatasetError naming `source` unless they are texts or numbers, [class]."""
+    """Raises DatasetError naming `source` unless they are texts of a line, or numbers, [class]."""
     if names.ndim != 1 or names.dtype.kind not in "USiu":
         raise DatasetError(f"{source}: must be texts of shape [class], not {names.dtype} {list(names.shape)}")
     texts = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
-    return [printable(str(name)) for name in texts]
+    for text in map(str, texts):
+        if len(text) > MAX_CLASS_NAME or not text.isprintable():
+            raise DatasetError(
+                f"{source}: {text[:20]!r} is no name of at most {MAX_CLASS_NAME} printable characters"
+            )
+    return [str(text) for text in texts]
 
 
 def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:

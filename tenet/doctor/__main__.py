@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tenet import command_line, config
 from tenet.entry import INTERRUPTED, WRONG_COMMAND
-from tenet.errors import ConfigError, UserError
+from tenet.errors import ConfigError, UserError, printable
 
 if TYPE_CHECKING:
     from tenet.doctor.findings import Finding
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         plan = plan_of(asked)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return WRONG_COMMAND
     from tenet.doctor.findings import examine
     from tenet.doctor.report import Report, as_json, count
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.json is not None:
             write_json(asked.json, as_json(sections, plan))
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return WRONG_COMMAND
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

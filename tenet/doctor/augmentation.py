@@ -9,6 +9,7 @@ from torch import Tensor
 from tenet.data import Digits, Splits
 from tenet.doctor.findings import Finding, ok, problem
 from tenet.doctor.plan import Plan
+from tenet.errors import printable
 from tenet.randomness import make_generator
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ PICTURE = "augmentation.png"
 IMAGES, DRAWS = 6, 3
 # In the picture, of an image's width.
 GAP = 0.15
+NAME_LENGTH = 20
 
 
 class Look(NamedTuple):
@@ -48,7 +50,7 @@ def look(plan: Plan) -> Look:
     # Of random images nothing could be told.
     splits = Digits().load() if plan.stands_in else plan.splits
     images, labels = splits.train.take(first_of_classes(splits))
-    names = [splits.classes[label] for label in labels.tolist()]
+    names = [printable(splits.classes[label])[:NAME_LENGTH] for label in labels.tolist()]
     draws = {"original": [images.float() / 255]}
     for position, view in enumerate(plan.build("augment").views):
         # A view is a method of what names it.
@@ -96,5 +98,5 @@ def draw(seen: Look) -> "Figure":
             if pictures is not None:
                 axes.imshow(pictures[row].clamp(0, 1).numpy(), interpolation="nearest")
     for axes, name in zip(grid[:, 0], seen.names, strict=True):
-        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
     return figure

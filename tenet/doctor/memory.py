@@ -79,7 +79,9 @@ class Demand:
         return round(max(fixed + each * images for fixed, each in self.lines))
 
     def images_within(self, available: float) -> int:
-        return max(0, int(min((available - fixed) // each for fixed, each in self.lines if each > 0)))
+        if self.at(1) > available:
+            return 0
+        return int(min((available - fixed) // each for fixed, each in self.lines if each > 0))
 
 
 class Need(NamedTuple):

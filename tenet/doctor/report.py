@@ -12,6 +12,7 @@ from rich.text import Text
 from tenet import __version__
 from tenet.doctor.findings import Finding, Section, Status
 from tenet.doctor.plan import Plan
+from tenet.errors import printable
 
 # With and without Unicode, and the style.
 MARKS: dict[Status, tuple[str, str, str]] = {
@@ -34,7 +35,7 @@ class Report:
         self.console = console or Console()
 
     def start(self, plan: Plan) -> None:
-        self._print(Text(f"{plan.run_dir.name}: {command(plan)}", style="bold"))
+        self._print(Text(f"{printable(plan.run_dir.name)}: {command(plan)}", style="bold"))
 
     def working(self, name: str) -> AbstractContextManager[Any]:
         return self.console.status(f"{name} ...") if self.console.is_terminal else nullcontext()
@@ -61,7 +62,7 @@ class Report:
         mark, plain_mark, style = MARKS[finding.status]
         if not self.console.encoding.startswith("utf"):
             mark = plain_mark
-        text = Text(finding.what, style if finding.status == "problem" else "")
+        text = Text(printable(finding.what), style if finding.status == "problem" else "")
         if self.console.is_terminal:
             grid = Table.grid(padding=(0, 1, 0, 0))
             grid.add_column(width=3, justify="right")
@@ -71,7 +72,7 @@ class Report:
         else:
             self._print(Text.assemble("  ", (mark, style), " ", text))
         if finding.remedy is not None:
-            self._print(Text.assemble("    ", (f"-> {finding.remedy}", "cyan")))
+            self._print(Text.assemble("    ", (f"-> {printable(finding.remedy)}", "cyan")))
 
     def _print(self, text: Text) -> None:
         self.console.print(text, soft_wrap=True, highlight=False)
@@ -82,7 +83,7 @@ def _plural(number: int, noun: str) -> str:
 
 
 def command(plan: Plan) -> str:
-    return shlex.join(["python", "train.py", *plan.overrides])
+    return printable(shlex.join(["python", "train.py", *plan.overrides]))
 
 
 def as_json(sections: Sequence[Section], plan: Plan) -> dict[str, Any]:

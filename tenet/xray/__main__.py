@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tenet import config as configuration
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from tenet.entry import told_in_one_line
-from tenet.errors import ConfigError, NonFiniteOutputError
+from tenet.errors import ConfigError, NonFiniteOutputError, printable
 from tenet.inhibition import Inhibition, NonFiniteFeaturesError
 from tenet.rules import nearest
 from tenet.xray.figures import TABLE_COLUMNS, look_through, print_rows, table_rows
@@ -99,12 +99,12 @@ def run(options: argparse.Namespace) -> None:
 
     where = f"{settings.groups} groups at {settings.layer}"
     corruption = f"{options.corruption.replace('_', ' ')} {options.severity}"
-    title = f"{'/'.join(options.run_dir.resolve().parts[-2:])}, {where}"
+    title = printable(f"{'/'.join(options.run_dir.resolve().parts[-2:])}, {where}")
     save_figure(draw(seen, title=title, corruption=corruption), output, dpi=120)
     about = {"weights": str(weights), "layer": settings.layer, "groups": settings.groups, **cell}
     write_json({**about, "images": seen.rows}, output.with_suffix(".json"))
     print_rows(seen.rows, title=where, corruption=corruption)
-    print(output, output.with_suffix(".json"), sep="\n")
+    print(*(printable(str(path)) for path in (output, output.with_suffix(".json"))), sep="\n")
     track(options.run_dir, config, output, table_rows(seen.rows, corruption=corruption))
 
 

@@ -27,7 +27,8 @@ def draw(seen: XRay, *, title: str, corruption: str) -> "Figure":
     headings = ("image", "importance of its groups", *ranks, "evidence before", "evidence after", corruption)
     rows, explanation = seen.rows, seen.explanation
     figure = Figure(figsize=(12.8, 1.62 * len(rows) + 1.1), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    # parse_math: what a name has between two dollars is no formula.
+    figure.suptitle(title, fontsize=11, parse_math=False)
     figure.supxlabel(
         "Coloured groups argue for the class and are damped where their colour lies over the image (1 - R); grey "
         "ones pass. Evidence: the features' sum by importance, before and after on one scale.\nOverlap: adjusted "
@@ -46,7 +47,7 @@ def draw(seen: XRay, *, title: str, corruption: str) -> "Figure":
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         cells[0].imshow(image.numpy())
-        cells[0].set_xlabel(f"{row['image']}: {row['label']}", fontsize=8)
+        cells[0].set_xlabel(f"{row['image']}: {row['label']}", fontsize=8, parse_math=False)
         _draw_groups(cells[1], cells[2:-3], explanation, image, index)
         cells[-1].imshow(seen.corrupted[index].numpy())
         overlap = f"overlap {row['group_overlap']:.2f} ({row['group_overlap_other_medoids']:.2f})"
@@ -59,7 +60,8 @@ def draw(seen: XRay, *, title: str, corruption: str) -> "Figure":
             _draw_faint(axes, image)
             axes.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=share**0.5)
             answer = row["clean"][name]
-            axes.set_xlabel(f"{answer['predicted']}: {100 * answer['confidence']:.1f} %", fontsize=8)
+            told = f"{answer['predicted']}: {100 * answer['confidence']:.1f} %"
+            axes.set_xlabel(told, fontsize=8, parse_math=False)
     return figure
 
 

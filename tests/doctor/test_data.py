@@ -15,6 +15,7 @@ from tenet.data import Cifar, ImageArrays, Splits
 from tenet.doctor import augmentation, corruptions, data
 from tenet.doctor.findings import Finding, examine
 from tenet.doctor.plan import Plan
+from tenet.doctor.report import Report
 from tests.data.test_download import Archive
 from tests.doctor.plans import plan_in, statuses
 
@@ -90,13 +91,13 @@ def test_stand_ins_are_as_many_as_the_settings_ask_for() -> None:
     assert len(splits.classes) == 100
 
 
-def write_npz(path: Path, *, scale: int = 255, labels: int = 3) -> None:
+def write_npz(path: Path, *, scale: int = 255, labels: int = 3, classes: str = "abc") -> None:
     generator = np.random.default_rng(0)
     images = (generator.random((12, 8, 8, 3)) * scale).astype(np.uint8)
     train = np.arange(12) % labels
     np.savez(
         path, train_images=images, train_labels=train, test_images=images[:4], test_labels=train[:4] * 0,
-        classes=["a", "b", "c"],
+        classes=list(classes),
     )  # fmt: skip
 
 
@@ -206,6 +207,18 @@ def test_a_view_that_leaves_the_range_of_pixels_is_a_problem(
     assert (glaring.status, glaring.what) == (
         "problem", "Glaring gives values from 0 to 255, outside of [0, 1]",
     )  # fmt: skip
+
+
+def test_names_of_classes_are_plain_text_in_terminal_and_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_npz(tmp_path / "own.npz", classes="$\x1b\x07")
+    overrides = ("dataset=arrays", f"dataset.path={tmp_path / 'own.npz'}", "dataset.fraction=1.0")
+    plan = plan_in(tmp_path, *overrides, examined=False)
+    section = examine("data", lambda: [*data.check(plan), *augmentation.check(plan)])
+    assert statuses(section.findings) == ["ok", "ok", "warning", "ok"]
+    Report().show(section)
+    assert set(capsys.readouterr().out) & {"\x1b", "\x07"} == set()
 
 
 def test_few_images_make_a_picture_too() -> None:

@@ -55,6 +55,15 @@ def test_the_memory_of_any_batch_follows_from_two_small_ones(
             assert demands[name].images_within(float(peak)) in (47, 48, 49)
 
 
+def test_each_operation_has_its_own_line_and_the_highest_counts() -> None:
+    # 100 whatever the batch, and 10 by image.
+    demand = memory.Demand([[100, 20], [100, 40]])
+    assert (demand.at(4), demand.at(20)) == (100, 200)
+    assert (demand.images_within(200.0), demand.images_within(99.0)) == (20, 0)
+    # Operations that can't be told apart: the peaks.
+    assert memory.Demand([[100, 20, 3], [40, 120]]).at(6) == 140
+
+
 MEASURE = """
 import re, sys
 import torch

@@ -292,7 +292,8 @@ def test_images_that_grow(
 
 @pytest.mark.parametrize("line", ["a line of 200 MB", "a deep line", "a long number"])
 def test_metrics_that_grow(run_dir: Path, tmp_path: Path, line: str) -> None:
-    with (run_dir / "metrics.jsonl").open("ab") as file:
+    with (run_dir / "metrics.jsonl").open("r+b") as file:
+        file.seek(0, io.SEEK_END)
         if line == "a line of 200 MB":
             file.write(b'{"step": 1, "x": "')
             file.seek(200 * MEGABYTE, io.SEEK_CUR)

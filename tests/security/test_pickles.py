@@ -143,6 +143,30 @@ def test_official_files_are_not_unpickled(
     assert not canary()
 
 
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("cifar101", ["cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy"]),
+        ("cifar_p", ["tilt.npy"]),
+    ],
+)
+def test_other_test_sets_are_not_unpickled(
+    run_dir: Path, tmp_path: Path, canary: Callable[[], bool], key: str, names: list[str]
+) -> None:
+    for name in names:
+        np.save(tmp_path / name, object_array(tmp_path), allow_pickle=True)
+    done = run("evaluate.py", f"run={run_dir}", f"{key}={tmp_path}", "corruptions.names=[]", cwd=tmp_path)
+    assert "is not a whole plain .npy file" in done.refusal()
+    assert not canary()
+
+
+def test_the_writer_of_archives_unpickles_nothing(tmp_path: Path, canary: Callable[[], bool]) -> None:
+    (tmp_path / "own.npz").write_bytes(pickled(tmp_path))
+    done = run("-m", "tenet.corruptions", "./c", "dataset=arrays", "dataset.path=own.npz", cwd=tmp_path)
+    assert "can't be read as a NumPy .npz file" in done.refusal()
+    assert not canary()
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_files_that_are_not_the_published_ones_are_not_unpickled(
     tmp_path: Path, canary: Callable[[], bool], name: str

@@ -37,6 +37,24 @@ def test_folders_are_named_plainly_in_what_goes_wrong(tmp_path: Path) -> None:
         assert UNPRINTABLE.search(done.output) is None
 
 
+def test_a_run_is_named_plainly_in_what_goes_well(run_dir: Path, tmp_path: Path) -> None:
+    place = run_dir.rename(tmp_path / ESCAPES.replace("/", ""))
+    for words in (
+        ["-m", "tenet.xray", place, "--images", "0"],
+        ["-m", "tenet.compare", place, "--output", f"{place}.csv"],
+    ):
+        done = run(*words, cwd=tmp_path)
+        assert done.code == 0, done.output
+        assert UNPRINTABLE.search(done.output) is None
+
+
+def test_a_name_is_neither_markup_nor_a_formula(run_dir: Path, tmp_path: Path) -> None:
+    run_dir.rename(tmp_path / r"[red]run$\nope$")
+    words = ["evaluate.py", r"run='[red]run$\nope$'", "corruptions.names=[fog]", "corruptions.severities=[1]"]
+    assert run(*words, cwd=tmp_path).output.startswith(r"[red]run$\nope$: top-1 error")
+    assert run("-m", "tenet.xray", r"[red]run$\nope$", "--images", "0", cwd=tmp_path).code == 0
+
+
 def test_names_of_weights_are_told_plainly_and_not_all_of_them(tmp_path: Path) -> None:
     header = {
         f"{ESCAPES}{number}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * number, 4 * number + 4]}
@@ -47,27 +65,36 @@ def test_names_of_weights_are_told_plainly_and_not_all_of_them(tmp_path: Path) -
     assert "and 1990 more" in done.refusal()
 
 
-def test_classes_are_told_plainly(tmp_path: Path) -> None:
+def write_data(path: Path, classes: list[str]) -> None:
     images = np.random.default_rng(0).integers(256, size=(40, 8, 8, 3), dtype=np.uint8)
-    labels = np.arange(40) % 4
-    classes = np.array([f"{ESCAPES}{number}" for number in range(4)])
+    labels = np.arange(40) % len(classes)
     np.savez(
-        tmp_path / "own.npz",
+        path,
         train_images=images,
         train_labels=labels,
         test_images=images,
         test_labels=labels,
         classes=classes,
     )
+
+
+@pytest.mark.parametrize("name", [ESCAPES, "x" * 10_000])
+def test_classes_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
+    write_data(tmp_path / "own.npz", ["a", name])
+    done = run("train.py", *TINY, "dataset=arrays", "dataset.path=own.npz", cwd=tmp_path)
+    assert "is no name of at most 100 printable characters" in done.refusal()
+
+
+def test_classes_are_neither_markup_nor_formulas(tmp_path: Path) -> None:
+    write_data(tmp_path / "own.npz", [r"$\nope$", "[/red]", "a|b", "<b>"])
     data = ["dataset=arrays", "dataset.path=own.npz", "dataset.fraction=1.0"]
-    trained = run("train.py", *TINY, *data, "hydra.run.dir=run", cwd=tmp_path)
-    measured = run(
-        "evaluate.py", "run=run", "corruptions.names=[fog]", "measures.per_class=true", cwd=tmp_path
-    )
-    for done in (trained, measured):
+    for words in (
+        ["train.py", *TINY, *data, "hydra.run.dir=run"],
+        ["evaluate.py", "run=run", "corruptions.names=[fog]", "measures.per_class=true"],
+        ["-m", "tenet.xray", "run", "--images", "0", "1"],
+    ):
+        done = run(*words, cwd=tmp_path)
         assert done.code == 0, done.output
-        assert UNPRINTABLE.search(done.output) is None
-    assert "\\u001b" not in (tmp_path / "run" / "evaluation" / "corruptions-part.json").read_text()
 
 
 def rewrite(run_dir: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -41,6 +41,9 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
 EXEC = {"_target_": "builtins.exec", "_args_": ["open('canary', 'w')"]}
 CALLS: dict[str, Callable[[dict[str, Any]], object]] = {
     "another target": lambda config: config["dataset"].update(_target_="os.system", command="touch canary"),
+    "a module that does something when it is imported": lambda config: config["dataset"].update(
+        _target_="this.Zen"
+    ),
     "a function": lambda config: config["dataset"].update(_target_="tenet.data.datasets.stratified_split"),
     "a module's import": lambda config: config["dataset"].update(_target_="tenet.data.datasets.Path"),
     "of another group": lambda config: config["dataset"].update(_target_="tenet.data.Normalization"),
@@ -64,7 +67,8 @@ def test_a_stored_configuration_calls_nothing_but_the_classes_of_its_groups(
     run_dir: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     rewrite(run_dir, change)
-    assert read("resume", tmp_path).refusal()
+    done = read("resume", tmp_path)
+    assert done.refusal() == done.output.strip().removeprefix("error: "), "nothing else spoke"
     assert list(tmp_path.rglob("canary")) == []
 
 

@@ -1,0 +1,83 @@
+"""What can be typed wrong is told in one line, by exit code 2 before anything is built, or 1; never by a traceback."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.security.commands import TINY, run
+
+REFUSED: list[tuple[list[str], str]] = [
+    # Hydra's flags
+    (["--config-name=nope"], "--config-name: not taken"),
+    (["--config-dir=nope"], "--config-dir: not taken"),
+    (["--config-path", "nope"], "--config-path: not taken"),
+    (["--config-n=nope"], "--config-name: not taken"),
+    (["--cfg", "job", "--package", "tenett"], "--package tenett: no group; did you mean tenet?"),
+    (["--cfg", "all", "--package", "seed"], "--package seed: no group"),
+    (["--cfg=nope"], "argument --cfg/-c: invalid choice: 'nope'"),
+    (["--nope"], "unrecognized arguments: --nope"),
+    (["--resolve"], "The --resolve flag can only be used in conjunction with --cfg"),
+    (["--shell-completion"], "Expecting one subcommand"),
+    # Hydra's own settings
+    (["hydra.verbose=3"], "AssertionError"),
+    (["hydra.job_logging.root.level=LOUD"], "Unable to configure root logger"),
+    (["hydra.run.dir=${nowhere}"], "hydra.run.dir: Interpolation key 'nowhere' not found"),
+    (["hydra.run.dir=/dev/null/x"], "Not a directory"),
+    (["hydra/launcher=nope"], "Could not find 'hydra/launcher/nope'"),
+    # Numbers that are too large
+    (
+        ["backbone.depth=600000002"],
+        "backbone.depth=600000002: must be an integer of at least 8 and at most 2,000",
+    ),
+    (
+        ["backbone.width=1000000000"],
+        "backbone.width=1000000000: must be an integer of at least 1 and at most 4,096",
+    ),
+    (["trainer.batch_size=1000000000000"], "must be an integer of at least 1 and at most 1,000,000,000"),
+    (["optimizer.lr=1e308"], "optimizer.lr=1e+308: must be a number of more than 0 and at most 1,000,000"),
+    (["seed=" + "9" * 5000], "can't be read as KEY=VALUE"),
+    (["backbone.depth=1994", "backbone.width=4096"], "of memory; choose a smaller one"),
+    # Brackets without end
+    (["seed=" + "[" * 5000], "can't be read as KEY=VALUE"),
+    (["seed=${seed}"], "seed: Recursive interpolation detected"),
+    # Optimizers that the loop can't use
+    (["+optimizer.differentiable=true", "optimizer=adamw"], "optimizer: it can't take a step"),
+    (["+optimizer.capturable={a: 1}", "optimizer=adamw"], "there is no key optimizer.capturable.a"),
+    (["optimizer._target_=torch.optim.lr_scheduler.LambdaLR"], "optimizer: "),
+    (["dataset._target_=tenet.data.Normalization", "dataset=digits"], "dataset: "),
+    # Paths that are no files
+    (["resume="], "resume=: must be a text"),
+    (["resume=/dev/null"], "/dev/null is not a run folder"),
+    (["dataset=arrays", "dataset.path=/dev/zero"], "dataset.path=/dev/zero is not a file"),
+    (["=1"], "=1 can't be read as KEY=VALUE"),
+]
+
+
+@pytest.mark.parametrize(("words", "start"), REFUSED, ids=[words[-1][:40] for words, _ in REFUSED])
+def test_a_wrong_command_is_told_in_one_line(tmp_path: Path, words: list[str], start: str) -> None:
+    settings = [] if words[0].startswith(("-", "resume")) else TINY
+    done = run("train.py", *settings, *words, cwd=tmp_path)
+    assert start in done.refusal()
+    assert done.output.count("\n") == 1, "and nothing else is printed"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "jobs"),
+    [
+        (["seed=range(0,999999999)"], "999,999,999"),
+        (["seed=range(0,101)", "tenet.groups=range(1,101)"], "10,100"),
+        (["optimizer.lr=range(0,1,0.0000001)"], "10,000,000"),
+        (["seed=range(5,5)"], "0"),
+    ],
+)
+def test_a_sweep_is_counted_before_it_is_spelled_out(tmp_path: Path, sweep: list[str], jobs: str) -> None:
+    start = time.monotonic()
+    done = run("train.py", "-m", *TINY, *sweep, cwd=tmp_path, spare_mb=200)
+    assert done.refusal() == f"the sweep is of {jobs} jobs; make it one of 1 to 10,000"
+    assert time.monotonic() - start < 20
+
+
+def test_memory_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    done = run("train.py", *TINY, "backbone.width=512", "trainer.batch_size=1000", cwd=tmp_path, spare_mb=900)
+    assert done.refusal().startswith("out of memory (")
