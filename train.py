@@ -85,7 +85,7 @@ def run(
     build = configuration.build
     settings: TrainingSettings = build(config["trainer"], key="trainer")
     set_determinism(settings.deterministic)  # before anything starts CUDA
-    device = pick_device(settings.device)
+    device = pick_device(settings.device, key="trainer.device")
 
     # All that can be refused is refused here, before any data is read.
     dataset = build(config["dataset"], key="dataset")
@@ -93,6 +93,7 @@ def run(
     augmentation = build(config["augment"], key="augment")
     schedule = build(config["schedule"], key="schedule")
     tracking = build(config["tracking"], key="tracking")
+    tracking.check()
     outline = outline_network(config["backbone"])
     if inhibition is not None:
         with configuration.naming("tenet"):

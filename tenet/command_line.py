@@ -1,6 +1,7 @@
 """What a command asks for, checked before anything is built or read."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -138,6 +139,10 @@ def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mappin
             if override not in choices:
                 _check_key(override, keys, groups)
         return compose(config_name, overrides)
+    except ConfigCompositionException as error:
+        if group := re.match(r"Could not override '([\w/]+)'", str(error)):
+            raise ConfigError(f"{config_name}.py takes no {group[1]}=OPTION (see --help)") from error
+        raise ConfigError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
 

@@ -263,7 +263,13 @@ def check_rules(config: Mapping[str, Any]) -> None:
         if rule is None:
             raise ConfigError(f"there is no key {shown(key)}{nearest(key[:MAX_SHOWN], RULES)}")
         if not rule.allows(value):
-            raise ConfigError(f"{key}={shown(value)}: must be {rule.describe()}")
+            hint = f"; write {key}=[{shown(value)}]" if _lacks_brackets(rule, value) else ""
+            raise ConfigError(f"{key}={shown(value)}: must be {rule.describe()}{hint}")
+
+
+def _lacks_brackets(rule: Rule, value: Any) -> bool:
+    of_list = rule.rule if isinstance(rule, OrNull) else rule
+    return isinstance(of_list, ListOf) and of_list.allows([value])
 
 
 def shown(value: Any) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from tenet.config import CONFIG_FILE, as_argument, read_config, run_id
+from tenet.config import CONFIG_FILE, NOT_THE_EXPERIMENT, as_argument, read_config, run_id
 from tenet.errors import ConfigError
 from tenet.metrics_file import number, read_json
+from tenet.rules import leaves, shown
 from tenet.tracking import SUMMARY_FILE
 
 LOCK_FILE = ".lock"
@@ -61,10 +62,11 @@ class RunFolder:
         if config["rerun"]:
             self._set_aside()
             return None
-        if run_id(read_config(self.path)) != run_id(config):
+        there = read_config(self.path)
+        if run_id(there) != run_id(config):
             raise ConfigError(
-                f"{self.path} holds a run of another configuration or version; go on with it "
-                f"({as_argument('resume', self.path)}), or choose another folder"
+                f"{self.path} holds a run of another configuration or version{_difference(there, config)}; go on "
+                f"with it ({as_argument('resume', self.path)}), choose another folder, or start anew with rerun=true"
             )
         summary = {
             name: figure
@@ -90,6 +92,19 @@ class RunFolder:
             if path.name != LOCK_FILE:
                 path.rename(aside / path.name)
         logger.info("starting anew; the run that was here is kept in %s", aside)
+
+
+def _difference(there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Such as ` (trainer.epochs is 300 there, not 200)`: the first key that differs."""
+    first, second = (dict(leaves(_experiment(config))) for config in (there, asked))
+    for key in first.keys() | second.keys():
+        if first.get(key) != second.get(key):
+            return f" ({key} is {shown(first.get(key))} there, not {shown(second.get(key))})"
+    return ""
+
+
+def _experiment(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in NOT_THE_EXPERIMENT}
 
 
 def headline(figures: Mapping[str, Any]) -> float:

@@ -44,10 +44,10 @@ class TrainingResult(NamedTuple):
     metrics: dict[str, float]
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, *, key: str = "device") -> torch.device:
     """auto: CUDA where there is one, else the CPU. Raises ConfigError where CUDA is asked for and missing."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda: torch sees no CUDA device; use auto or cpu")
+        raise ConfigError(f"{key}=cuda: torch sees no CUDA device; use auto or cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

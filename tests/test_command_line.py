@@ -194,3 +194,13 @@ def test_long_ranges_are_checked_at_their_ends() -> None:
     check("-m", "seed=range(0,1000)")
     assert time.process_time() - start < 5
     assert "seed=-1" in refusal("-m", "seed=range(100,-2,-1)")
+
+
+def test_a_group_that_this_command_does_not_take_is_told_as_such() -> None:
+    with pytest.raises(ConfigError, match=r"^evaluate\.py takes no tenet=OPTION \(see --help\)$"):
+        check("run=nowhere", "tenet=none", name="evaluate")
+
+
+def test_a_list_without_brackets_is_told_how_to_write_it() -> None:
+    with pytest.raises(ConfigError, match=r"; write corruptions\.names=\[fog\]$"):
+        check("run=nowhere", "corruptions.names=fog", name="evaluate")

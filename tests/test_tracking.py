@@ -303,3 +303,11 @@ def test_no_tracking_writes_the_local_files_alone(tmp_path: Path) -> None:
 def test_importing_tracking_does_not_import_wandb() -> None:
     code = "import sys, tenet.tracking; sys.exit('wandb' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_online_without_credentials_is_refused_by_the_check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenet.tracking.wandb_tracking.has_credentials", lambda settings: False)
+    with pytest.raises(ConfigError, match=r"^tracking\.mode=online needs an API key"):
+        WandbTracking(mode="online").check()
+    WandbTracking(mode="offline").check()
+    NoTracking().check()

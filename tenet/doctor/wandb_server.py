@@ -21,7 +21,7 @@ def check(plan: Plan) -> Iterator[Finding]:
         yield ok("W&B is off (tracking=none): all metrics are in the run folder", mode="none")
         return
     try:
-        mode, reason = configured._choose_mode()
+        mode, reason = configured.choose_mode()
     except ConfigError as error:
         yield problem(str(error), "wandb login", credentials=False)
         return

@@ -105,6 +105,8 @@ class Tracker:
 class NoTracking:
     """The files of the run folder, nothing else; the methods are those of `WandbTracking`."""
 
+    def check(self) -> None: ...
+
     def start(
         self,
         run_dir: Path,

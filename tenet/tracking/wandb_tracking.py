@@ -59,6 +59,15 @@ class WandbTracking:
         if isinstance(self.tags, str):
             raise ConfigError(f"tracking.tags={self.tags} is not a list; write tracking.tags=[{self.tags}]")
 
+    def check(self) -> None:
+        """Raise ConfigError if online is asked for and no credentials are set up."""
+        try:
+            self.choose_mode()
+        except ConfigError:
+            raise
+        except Exception:  # wandb is missing, or broken: `start` says so, and goes on without
+            return
+
     def start(
         self,
         run_dir: Path,
@@ -79,7 +88,7 @@ class WandbTracking:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         run_dir.mkdir(parents=True, exist_ok=True)
         try:
-            mode, reason = self._choose_mode()
+            mode, reason = self.choose_mode()
         except ConfigError:
             raise
         except Exception as error:  # wandb is missing, or broken
@@ -112,7 +121,7 @@ class WandbTracking:
         if "WANDB_SWEEP_ID" in os.environ:
             self.start(run_dir, config=config, run_id=run_id, resume=True).finish()
 
-    def _choose_mode(self) -> tuple[str, str | None]:
+    def choose_mode(self) -> tuple[str, str | None]:
         """online, offline or disabled, and the reason if the user did not ask for it."""
         settings = quiet_settings()
         asked = self.mode
