@@ -1,6 +1,5 @@
 """Measure a classifier's clean error and its error under corruptions: `python evaluate.py --help`."""
 
-import hashlib
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from tenet import config as configuration
 from tenet.distributed import is_started_by_torchrun
 from tenet.entry import run_main
 from tenet.errors import ConfigError
+from tenet.plain_files import sha256_of
 from tenet.run_folder import RunFolder
 from tenet.stopping import StopSignals
 from tenet.subject import choose_cells, choose_subject, load_subject, open_source, output_path
@@ -52,7 +52,7 @@ def run(config: dict[str, Any]) -> float:
     test: EvaluationSet = dataset.test_set()
     model = build_network(subject["backbone"], num_classes=len(test.classes))
     weights = load_subject(model, subject)
-    subject["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    subject["weights_sha256"] = sha256_of(weights)
     model.to(device)
     classifier = Classifier(
         model, dataset.normalization, config["batch_size"], config["precision"], config["channels_last"]

@@ -39,9 +39,10 @@ def main(composed: DictConfig) -> float:
         with StopSignals() as stop, distributed.join(config["trainer"].get("device", "auto")) as team:
             run_dir = Path(team.agree(str(run_dir)))
             with RunFolder(run_dir) if team.is_first else nullcontext() as folder:
+                result = None
                 if folder is not None:
                     remove_leftovers(run_dir)
-                result = None if folder is None or composed.resume is not None else folder.take(config)
+                    result = folder.take(config) if composed.resume is None else None
                 if result is not None:
                     # A sweep that is repeated after a crash waits for the figures of this run too.
                     tracking = configuration.build(config["tracking"], key="tracking")
@@ -50,8 +51,13 @@ def main(composed: DictConfig) -> float:
                 return run(config, run_dir, team=team, stop=stop) if result is None else result
     except (KeyboardInterrupt, Preempted) as signal:
         why = "interrupted" if isinstance(signal, KeyboardInterrupt) else f"stopped by {signal}"
-        again = configuration.as_argument("resume", run_dir)
-        logger.info("%s; go on: python train.py %s", why, again)
+        is_there = (run_dir / configuration.CONFIG_FILE).exists()
+        again = (
+            f"python train.py {configuration.as_argument('resume', run_dir)}"
+            if is_there
+            else "the same command"
+        )
+        logger.info("%s; go on: %s", why, again)
         raise
     except UserError:
         if distributed.is_first():
@@ -157,23 +163,24 @@ def run(
     if not team.is_first:
         fit(evaluate=dict, tracker=Unheard())
         return math.nan
-    mark_as_unfinished(run_dir, config)
+    last_step = min(settings.epochs * loader.steps_per_epoch, settings.max_steps or sys.maxsize)
+    saved = checkpoints.find()
+    if saved is not None:
+        prepare_to_go_on(run_dir, step=saved.content.get("step", 0), last_step=last_step)
     configuration.write_config(config, run_dir / configuration.CONFIG_FILE)
     where = f"{device} in {team.size} processes" if team.size > 1 else str(device)
     logger.info(
         "run folder %s, %s, %d training images %dx%d in %d classes",
         run_dir, where, len(splits.train.labels), height, width, len(splits.classes),
     )  # fmt: skip
-    last_step = min(settings.epochs * loader.steps_per_epoch, settings.max_steps or sys.maxsize)
     if inhibition is not None and inhibition.start_step > last_step:
         logger.warning(
             "tenet.start_step=%d lies beyond the run's last step, %d: all of it will be plain training",
             inhibition.start_step, last_step,
         )  # fmt: skip
-    resume = checkpoints.newest() is not None
     write_environment(run_dir)
     run_id = configuration.run_id(config)
-    with tracking.start(run_dir, config=config, run_id=run_id, resume=resume) as tracker:
+    with tracking.start(run_dir, config=config, run_id=run_id, resume=saved is not None) as tracker:
         result = fit(
             evaluate=lambda: {
                 f"{name}/error_pct": classifier.error_pct(*split) for name, split in held_out.items()
@@ -183,8 +190,10 @@ def run(
         final = {**result.metrics, "test/error_pct": classifier.error_pct(*test)}
         weights = run_dir / WEIGHTS_FILE
         # An older evaluation was of other weights, unless those that are there are these.
-        tracker.summarize(final, instead_of=None if holds_weights(weights, model) else "")
+        instead_of = None if holds_weights(weights, model) else ""
+        # The weights first: the summary says that the run has finished.
         save_weights(model, weights)
+        tracker.summarize(final, instead_of=instead_of)
         for kind, path in {"weights": weights, "checkpoint": checkpoints.last}.items():
             tracker.log_artifact(kind, [path], metadata={"step": result.steps, **final})
     if result.resumed_at == result.steps:
@@ -206,13 +215,17 @@ def fingerprints(splits: "Splits") -> dict[str, str]:
     return {name: fingerprint(*part) for name, part in parts.items() if part is not None}
 
 
-def mark_as_unfinished(run_dir: Path, config: dict[str, Any]) -> None:
-    """Remove the figures of a run that is to go further than it was: they are what says that it has finished."""
-    if not (run_dir / configuration.CONFIG_FILE).exists():
-        return
-    before = configuration.read_config(run_dir)["trainer"]
-    if any(before[key] != config["trainer"][key] for key in ("epochs", "max_steps")):
-        (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
+def prepare_to_go_on(run_dir: Path, *, step: int, last_step: int) -> None:
+    """Before a run goes on from the checkpoint of `step`: remove what says that it has finished, which the
+    checkpoint holds all the same. Raises ConfigError if the run is beyond its new end already."""
+    if step > last_step:
+        raise ConfigError(
+            f"{run_dir} is at step {step} already, beyond step {last_step}, where it would end; raise "
+            "trainer.epochs or trainer.max_steps"
+        )
+    if step < last_step:
+        for name in (SUMMARY_FILE, WEIGHTS_FILE):
+            (run_dir / name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

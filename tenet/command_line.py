@@ -51,6 +51,12 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             )
         if override.is_sweep_override() and override.get_key_element() == "resume":
             raise ConfigError(f"{override.input_line}: resume one run at a time")
+    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    if config_name == "evaluate" and swept - {"run", "weights"} and "output" not in swept:
+        raise ConfigError(
+            f"{min(swept - {'run', 'weights'})}: one evaluation of a run would overwrite the other's report; sweep "
+            "run= or weights= alone, or give output= in commands of their own"
+        )
     with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
         for variant in variants(overrides):
             config = _compose(config_name, variant, config_dir)

@@ -1,5 +1,6 @@
 """Small files of plain values that may come from anyone: bounded before they are read, and nothing in them runs."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 # What no configuration reaches.
 MAX_YAML_BYTES = 2**20
 MAX_DEPTH = 20
+BLOCK_BYTES = 2**20
 
 
 def check_plain(path: Path) -> None:
@@ -24,6 +26,16 @@ def read_bytes(path: Path, *, limit_bytes: int) -> bytes:
     if len(content) > limit_bytes:
         raise ValueError(f"it is larger than {limit_bytes:,} bytes")
     return content
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file of any length, a block at a time. Raises OSError where there is no plain file."""
+    check_plain(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_yaml(path: Path) -> Any:

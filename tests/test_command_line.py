@@ -204,3 +204,8 @@ def test_a_group_that_this_command_does_not_take_is_told_as_such() -> None:
 def test_a_list_without_brackets_is_told_how_to_write_it() -> None:
     with pytest.raises(ConfigError, match=r"; write corruptions\.names=\[fog\]$"):
         check("run=nowhere", "corruptions.names=fog", name="evaluate")
+
+
+def test_evaluations_that_would_overwrite_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^corruptions\.seed: one evaluation of a run would overwrite"):
+        check("-m", "run=nowhere", "corruptions.seed=0,1", name="evaluate")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import evaluate
+import train
 from tenet.command_line import plan
 from tenet.config import run_id, write_config
 from tenet.errors import ConfigError
@@ -76,3 +77,16 @@ def test_an_evaluation_leaves_the_summary_of_a_run_that_still_trains_alone(tmp_p
     assert not (tmp_path / "summary.json").exists()
     evaluate.track(subject, report, [], {})
     assert json.loads((tmp_path / "summary.json").read_text())["corruption/mce_pct"] == 12.5
+
+
+def test_a_run_that_goes_further_is_unfinished_until_it_gets_there(tmp_path):
+    files = [tmp_path / "summary.json", tmp_path / "weights.safetensors"]
+    for file in files:
+        file.touch()
+    train.prepare_to_go_on(tmp_path, step=60, last_step=60)
+    assert all(file.exists() for file in files), "it goes no further"
+    with pytest.raises(ConfigError, match=r"is at step 60 already, beyond step 20"):
+        train.prepare_to_go_on(tmp_path, step=60, last_step=20)
+    assert all(file.exists() for file in files), "it was refused"
+    train.prepare_to_go_on(tmp_path, step=60, last_step=90)
+    assert not any(file.exists() for file in files), "an evaluation now takes the checkpoint"

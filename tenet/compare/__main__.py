@@ -62,9 +62,19 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def render(comparison: Comparison, asked: argparse.Namespace) -> str:
-    suffix = asked.output.suffix if asked.output else ""
-    form = asked.format or SUFFIXES.get(suffix, "terminal")
+def choose_format(asked: argparse.Namespace) -> str:
+    """Raises CompareError for a suffix that tells of no format."""
+    if asked.format or asked.output is None:
+        return asked.format or "terminal"
+    if asked.output.suffix not in SUFFIXES:
+        raise CompareError(
+            f"--output {asked.output}: its suffix is none of {', '.join(SUFFIXES)}; take one of them, or "
+            "add --format"
+        )
+    return SUFFIXES[asked.output.suffix]
+
+
+def render(comparison: Comparison, form: str, asked: argparse.Namespace) -> str:
     if form == "html":
         from tenet.compare.page import page
 
@@ -82,9 +92,12 @@ def render(comparison: Comparison, asked: argparse.Namespace) -> str:
 
 
 def run(asked: argparse.Namespace) -> None:
+    form = choose_format(asked)
     runs = [read_run(folder) for folder in find_runs(asked.runs)]
     comparison = compare(runs, by=asked.by, metrics=asked.metrics, sort=asked.sort, baseline=asked.baseline)
-    rendered = render(comparison, asked)
+    rendered = render(comparison, form, asked)
+    if form == "csv":  # a clean table of figures: what is beside them goes elsewhere
+        sys.stderr.writelines(f"{note}\n" for note in text.notes(comparison))
     if asked.output is None:
         sys.stdout.write(rendered)
     else:

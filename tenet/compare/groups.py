@@ -1,21 +1,29 @@
 """Groups of runs that differ in nothing but the seed, their figures, and paired differences between them."""
 
-import re
+import difflib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tenet.compare.keys import differing_keys, label, natural, short_label, value_text
-from tenet.compare.runs import SOURCES, TEST_ERROR, CompareError, Run
+from tenet.compare.keys import (
+    differing_keys,
+    label,
+    natural,
+    short_label,
+    short_numbers,
+    value_text,
+)
+from tenet.compare.repeats import left_out_for_another
+from tenet.compare.runs import MCE, SOURCES, TEST_ERROR, CompareError, Run
 from tenet.rules import nearest
 
+MAX_NAMED = 5  # values in a message
 MIN_PAIRS = 3  # with fewer the resamples are too few different ones to tell of an interval
-# How train.py names the folder of an older run of the same configuration, with rerun=true.
-SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}")
 
 
 class Spread(NamedTuple):
@@ -66,8 +74,19 @@ class Comparison:
     sorted_by: str
     metrics: tuple[str, ...] = ()
 
+    @cached_property
+    def _shown(self) -> list[dict[str, str]]:
+        """For each key, what its values look like in a table."""
+        return [
+            short_numbers(values) for values in zip(*(group.values for group in self.groups), strict=True)
+        ]
+
+    def shown(self, group: Group) -> tuple[str, ...]:
+        """The group's values as people read them, numbers to four significant digits."""
+        return tuple(texts[value] for texts, value in zip(self._shown, group.values, strict=True))
+
     def label(self, group: Group) -> str:
-        return short_label(self.keys, group.values)
+        return short_label(self.keys, self.shown(group))
 
     @property
     def problems(self) -> list[Run]:
@@ -92,9 +111,9 @@ def columns_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> tuple[str, .
 
     Raises CompareError for a metric that no run has.
     """
-    order = [TEST_ERROR, *(f"mCE, {source}, %" for source in SOURCES.values())]
+    order = [TEST_ERROR, *(f"{MCE}{source}, %" for source in SOURCES.values())]
     names = dict.fromkeys(name for run in runs for name in sorted(run.figures))
-    headline = [name for name in names if name == TEST_ERROR or name.startswith("mCE, ")]
+    headline = [name for name in names if name == TEST_ERROR or name.startswith(MCE)]
     headline.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
     asked = []
     for metric in metrics:
@@ -134,35 +153,34 @@ def compare(
             known = {key for run in finished for key in run.config}
             raise CompareError(f"--by {key}: no run has this key{nearest(key, known)}")
     keys = tuple(dict.fromkeys(by)) or differing_keys([run.config for run in finished])
-    groups, set_aside = _grouped(finished, keys)
+    groups, left_out = _grouped(finished, keys)
     columns = columns_of(finished, metrics)
     column = _column_to_sort_by(sort, columns)
     if sort != "name":
         groups.sort(key=lambda group: getattr(group.spread(column), "mean", float("inf")))
-    told = tuple(set_aside.get(run.folder, run) for run in runs)
+    told = tuple(left_out.get(run.folder, run) for run in runs)
     return Comparison(
         keys, tuple(groups), _choose_baseline(groups, keys, baseline), told, columns, column, tuple(metrics)
     )
 
 
 def _grouped(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], dict[Path, Run]]:
-    """Groups in the natural order of their values, and the runs that a rerun replaced, telling so, by folder."""
+    """Groups in the natural order of their values, and by folder the runs that another one of the same
+    configuration stands for, telling so."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in finished:
         members.setdefault(tuple(value_text(run.config, key) for key in keys), []).append(run)
-    set_aside: dict[Path, Run] = {}
+    left_out: dict[Path, Run] = {}
     for values, together in members.items():
-        places = {run.folder for run in together}
+        problems = left_out_for_another(together)
         for run in together:
-            name = SET_ASIDE.fullmatch(run.folder.name)
-            if name and run.folder.with_name(name[1]) in places:
-                problem = "set aside by rerun=true; the newer run is compared"
-                set_aside[run.folder] = replace(run, is_finished=False, problem=problem)
-        kept = [run for run in together if run.folder not in set_aside]
+            if run.folder in problems:
+                left_out[run.folder] = replace(run, is_finished=False, problem=problems[run.folder])
+        kept = [run for run in together if run.folder not in problems]
         members[values] = sorted(kept, key=lambda run: run.seed)
         _refuse_twice_the_same_seed(members[values])
     ordered = sorted(members, key=lambda values: [natural(value) for value in values])
-    return [Group(values, tuple(members[values])) for values in ordered], set_aside
+    return [Group(values, tuple(members[values])) for values in ordered], left_out
 
 
 def _refuse_twice_the_same_seed(runs: Sequence[Run]) -> None:
@@ -181,7 +199,7 @@ def _column_to_sort_by(sort: str, columns: Sequence[str]) -> str:
     if sort == "test":
         wanted = [name for name in columns if name == TEST_ERROR]
     elif sort in ("mce", "name"):
-        wanted = [name for name in columns if name.startswith("mCE, ")]
+        wanted = [name for name in columns if name.startswith(MCE)]
     else:
         wanted = [name for name in columns if name == sort or name.startswith(f"{sort}, ")]
         if not wanted:
@@ -195,13 +213,29 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
         key, _, value = text.partition("=")
         if key not in keys:
             raise CompareError(f"--baseline {text}: the groups differ by {', '.join(keys) or 'nothing'}")
-        chosen = [group for group in chosen if group.values[keys.index(key)] == value]
-    if not chosen or (baseline and len(chosen) > 1):
-        labels = "; ".join(label(keys, group.values) for group in (chosen or groups)[:10])
+        place = keys.index(key)
+        known = dict.fromkeys(group.values[place] for group in chosen)
+        chosen = [group for group in chosen if group.values[place] == value]
+        if not chosen:
+            raise CompareError(
+                f"--baseline {text}: no group is such{_nearest_value(key, value, list(known))}"
+            )
+    if baseline and len(chosen) > 1:
+        differing = [key for index, key in enumerate(keys) if len({g.values[index] for g in chosen}) > 1]
+        example = label(differing, [chosen[0].values[keys.index(key)] for key in differing])
         raise CompareError(
-            f"--baseline {' '.join(baseline)}: {len(chosen) or 'no'} groups are such; there are {labels}"
+            f"--baseline {' '.join(baseline)}: {len(chosen)} groups are such; add KEY=VALUE, such as "
+            f"{example.replace(', ', ' ')}"
         )
     return chosen[0]
+
+
+def _nearest_value(key: str, value: str, known: Sequence[str]) -> str:
+    """The values like it, or else the first ones."""
+    if near := difflib.get_close_matches(value, known):
+        return f"; did you mean {', '.join(f'{key}={text}' for text in near)}?"
+    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    return f"; {key} is one of {', '.join(known[:MAX_NAMED])}{more}"
 
 
 def paired_difference(

@@ -23,6 +23,8 @@ NO_PART_OF_THE_EXPERIMENT = (
     "trainer.log_every_steps",
     "trainer.evaluate_every_epochs",
 )
+# What no two runs of one configuration need to share: as in tenet.config.run_id.
+NOT_THE_CONFIGURATION = ("tracking", "resume", "rerun")
 ABSENT = object()
 NO_SUCH_KEY, OFF = "-", "none"
 
@@ -57,6 +59,10 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {key: values for key, values in texts.items() if len(set(values)) > 1}
 
 
+def is_same_configuration(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return not any(key.partition(".")[0] not in NOT_THE_CONFIGURATION for key in varying([config, other]))
+
+
 def _is_no_part(key: str) -> bool:
     return any(key == out or key.startswith(f"{out}.") for out in NO_PART_OF_THE_EXPERIMENT)
 
@@ -78,6 +84,18 @@ def value_text(config: Mapping[str, Any], key: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # 1.0 and 1 are the same setting
     return printable(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+def short_numbers(texts: Sequence[str]) -> dict[str, str]:
+    """Each text, with four significant digits where it is a fraction; all as they are where two would look alike."""
+    short = {text: _four_digits(text) for text in texts}
+    return short if len(set(short.values())) == len(short) else {text: text for text in texts}
+
+
+def _four_digits(text: str) -> str:
+    number = as_number(text)
+    is_fraction = number is not None and not number.is_integer()
+    return min(f"{number:.4g}", text, key=len) if is_fraction else text
 
 
 def natural(text: str) -> tuple[bool, float, str]:

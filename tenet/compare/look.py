@@ -14,11 +14,14 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .3rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 0; }
 p { margin: .2rem 0 .8rem; color: var(--faint); max-width: 60rem; }
 a { color: var(--link); }
-td a, th { white-space: nowrap; }
+.sortable :is(td, th):not(.figure) { overflow-wrap: anywhere; min-width: 3.5rem; padding-right: .8rem; }
+.heat th { white-space: nowrap; }
 .scroll { overflow-x: auto; margin: .5rem 0 1.5rem; }
 table { border-collapse: collapse; }
 th, td { padding: .25rem 1.2rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
-.figure { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-left: .7rem; }
+.figure { text-align: right; font-variant-numeric: tabular-nums; padding-left: .7rem; }
+.sortable td:first-child { min-width: 5rem; }
+.figure span { white-space: nowrap; }
 thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 button { all: unset; cursor: pointer; font-weight: 600; }
 button:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }

@@ -4,6 +4,7 @@ Names, keys and values come from run folders, which may be others': every text i
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +18,7 @@ from tenet.compare.keys import NO_SUCH_KEY, natural, value_text, varying
 from tenet.compare.look import SCRIPT, STYLE
 from tenet.compare.pictures import xrays
 from tenet.compare.runs import Run
-from tenet.compare.text import Sheet, labels, mixed_note, number_text, sheets
+from tenet.compare.text import Sheet, group_notes, labels, number_text, sheets
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.errors import printable
 
@@ -69,7 +70,7 @@ def _summary(comparison: Comparison) -> str:
         told.append(f'{problems} {are} left out or not whole, see <a href="#runs">runs</a>')
     if len(comparison.groups) > MAX_DRAWN:
         told.append(f"curves and heatmaps show {MAX_DRAWN} groups, the first and the one compared with")
-    notes = [escape(note) for note in mixed_note(comparison)]
+    notes = [escape(note) for note in group_notes(comparison)]
     return f"<p>{'; '.join([*told, *notes])}.</p>"
 
 
@@ -77,10 +78,10 @@ def _table(sheet: Sheet, *, first_cells: Sequence[str] = ()) -> str:
     """first_cells: HTML that stands in the first column in place of its texts."""
     kinds = ["" if index < sheet.labels else ' class="figure"' for index in range(len(sheet.header))]
     head = "".join(
-        f'<th scope="col"{kind}><button type="button">{escape(text)}</button></th>'
+        f'<th scope="col"{kind}><button type="button">{_breakable(text)}</button></th>'
         for kind, text in zip(kinds, sheet.header, strict=True)
     )
-    rows = [[escape(text) for text in row] for row in sheet.rows]
+    rows = [[*map(escape, row[: sheet.labels]), *map(_whole, row[sheet.labels :])] for row in sheet.rows]
     for row, html in zip(rows, first_cells, strict=False):
         row[0] = html
     body = "".join(
@@ -94,6 +95,17 @@ def _table(sheet: Sheet, *, first_cells: Sequence[str] = ()) -> str:
         f'{heading}<div class="scroll"><table class="{look}" aria-label="{title}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _whole(figure: str) -> str:
+    """A figure in which lines may break before its interval and its pairs, and within a remark on these."""
+    parts = re.split(r" (?=[\[(])", escape(figure))
+    return " ".join(part if ": " in part else f"<span>{part}</span>" for part in parts)
+
+
+def _breakable(name: str) -> str:
+    """A name may be wrapped after its dots and underscores, and never before its unit."""
+    return re.sub(r"([._])", r"\1<wbr>", escape(name)).replace(", %", ",&nbsp;%")
 
 
 def _surfaces(comparison: Comparison, chosen: Sequence[Sequence[str]]) -> str:
@@ -208,7 +220,7 @@ def _values(group: Group, key: str) -> str:
 
 def _runs(comparison: Comparison, link_from: Path) -> str:
     """A row for each run, those that are left out too, with what is wrong about them."""
-    values = {run.folder: labels(group) for group in comparison.groups for run in group.runs}
+    values = {run.folder: labels(comparison, group) for group in comparison.groups for run in group.runs}
     keys, columns = comparison.keys or ("group",), comparison.columns
     rows = []
     for run in comparison.runs:

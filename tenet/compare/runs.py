@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenet.compare.keys import flat
+from tenet.compare.keys import OFF, flat
 from tenet.errors import UserError, printable
 from tenet.metrics_file import number, read_json
-from tenet.plain_files import read_yaml
+from tenet.plain_files import read_yaml, sha256_of
 
 CONFIG_FILE = "config.yaml"
+WEIGHTS_FILE = "weights.safetensors"
+OUT_OF_DATE = "evaluated before it was trained on; evaluate it again"
 TEST_ERROR = "test error, %"
+MCE = "mCE, "  # how the names of its columns begin
 MAX_NAME = 200
 # Official figures stand first: they are the ones that papers compare.
 SOURCES = {"files": "official files", "generated": "generated"}
@@ -45,6 +48,15 @@ class Run:
     @property
     def seed(self) -> int:
         return self.config["seed"]
+
+    @property
+    def is_evaluated(self) -> bool:
+        return any(column.startswith(MCE) for column in self.figures)
+
+    @property
+    def is_plain_in_fact(self) -> bool:
+        """Whether it was to be inhibited, and ended before its first inhibited step."""
+        return self.config.get("tenet", OFF) != OFF and self.figures.get("train/inhibited_steps") == 0
 
 
 def find_runs(places: Sequence[str]) -> list[Path]:
@@ -124,7 +136,7 @@ def _where_it_stopped(folder: Path, config: Mapping[str, Any]) -> str:
     is_short = epochs is not None and epoch is not None and epoch < epochs - 1e-6
     if is_short and (max_steps is None or step is None or step < max_steps):
         return f"stopped at epoch {epoch:.3g} of {epochs:g}"
-    return "" if (folder / "weights.safetensors").exists() else "no weights.safetensors"
+    return "" if (folder / WEIGHTS_FILE).exists() else f"no {WEIGHTS_FILE}"
 
 
 def _last_row(path: Path, tail: int = 65536) -> dict[str, Any]:
@@ -151,8 +163,12 @@ def _evaluations(folder: Path) -> tuple[dict[str, float], dict[str, Cells], floa
     mces: dict[str, float] = {}
     cells: dict[str, Cells] = {}
     clean, problems = None, []
+    weights_sha256 = sha256_of(folder / WEIGHTS_FILE) if paths else ""
     for path in paths:
         report = read_json(path)
+        if report.get("weights_sha256", weights_sha256) != weights_sha256:
+            problems.append(f"{path.name} is out of date: {OUT_OF_DATE}")
+            continue
         mce, column = number(report.get("mce_pct")), mce_column(report)
         if clean is None:
             clean = number(_mapping(report.get("clean")).get("error_pct"))
@@ -165,13 +181,13 @@ def _evaluations(folder: Path) -> tuple[dict[str, float], dict[str, Cells], floa
     if not mces:
         return mces, cells, clean, "not evaluated" + "".join(f"; {text}" for text in problems)
     # A part measured beside the whole sweep is no fault.
-    return mces, cells, clean, "; ".join(text for text in problems if "second" in text)
+    return mces, cells, clean, "; ".join(text for text in problems if "has no mCE" not in text)
 
 
 def mce_column(report: Mapping[str, Any]) -> str:
     """Official and generated corruptions, plain and relative errors: each its own column, never one mean."""
     is_relative = "AlexNet" in str(report.get("mce_definition", ""))
-    return f"mCE, {_origin(report.get('source'))}{', relative to AlexNet' if is_relative else ''}, %"
+    return f"{MCE}{_origin(report.get('source'))}{', relative to AlexNet' if is_relative else ''}, %"
 
 
 def _origin(source: Any) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tenet.compare.groups import Comparison, Difference, Group, Spread
 from tenet.compare.keys import as_number
-from tenet.compare.runs import TEST_ERROR
+from tenet.compare.runs import MCE, TEST_ERROR
 from tenet.errors import printable
 
 # Clean error and mCE in percent, as printed in arXiv 2103.02152 and, of AugMix and standard training, in
@@ -27,7 +27,7 @@ PUBLISHED = (
     ("standard, ResNet-50", "ImageNet", "23.85", "-", "76.7"),
 )
 
-LEFT_OUT = "Left out, in part, or mixed:"
+NOTES = "Left out, in part, or to be known:"
 
 
 class Sheet(NamedTuple):
@@ -46,7 +46,10 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
         Sheet(
             "Mean ± sample deviation over seeds",
             (*keys, *columns, "seeds"),
-            tuple((*labels(group), *_spreads(group, columns), str(len(group.runs))) for group in groups),
+            tuple(
+                (*labels(comparison, group), *_spreads(group, columns), str(len(group.runs)))
+                for group in groups
+            ),
             len(keys),
         )
     ]
@@ -54,8 +57,8 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
     if others:
         rows = tuple(
             (
-                *labels(group),
-                *(difference_text(comparison.difference(group, name), column=name) for name in columns),
+                *labels(comparison, group),
+                *(_difference(comparison, group, name) for name in columns),
             )
             for group in others
         )
@@ -68,18 +71,32 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """A line for every run that is not, or not wholly, in the tables; one for groups that mix settings."""
+    """What is to be known of groups, then a line for every run that is not, or not wholly, in the tables."""
     left_out = [f"{run.folder}: {run.problem}" for run in comparison.problems]
-    return [*mixed_note(comparison), *map(printable, left_out)]
+    return [*group_notes(comparison), *map(printable, left_out)]
 
 
-def mixed_note(comparison: Comparison) -> list[str]:
+def group_notes(comparison: Comparison) -> list[str]:
+    """Of groups that mix settings, and of those whose method never set in."""
     mixed = comparison.mixed_keys
-    return [f"runs within one group differ in {printable(', '.join(mixed))}"] if mixed else []
+    lines = [f"runs within one group differ in {printable(', '.join(mixed))}"] if mixed else []
+    for group in comparison.groups:
+        if plain := sum(run.is_plain_in_fact for run in group.runs):
+            runs = f"{plain} run{'s' if plain > 1 else ''} of {comparison.label(group)}"
+            lines.append(f"no inhibited step was taken in {runs}: plain training")
+    return lines
 
 
-def labels(group: Group) -> tuple[str, ...]:
-    return group.values or ("all runs",)
+def labels(comparison: Comparison, group: Group) -> tuple[str, ...]:
+    return comparison.shown(group) or ("all runs",)
+
+
+def _difference(comparison: Comparison, group: Group, column: str) -> str:
+    lacking = [side for side in (group, comparison.baseline) if not side.by_seed(column)]
+    if lacking:
+        what = "not evaluated" if column.startswith(MCE) else "not measured"
+        return what if lacking[0] is group else f"{comparison.label(lacking[0])} {what}"
+    return difference_text(comparison.difference(group, column), column=column)
 
 
 def _spreads(group: Group, columns: Sequence[str]) -> list[str]:
@@ -117,27 +134,12 @@ def difference_text(difference: Difference, *, column: str) -> str:
 
 
 def terminal(comparison: Comparison, *, published: bool = False) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from tenet.compare.terminal import table_text
 
     width = shutil.get_terminal_size((160, 24)).columns
-    console = Console(file=io.StringIO(), width=width)
-    for sheet in sheets(comparison, published=published):
-        console.print(Text(sheet.title), soft_wrap=True)
-        # Text, not str: rich would read brackets in names as its markup.
-        table = Table()
-        for index, name in enumerate(sheet.header):
-            is_label = index < sheet.labels
-            # A key's last part on a line of its own: three more columns fit.
-            head = ".\n".join(name.rsplit(".", 1)) if is_label else name
-            table.add_column(Text(head), justify="left" if is_label else "right", no_wrap=is_label)
-        for row in sheet.rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+    tables = [table_text(sheet, width=width) for sheet in sheets(comparison, published=published)]
     lines = notes(comparison)
-    heading = [LEFT_OUT] if lines else []
-    return console.file.getvalue() + "\n".join([*heading, *lines]) + ("\n" if lines else "")  # type: ignore[attr-defined]
+    return "".join([*tables, *(f"{line}\n" for line in ([NOTES] if lines else []) + lines)])
 
 
 def markdown(comparison: Comparison, *, published: bool = False) -> str:
@@ -148,7 +150,7 @@ def markdown(comparison: Comparison, *, published: bool = False) -> str:
         cells = ["| " + " | ".join(_markdown_text(cell) for cell in row) + " |" for row in rows]
         parts.append("\n".join([f"**{_markdown_text(sheet.title)}**", "", *cells]))
     if lines := notes(comparison):
-        parts.append(f"{LEFT_OUT}\n\n" + "\n".join(f"- {_markdown_text(line)}" for line in lines))
+        parts.append(f"{NOTES}\n\n" + "\n".join(f"- {_markdown_text(line)}" for line in lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -184,32 +186,29 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def csv_text(comparison: Comparison, *, published: bool = False) -> str:
-    """A line for each group and figure, in full precision; a line with `problem` for what is left out."""
+    """A line for each group and figure, in full precision."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
 
     def write(cells: Sequence[object]) -> None:
         writer.writerow([_no_formula(cell) for cell in cells])
 
-    names = ("figure", "mean", "deviation", "seeds", "difference", "low", "high", "pairs", "run", "problem")
-    write([*comparison.keys, *names])
+    names = ("figure", "mean", "deviation", "seeds", "difference", "low", "high", "pairs")
+    source = ("published",) if published else ()
+    write([*comparison.keys, *names, *source])
     for group in comparison.groups:
         for column in comparison.columns:
             spread, difference = group.spread(column), comparison.difference(group, column)
             if spread is not None:
                 against = [difference.mean, *(difference.interval or ("", "")), difference.pairs]
                 shown = [""] * 4 if group is comparison.baseline else against
-                write([*group.values, column, *spread, *shown, "", ""])
-    for run in comparison.problems:
-        row = [*("" for _ in comparison.keys), *("" for _ in names[:-2])]
-        write([*row, printable(str(run.folder)), printable(run.problem)])
+                write([*group.values, column, *spread, *shown, *("" for _ in source)])
     if published:
         blank = ["" for _ in comparison.keys]
         for name, dataset, *figures in PUBLISHED:
             for figure, value in zip(PUBLISHED_COLUMNS, figures, strict=True):
                 if value != "-":
-                    about = f"{name}, {dataset}"
-                    write([*blank, figure, value, *[""] * 6, about, "published, not measured here"])
+                    write([*blank, figure, value, *[""] * 6, f"{name}, {dataset}; not measured here"])
     return buffer.getvalue()
 
 

@@ -152,7 +152,9 @@ def _space(content: Mapping[str, Any], *, stem: str, overrides: Sequence[str]) -
         raise ConfigError("nothing varies: give a parameter several values, or min and max")
     constants = [word(key, ends(value)[0]) for key, value in parameters.items() if key not in varying]
     # Words of the command that are no macros of W&B's, such as trainer.precision=bf16, are for every run.
-    command = [str(part) for part in content.get("command") or ()]
+    command = content.get("command") or []
+    if not (isinstance(command, list) and all(isinstance(part, str) for part in command)):
+        raise ConfigError(f"command={command}: must be a list of words")
     literal = [part for part in command if "=" in part and not part.startswith(("$", "-"))]
     fixed = (*literal, *constants, *overrides)
     sought = (content["method"], metric["name"], metric.get("goal", "minimize"))
@@ -179,7 +181,7 @@ def _parameter(key: str, described: Any, *, is_grid: bool) -> Parameter:
         raise ConfigError(f"{key}={described}: must be a mapping with value, values, or min and max")
     given = dict(described)
     name = given.pop("distribution", None) or _default_distribution(given)
-    if name not in DISTRIBUTIONS:
+    if not isinstance(name, str) or name not in DISTRIBUTIONS:
         raise ConfigError(
             f"{key}.distribution={name}: not understood{nearest(str(name), DISTRIBUTIONS)}; "
             f"understood are {', '.join(DISTRIBUTIONS)}"

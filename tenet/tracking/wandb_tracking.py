@@ -97,7 +97,7 @@ class WandbTracking:
         if mode == "disabled":
             return Tracker(run_dir)
         known = read_json(run_dir / WANDB_FILE) if resume else {}
-        goes_on = known.keys() >= ADDRESS and os.environ.get("WANDB_RUN_ID", known["id"]) == known["id"]
+        goes_on = _is_address(known) and os.environ.get("WANDB_RUN_ID", known["id"]) == known["id"]
         if goes_on:
             place = {name: known[name] for name in ADDRESS} | {"resume": "allow"}
             if has_parts_to_upload(run_dir) and mode == "online":
@@ -260,3 +260,9 @@ def announce(run_dir: Path, run: Any, reason: str | None) -> None:
     why = "" if reason is None else f" ({reason})"
     command = sync_command(run_dir, run)
     logger.log(level, "W&B is offline%s, its files in the run's folder; to upload them: %s", why, command)
+
+
+def _is_address(known: Mapping[str, Any]) -> bool:
+    """Whether these values, from a file that may be damaged, name a W&B run."""
+    texts = [known.get("id"), known.get("project"), known.get("entity") or "the default"]
+    return known.keys() >= ADDRESS and all(isinstance(text, str) and text for text in texts)

@@ -69,3 +69,15 @@ def write_pair(top: Path) -> Path:
         write_run(top / "tenet" / str(seed), seed=seed, mce=ours, test=3.0 + seed)
         write_run(top / "plain" / str(seed), seed=seed, mce=theirs, test=4.0, tenet=PLAIN)
     return top
+
+
+NINE = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota_of_a_long_name")
+
+
+def write_nine_keys(top):
+    """Groups that differ in nine keys, of three seeds each."""
+    for index in range(2):
+        for seed in range(3):
+            tenet = {**TENET, **{key: (index + place + 1) / 7 for place, key in enumerate(NINE)}}
+            write_run(top / f"{index}-{seed}", seed=seed, tenet=tenet, mce=10 + index + seed)
+    return top

@@ -4,7 +4,7 @@ import pytest
 
 from tenet.compare.__main__ import main
 from tests.compare import browser as chromium
-from tests.compare.folders import PLAIN, TENET, write_run
+from tests.compare.folders import PLAIN, TENET, write_nine_keys, write_run
 
 pytestmark = pytest.mark.skipif(
     chromium.CHROMIUM is None or chromium.CHROMEDRIVER is None,
@@ -118,6 +118,14 @@ def test_light_and_dark_are_readable(opened, scheme):
 def test_nothing_sticks_out_of_the_window(opened, width):
     opened.resize(width, 800)
     assert opened.run("return document.documentElement.scrollWidth") == width
+
+
+def test_figures_are_in_sight_beside_nine_keys(window, tmp_path):
+    assert main([str(write_nine_keys(tmp_path)), "--output", str(tmp_path / "page.html")]) == 0
+    window.resize(1280, 900)
+    window.open(tmp_path / "page.html")
+    beyond = "return [...document.querySelectorAll('.scroll')].map(s => s.scrollWidth - s.clientWidth)"
+    assert max(window.run(beyond)) == 0
 
 
 # The contrast of each text with what is behind it (WCAG 2), colours read as the browser painted them.

@@ -11,7 +11,7 @@ import pytest
 from tenet.compare.__main__ import main
 from tenet.compare.groups import Difference, Spread
 from tenet.compare.text import difference_text, spread_text
-from tests.compare.folders import PLAIN, TENET, write_evaluation, write_pair, write_run
+from tests.compare.folders import PLAIN, TENET, write_evaluation, write_nine_keys, write_pair, write_run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -70,23 +70,80 @@ def test_the_terminal_keeps_names_whole_in_eighty_columns(tmp_path, capsys, monk
     assert max(len(line) for line in text.splitlines() if line[0] in "┏┃┡│└") <= 80
 
 
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_the_terminal_never_shortens_a_figure_however_many_keys(tmp_path, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = printed(capsys, write_nine_keys(tmp_path))
+    for figure in ("11.00 ± 1.00", "12.00 ± 1.00", "+1.00 [+1.00, +1.00] (3 pairs)"):
+        # Its interval and its pairs may stand below it, whole.
+        assert figure in text or all(
+            part in text for part in figure.replace(" (", "|(").replace(" [", "|[").split("|")
+        )
+    assert "…" not in text
+    assert "0.1429" in text
+    assert "0.14285" not in text
+    lines = [line for line in text.splitlines() if line[0] in "┏┃┡│└"]
+    assert max(map(len, lines)) <= max(width, 60)
+
+
+def test_csv_has_keys_in_full_precision(tmp_path, capsys):
+    assert str(1 / 7) in printed(capsys, write_nine_keys(tmp_path), "--format", "csv")
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
+def test_runs_whose_inhibition_never_set_in_are_told(tmp_path, capsys, form):
+    for seed, steps in enumerate((0, 0, 5)):
+        run = write_run(tmp_path / f"ours-{seed}", seed=seed)
+        (run / "summary.json").write_text(f'{{"train/inhibited_steps": {steps}}}')
+        plain = write_run(tmp_path / f"plain-{seed}", seed=seed, tenet=PLAIN)
+        (plain / "summary.json").write_text('{"train/inhibited_steps": 0}')
+    assert main([str(tmp_path), "--format", form]) == 0
+    text = "".join(capsys.readouterr())
+    assert "no inhibited step was taken in 2 runs of tenet=Inhibition: plain training" in text
+    assert text.count("no inhibited step") == 1
+
+
+@pytest.mark.parametrize(
+    ("baseline", "told"), [("tenet=Inhibition", "not evaluated"), ("tenet=none", "tenet=none not evaluated")]
+)
+def test_a_difference_without_figures_is_told_as_not_evaluated(tmp_path, capsys, baseline, told):
+    for seed in (0, 1, 2):
+        write_run(tmp_path / f"ours-{seed}", seed=seed)
+        write_run(tmp_path / f"plain-{seed}", seed=seed, tenet=PLAIN, mce=None)
+    text = printed(capsys, tmp_path, "--baseline", baseline, "--format", "markdown")
+    assert f"| {told} |" in text
+    assert "no common seed" not in text
+
+
+@pytest.mark.parametrize("name", ["x.pdf", "x"])
+def test_an_output_of_unknown_suffix_is_refused_with_the_known_ones(tmp_path, capsys, name):
+    write_run(tmp_path / "0", seed=0)
+    path = tmp_path / name
+    assert main([str(tmp_path), "--output", str(path)]) == 1
+    assert f"--output {path}: its suffix is none of .md, .tex, .csv, .html" in capsys.readouterr().err
+    assert not path.exists()
+    assert printed(capsys, tmp_path, "--output", path, "--format", "terminal") == f"{path}\n"
+
+
 def test_markdown_is_escaped(tmp_path, capsys):
     write_run(tmp_path, seed=0, mce=12, tenet={"_target_": "x", "layer": "a|b <i>"})
     text = printed(capsys, tmp_path, "--by", "tenet.layer", "--format", "markdown")
     assert r"| a\|b &lt;i> | 4.00 |" in text
 
 
-def test_csv_has_a_line_for_each_group_and_figure_and_for_what_is_left_out(tmp_path, capsys):
+def test_csv_is_a_table_of_figures_alone_and_what_is_left_out_is_told_beside_it(tmp_path, capsys):
     write_run(write_pair(tmp_path) / "cut", seed=9, is_saved=False)
-    rows = list(csv.DictReader(io.StringIO(printed(capsys, tmp_path, "--format", "csv"))))
-    figures = {(row["tenet"], row["figure"]): row for row in rows if not row["problem"]}
-    assert len(figures) == 4
+    assert main([str(tmp_path), "--format", "csv"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == f"{tmp_path / 'cut'}: unfinished: no weights.safetensors\n"
+    rows = list(csv.DictReader(io.StringIO(captured.out)))
+    figures = {(row["tenet"], row["figure"]): row for row in rows}
+    assert len(rows) == len(figures) == 4
     plain = figures["none", "mCE, generated, %"]
     assert float(plain["deviation"]) == pytest.approx(7**0.5)
     names = ("mean", "seeds", "difference", "low", "high", "pairs")
     assert [float(plain[name]) for name in names] == pytest.approx([14, 3, 2, 1, 3, 3])
     assert figures["Inhibition", "mCE, generated, %"]["difference"] == ""
-    assert [row["run"] for row in rows if row["problem"]] == [str(tmp_path / "cut")]
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
@@ -95,7 +152,8 @@ def test_no_run_is_dropped_without_a_word(tmp_path, capsys, form, monkeypatch):
     monkeypatch.chdir(write_pair(tmp_path))
     write_run(tmp_path / "cut", seed=7, epoch=1)
     write_run(tmp_path / "bare", seed=8, mce=None)
-    text = printed(capsys, ".", "--format", form)
+    assert main([".", "--format", form]) == 0
+    text = "".join(capsys.readouterr())
     assert "unfinished: stopped at epoch 1 of 2" in text
     assert "cut" in text
     assert "bare" in text
@@ -146,11 +204,12 @@ def test_output_takes_its_format_from_the_suffix(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nowhere"], [".", "--by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "0"]],
+    [["nowhere"], [".", "--by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "0.md"]],
 )
 def test_what_the_user_can_mend_is_one_line(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "0", seed=0)
+    (tmp_path / "0.md").mkdir()
     assert main(arguments) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -160,7 +219,7 @@ def test_what_the_user_can_mend_is_one_line(tmp_path, capsys, monkeypatch, argum
 
 def test_a_duplicated_seed_is_one_line_with_both_folders(tmp_path, capsys):
     for name in ("one", "two"):
-        write_run(tmp_path / name, seed=4, tenet=PLAIN)
+        write_run(tmp_path / name, seed=4, tenet=PLAIN, trainer={"device": name})
     assert main([str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -134,17 +134,60 @@ def test_the_baseline_can_be_chosen_by_value(tmp_path):
 
 def test_a_baseline_that_is_not_one_group_is_refused(tmp_path):
     runs = read(write_pair(tmp_path))
-    with pytest.raises(CompareError, match=r"no groups are such; there are tenet=Inhibition; tenet=none"):
-        compare(runs, baseline=["tenet=Other"])
+    with pytest.raises(CompareError, match=r"tenet=non: no group is such; did you mean tenet=none\?$"):
+        compare(runs, baseline=["tenet=non"])
+    with pytest.raises(CompareError, match=r"no group is such; tenet is one of Inhibition, none$"):
+        compare(runs, baseline=["tenet=x"])
     with pytest.raises(CompareError, match=r"the groups differ by tenet"):
         compare(runs, baseline=["optimizer.lr=0.1"])
 
 
+def test_a_baseline_that_is_many_groups_is_refused_in_few_words(tmp_path):
+    for index in range(50):
+        write_run(tmp_path / str(index), seed=0, tenet={**TENET, "groups": index, "weight": index / 10})
+    write_run(tmp_path / "plain", seed=0, tenet=PLAIN)
+    with pytest.raises(
+        CompareError, match=r"50 groups are such; add KEY=VALUE, such as tenet.groups=0"
+    ) as told:
+        compare(read(tmp_path), baseline=["tenet=Inhibition"], sort="name")
+    assert len(str(told.value)) < 200
+    with pytest.raises(CompareError) as told:
+        compare(read(tmp_path), baseline=["tenet.groups=x"])
+    assert len(str(told.value)) < 200
+
+
 def test_a_seed_twice_in_a_group_is_refused_with_both_folders(tmp_path):
     for name in ("one", "two"):
-        write_run(tmp_path / name, seed=4)
+        write_run(tmp_path / name, seed=4, dataset={"_target_": "tenet.data.Digits", "root": name})
     with pytest.raises(CompareError, match=r"seed 4 twice.*/one and .*/two"):
         compare(read(tmp_path))
+
+
+def test_of_runs_of_one_configuration_the_evaluated_one_is_compared_and_the_others_are_told(tmp_path):
+    for name, mce in (("a", None), ("b", 7), ("c", 9)):
+        write_run(tmp_path / name, seed=0, mce=mce, tracking={"name": name}, resume=name)
+    comparison = compare(read(tmp_path))
+    assert comparison.groups[0].spread(GENERATED) == (7, None, 1)
+    told = {run.folder.name: run.problem for run in comparison.problems}
+    same = f"the same configuration as {tmp_path / 'b'}, which is compared"
+    assert told == {"a": same, "c": same}
+
+
+def test_of_runs_of_one_configuration_without_an_evaluation_the_first_is_compared(tmp_path):
+    for name in "ab":
+        write_run(tmp_path / name, seed=0, mce=None)
+    assert [run.folder.name for run in compare(read(tmp_path)).groups[0].runs] == ["a"]
+
+
+def test_values_are_shown_with_four_digits_where_they_stay_apart(tmp_path):
+    for index, weight in enumerate((0.123456789, 2 / 3)):
+        tenet = {**TENET, "weight": weight, "eps": 0.1234567 + index * 1e-7, "start_step": 123456 + index}
+        write_run(tmp_path / str(index), seed=0, tenet=tenet, mce=index)
+    comparison = compare(read(tmp_path))
+    assert comparison.keys == ("tenet.eps", "tenet.start_step", "tenet.weight")
+    shown = [comparison.shown(group) for group in comparison.groups]
+    assert shown == [("0.1234567", "123456", "0.1235"), ("0.1234568", "123457", "0.6667")]
+    assert comparison.groups[0].values[-1] == "0.123456789"
 
 
 def test_an_unfinished_run_takes_no_seed_and_no_part_in_figures(tmp_path):

@@ -11,7 +11,7 @@ from tenet.compare.page import page
 from tenet.compare.runs import find_runs, read_run
 from tests.compare.folders import write_evaluation, write_pair, write_run
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "wbr"}
 EVIL = "</td><script>alert(1)</script>\"'&"
 
 

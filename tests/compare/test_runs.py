@@ -1,5 +1,6 @@
 """What is read of run folders, and which are told apart as unfinished or not evaluated."""
 
+import hashlib
 import json
 
 import pytest
@@ -98,6 +99,24 @@ def test_a_second_evaluation_of_the_same_kind_is_named_and_not_mixed_in(tmp_path
     run = read_run(tmp_path)
     assert run.figures[GENERATED] == 12
     assert run.problem == "corruptions-bf16.json is left out: a second mCE, generated, %"
+
+
+def test_an_evaluation_of_other_weights_than_the_runs_now_is_out_of_date_and_not_used(tmp_path):
+    run = write_run(tmp_path, seed=0, mce=None)
+    (run / "weights.safetensors").write_bytes(b"one epoch")
+    digest = hashlib.sha256(b"one epoch").hexdigest()
+    write_evaluation(run, mce=12, weights_sha256=digest)
+    assert read_run(run).figures[GENERATED] == 12
+    assert read_run(run).problem == ""
+    (run / "weights.safetensors").write_bytes(b"two epochs")
+    (run / "summary.json").unlink()
+    stale = read_run(run)
+    assert (stale.figures, stale.cells) == ({}, {})
+    told = "corruptions.json is out of date: evaluated before it was trained on; evaluate it again"
+    assert stale.problem == f"not evaluated; {told}"
+    write_evaluation(run, mce=9, source="files", weights_sha256=hashlib.sha256(b"two epochs").hexdigest())
+    assert read_run(run).figures == {TEST: 5.5, OFFICIAL: 9}
+    assert read_run(run).problem == told
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "seed: true", "seed: x", "\x00", ""])

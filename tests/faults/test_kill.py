@@ -41,7 +41,7 @@ def test_a_finished_run_that_goes_further_has_not_finished_until_it_has(whole: P
     run = shutil.copytree(whole, tmp_path / "run")
     changed = ("trainer.epochs=4", "trainer.evaluate_every_epochs=2")
     further = (*changed, f"dataset.path={whole.parent / 'data.npz'}")
-    go_on = Command("train", "resume=run", *changed, cwd=tmp_path, fault=kill("summary"))
+    go_on = Command("train", "resume=run", *changed, cwd=tmp_path, fault=kill("weights"))
     assert go_on.wait().code == -signal.SIGKILL
     # As an evaluation leaves it, of the weights that the shorter run left.
     (run / "summary.json").write_text('{"corruption/mce_pct": 9.0}')

@@ -17,8 +17,8 @@ def test_a_run_whose_disk_fills_at_any_write_goes_on_as_if_it_never_had(whole: P
         ("configuration", 1, "config.yaml", 0),
         ("checkpoint", 3, "checkpoint.pt", 4),
         ("metrics", 3, "metrics.jsonl", 8),
-        ("summary", 1, "summary.json", 12),
         ("weights", 1, "weights.safetensors", 12),
+        ("summary", 1, "summary.json", 12),
     ]:
         ended = train(cwd=here, fault=Fault("forbid", place, count))
         assert_told(
@@ -29,7 +29,7 @@ def test_a_run_whose_disk_fills_at_any_write_goes_on_as_if_it_never_had(whole: P
         assert step_of(run) == step, file
         assert not list(run.glob(".*.tmp"))
     # When all is written but the last words of the log.
-    ended = train(cwd=here, fault=Fault("forbid", "named weights.safetensors"))
+    ended = train(cwd=here, fault=Fault("forbid", "named summary.json"))
     assert ended.code == 0
     assert "Traceback" not in ended.output
     assert_same_run(run, whole)

@@ -24,7 +24,6 @@ def work(index: int, seconds: float, seed: int, scratch: Path, send: Connection)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     target = targets(scratch)[index]
-    target.read  # noqa: B018
     limit_memory(SPARE_BYTES)
     send.send(fuzz(target, seconds=seconds, seed=seed, scratch=scratch))
 

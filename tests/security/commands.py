@@ -24,6 +24,9 @@ CONTEXT.set_forkserver_preload(PRELOADED)
 TINY = ("experiment=quickstart", "dataset.fraction=0.1", "backbone.width=4", "tenet.groups=3", "tenet.start_step=2",
         "trainer.batch_size=64", "trainer.epochs=1")  # fmt: skip
 
+# Of address space beyond the imports, and of memory that is really taken, for what is refused.
+SPARE_MB, TAKEN_MB = 700, 120
+
 
 class Done(NamedTuple):
     """output: of both streams, in order. peak_mb: what the process held at most beyond what it started with."""
@@ -73,6 +76,11 @@ def run(
     told.unlink()
     assert process.exitcode is not None
     return Done(process.exitcode, output, peak_mb)
+
+
+def look_at(run_dir: Path) -> Done:
+    """Of the commands that read a run folder, the one that starts most quickly."""
+    return run("-m", "tenet.xray", run_dir.name, cwd=run_dir.parent, spare_mb=SPARE_MB)
 
 
 def _work(

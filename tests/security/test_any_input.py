@@ -24,7 +24,8 @@ from tenet.rules import RULES, ListOf, Number, OrNull, Rule, check_rules
 from tenet.tensor_files import read_tensors
 from tenet.training_state import COUNTERS, TrainingState
 from tests.fuzz.engine import mutate
-from tests.fuzz.targets import Target, checkpoint, network, targets
+from tests.fuzz.files import checkpoint, network
+from tests.fuzz.targets import Target, targets
 from tests.test_config import CONF
 
 

@@ -1,4 +1,4 @@
-"""Small files that stand for large ones, or claim to be: refused in one line, before memory is taken."""
+"""Arrays, images and texts that stand for larger ones, or claim to be: refused in one line, before memory is taken."""
 
 import io
 import json
@@ -10,13 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+import yaml
 
-from tests.security.commands import TINY, Done, run
-from tests.security.hostile import pack, repack, safetensors, save_npy
+from tests.security.commands import SPARE_MB, TAKEN_MB, look_at, run
+from tests.security.hostile import pack, save_npy
 
-# Of address space beyond the imports, and of memory that is really taken.
-SPARE_MB, TAKEN_MB = 700, 120
 MEGABYTE = 2**20
 
 
@@ -91,115 +89,14 @@ def nothing_to_see(path: Path) -> None:
         (nothing_to_see, "have no pixels"),
     ],
 )
-def test_data_files_that_grow(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
-    path = tmp_path / "own.npz"
+def test_data_files_that_grow(run_dir: Path, make: Callable[[Path], None], reason: str) -> None:
+    path = run_dir / "own.npz"
     make(path)
-    words = ["train.py", *TINY, "dataset=arrays", f"dataset.path={path}", "dataset.fraction=1.0"]
-    done = run(*words, cwd=tmp_path, spare_mb=SPARE_MB)
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    config["dataset"] = {"_target_": "tenet.data.Arrays", "path": str(path)}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    done = look_at(run_dir)
     assert reason in done.refusal()
-    assert done.peak_mb < TAKEN_MB
-
-
-MODEL = ("backbone=resnet8", "backbone.width=4", "dataset=digits", "corruptions.names=[]")
-
-
-def evaluate(path: Path) -> Done:
-    return run("evaluate.py", f"weights={path}", *MODEL, cwd=path.parent, spare_mb=SPARE_MB)
-
-
-def saved(path: Path, content: object, *, new: bool = True) -> Path:
-    torch.save(content, path, _use_new_zipfile_serialization=new)
-    return path
-
-
-def packed_weights(path: Path) -> None:
-    repack(
-        saved(path, {"a": torch.zeros(4)}),
-        {"data.pkl": b"\x80\x02X\x00\x00\x00\x0a" + bytes(10 * 2**24)},
-        method=zipfile.ZIP_DEFLATED,
-    )
-
-
-def shared_lists(path: Path) -> None:
-    """Forty lists, each of twice the one before."""
-    doubling = b"".join(b"]q%c(h%ch%ce" % (n, n - 1, n - 1) for n in range(1, 40))
-    repack(saved(path, {"a": torch.zeros(4)}), {"data.pkl": b"\x80\x02]q\x00" + doubling + b"."})
-
-
-def nested_lists(path: Path) -> None:
-    repack(
-        saved(path, {"a": torch.zeros(4)}), {"data.pkl": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."}
-    )
-
-
-def expanded(path: Path) -> None:
-    saved(path, {"a": torch.zeros(1).expand(2**40)})
-
-
-def longer_than_its_part(path: Path) -> None:
-    """The pickle claims more values of a tensor than the file holds."""
-    saved(path, {"a": torch.arange(4.0)})
-    with zipfile.ZipFile(path) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
-        pickled = archive.read(name)
-    repack(path, {"data.pkl": pickled.replace(b"K\x04", b"J\x00\x00\x00\x10")})
-
-
-def without_values(path: Path) -> None:
-    saved(path, {"a": torch.empty(10, device="meta")})
-
-
-def sparse(path: Path) -> None:
-    saved(path, {"a": torch.eye(3).to_sparse()})
-
-
-def old_and_long(path: Path) -> None:
-    saved(path, {"a": torch.zeros(2**18)}, new=False)
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b"J\x00\x00\x04\x00", b"J\x00\x00\x00\x7f")[:10_000])
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        packed_weights,
-        shared_lists,
-        nested_lists,
-        expanded,
-        longer_than_its_part,
-        without_values,
-        sparse,
-        old_and_long,
-    ],
-)
-def test_files_of_tensors_that_grow(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    make(tmp_path / "weights.pth")
-    done = evaluate(tmp_path / "weights.pth")
-    assert "weights.pth can't be read as tensors and plain values" in done.refusal()
-    assert done.peak_mb < TAKEN_MB
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: safetensors(path, b"{}", length=2**63),
-        lambda path: safetensors(path, b"{}", length=10**8),
-        lambda path: safetensors(path, b"[" * 10**6),
-        lambda path: safetensors(
-            path, {"a": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 4]}}, bytes(4)
-        ),
-        lambda path: safetensors(
-            path, {"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}, bytes(4)
-        ),
-        lambda path: safetensors(
-            path, {"a": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, bytes(8)
-        ),
-    ],
-)
-def test_safetensors_that_claim_too_much(run_dir: Path, write: Callable[[Path], object]) -> None:
-    write(run_dir / "weights.safetensors")
-    done = run("-m", "tenet.xray", "run", cwd=run_dir.parent, spare_mb=SPARE_MB)
-    assert "weights.safetensors can't be read as safetensors" in done.refusal()
     assert done.peak_mb < TAKEN_MB
 
 
@@ -208,10 +105,8 @@ def test_safetensors_that_claim_too_much(run_dir: Path, write: Callable[[Path], 
     [
         ("labels", (10**11,), "|u1"),
         ("labels", (2**62, 2**62), "<i8"),
-        ("labels", (-5,), "|u1"),
         ("fog", (10**8, 32, 32, 3), "|u1"),
         ("fog", (0, 32, 32, 3), "|u1"),
-        ("fog", (5, 2**31, 2**31, 3), "|u1"),
     ],
 )
 def test_official_files_that_claim_too_much(

@@ -5,11 +5,12 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -117,33 +118,49 @@ def poison(run_dir: Path, text: str) -> None:
     (run_dir / "summary.json").write_text(json.dumps(summary))
 
 
-@pytest.fixture
-def compared(run_dir: Path, tmp_path: Path) -> Callable[..., str]:
-    """What a comparison of a poisoned run with an honest one prints, in a format."""
+class Compared(NamedTuple):
+    file: str
+    output: str
 
-    def compare(text: str, form: str) -> str:
-        subprocess.run(["cp", "-r", run_dir, tmp_path / "honest"], check=True)
-        broken = tmp_path / f"{text.replace('/', '')[:80]}"
+
+@pytest.fixture
+def compared(run_dir: Path, tmp_path: Path) -> Callable[..., Compared]:
+    """What a comparison of a poisoned run with an honest one writes, in a format, and prints."""
+
+    def compare(text: str, form: str) -> Compared:
+        shutil.copytree(run_dir, tmp_path / "honest")
+        broken = tmp_path / text.replace("/", "")[:80]
         broken.mkdir()
         (broken / "config.yaml").write_text("seed: 1")
         poison(run_dir, text)
-        done = run("-m", "tenet.compare", "run", "honest", f"./{broken.name}", "--format", form, cwd=tmp_path)
+        words = [
+            "-m",
+            "tenet.compare",
+            "run",
+            "honest",
+            f"./{broken.name}",
+            "--format",
+            form,
+            "--output",
+            "written",
+        ]
+        done = run(*words, cwd=tmp_path)
         assert done.code == 0, done.output
-        return done.output
+        return Compared((tmp_path / "written").read_text(), done.output)
 
     return compare
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
-def test_a_comparison_shows_no_control_characters(compared: Callable[..., str], form: str) -> None:
-    assert UNPRINTABLE.search(compared(ESCAPES, form).replace("\ufeff", "")) is None
+def test_a_comparison_shows_no_control_characters(compared: Callable[..., Compared], form: str) -> None:
+    for text in compared(ESCAPES, form):
+        assert UNPRINTABLE.search(text) is None
 
 
 @pytest.mark.parametrize("sign", "=+-@")
-def test_no_cell_of_a_csv_is_a_formula(compared: Callable[..., str], sign: str) -> None:
+def test_no_cell_of_a_csv_is_a_formula(compared: Callable[..., Compared], sign: str) -> None:
     text = sign + FORMULA[1:]
-    output = compared(text, "csv")
-    cells = [cell for row in csv.reader(io.StringIO(output)) for cell in row]
+    cells = [cell for row in csv.reader(io.StringIO(compared(text, "csv").file)) for cell in row]
     assert f"'{text}" in cells
     assert [cell for cell in cells if cell[:1] in "=+-@" and len(cell) > 1 and not _is_number(cell)] == []
 
@@ -155,15 +172,15 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def test_latex_shows_texts_as_they_are(compared: Callable[..., str]) -> None:
-    output = compared(LATEX, "latex")
+def test_latex_shows_texts_as_they_are(compared: Callable[..., Compared]) -> None:
+    output = compared(LATEX, "latex").file
     shown = [line for line in output.splitlines() if not line.startswith("%")]
     assert any(r"\textbackslash{}input\{/etc/passwd\}\$x\textasciicircum{}2\_" in line for line in shown)
     assert all(r"\input" not in line for line in shown)
 
 
-def test_markdown_shows_texts_as_they_are(compared: Callable[..., str]) -> None:
-    output = compared("<img src=x onerror=alert(1)>|[x](javascript:y)", "markdown")
+def test_markdown_shows_texts_as_they_are(compared: Callable[..., Compared]) -> None:
+    output = compared("<img src=x onerror=alert(1)>|[x](javascript:y)", "markdown").file
     assert r"&lt;img src=x onerror=alert(1)>\|\[x](javascript:y)" in output
     assert "<img" not in output
 

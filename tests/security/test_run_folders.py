@@ -62,12 +62,16 @@ CALLS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize("change", CALLS.values(), ids=CALLS)
+# What only a training builds; the others are found by the command that starts most quickly.
+OF_TRAINING = ("optimizer", "schedule", "_convert_", "_partial_", "open key", "another package's", "no group")
+
+
+@pytest.mark.parametrize("name", CALLS)
 def test_a_stored_configuration_calls_nothing_but_the_classes_of_its_groups(
-    run_dir: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+    run_dir: Path, tmp_path: Path, name: str
 ) -> None:
-    rewrite(run_dir, change)
-    done = read("resume", tmp_path)
+    rewrite(run_dir, CALLS[name])
+    done = read("resume" if any(part in name for part in OF_TRAINING) else "xray", tmp_path)
     assert done.refusal() == done.output.strip().removeprefix("error: "), "nothing else spoke"
     assert list(tmp_path.rglob("canary")) == []
 
@@ -150,7 +154,7 @@ def test_a_folder_with_a_link_out_of_it_is_refused_and_nothing_is_written_throug
         (run_dir / place).unlink(missing_ok=True)
     (run_dir / place).symlink_to(outside)
     before = state_of(tmp_path)
-    for name in READERS if place == ".lock" else ("resume", "xray"):
+    for name in READERS if place == ".lock" else ("xray",):
         assert f"run/{place} is a link out of the run folder" in read(name, tmp_path).output
     assert {path: state for path, state in state_of(tmp_path).items() if path in before} == before
     assert outside.is_dir() or outside.read_text() == "precious"
