@@ -104,13 +104,16 @@ def class_names(names: np.ndarray, *, source: str) -> list[str]:
     """Raises DatasetError naming `source` unless they are texts of a line, or numbers, [class]."""
     if names.ndim != 1 or names.dtype.kind not in "USiu":
         raise DatasetError(f"{source}: must be texts of shape [class], not {names.dtype} {list(names.shape)}")
-    texts = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
-    for text in map(str, texts):
+    try:
+        texts = [str(text) for text in (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names)]
+    except (ValueError, SystemError) as error:  # bytes that are no text, numbers that are no character
+        raise DatasetError(f"{source}: can't be read as texts ({error})") from error
+    for text in texts:
         if len(text) > MAX_CLASS_NAME or not text.isprintable():
             raise DatasetError(
                 f"{source}: {text[:20]!r} is no name of at most {MAX_CLASS_NAME} printable characters"
             )
-    return [str(text) for text in texts]
+    return texts
 
 
 def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:

@@ -86,6 +86,17 @@ def test_classes_that_are_no_names_are_refused(tmp_path: Path, name: str) -> Non
     assert "is no name of at most 100 printable characters" in done.refusal()
 
 
+def test_classes_of_no_characters_are_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: NumPy keeps texts as numbers, and takes any number for a character."""
+    write_data(tmp_path / "own.npz", ["a", "b"])
+    with np.load(tmp_path / "own.npz") as file:
+        arrays = dict(file)
+    arrays["classes"] = np.array([97, 0xFFFFFFFF], np.uint32).view("<U1")
+    np.savez(tmp_path / "own.npz", **arrays)
+    done = run("train.py", *TINY, "dataset=arrays", "dataset.path=own.npz", cwd=tmp_path)
+    assert "own.npz (classes): can't be read as texts" in done.refusal()
+
+
 def test_classes_are_neither_markup_nor_formulas(tmp_path: Path) -> None:
     write_data(tmp_path / "own.npz", [r"$\nope$", "[/red]", "a|b", "<b>"])
     data = ["dataset=arrays", "dataset.path=own.npz", "dataset.fraction=1.0"]
