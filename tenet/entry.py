@@ -34,8 +34,7 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
         if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & set(sys.argv):
             raise ConfigError("-m starts many runs and torchrun is for one; give torchrun one of them")
     except UserError as error:
-        if distributed.is_first():
-            tell(error)
+        tell(error)
         return WRONG_COMMAND
     # Hydra's own parser takes no flag between overrides: `a=1 -m b=2,3`.
     arguments = [word for word in sys.argv[1:] if null_for_none(word) not in overrides] + overrides

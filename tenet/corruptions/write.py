@@ -19,6 +19,8 @@ from tenet.corruptions.generator import check_images, corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.corruptions.parameters import settings
 from tenet.errors import DatasetError
+from tenet.metrics_file import MAX_JSON_BYTES
+from tenet.plain_files import read_bytes
 from tenet.storage import write_atomically
 
 MANIFEST = "manifest.json"
@@ -156,8 +158,8 @@ class ArchiveWriter:
     def _read_manifest(self) -> dict[str, Any]:
         path = self.folder / MANIFEST
         try:
-            manifest = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            manifest = json.loads(read_bytes(path, limit_bytes=MAX_JSON_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise DatasetError(f"{path} can't be read ({error}); give another folder") from error
         if not isinstance(manifest, dict) or not all(
             isinstance(manifest.get(key), dict) for key in ("corruptions", "sha256")
@@ -212,7 +214,9 @@ def telling_what_cannot_be_written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DatasetError(f"{path} can't be written: {error.strerror or error}") from error
+        # A StorageError names a file of its own, which its cause does not.
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        raise DatasetError(f"{path} can't be written: {cause.strerror or cause}") from error
 
 
 def digest_of(parts: Iterable[bytes]) -> str:

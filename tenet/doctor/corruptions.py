@@ -1,6 +1,5 @@
 """A folder of corrupted test images, for the evaluation after the run: is it whole, and of this data set?"""
 
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +48,7 @@ def check_sums(root: Path) -> Finding:
 
     manifest = root / MANIFEST
     if manifest.exists():
-        sums = json.loads(manifest.read_text())["sha256"]
+        sums = read_json(manifest).get("sha256", {})
         changed = [
             name
             for name, known in sums.items()

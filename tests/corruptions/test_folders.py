@@ -211,6 +211,7 @@ def test_memory_holds_two_batches_ahead_of_the_caller_and_threads_end_with_it(tm
     batches = ClassFolder(tmp_path).batches(batch_size=3)
     next(batches)
     next(batches)
-    assert len(read) <= 9
+    # And the first image once more, for the size of them all.
+    assert len(read) <= 9 + 1
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]

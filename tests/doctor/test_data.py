@@ -212,7 +212,7 @@ def test_a_view_that_leaves_the_range_of_pixels_is_a_problem(
 def test_names_of_classes_are_plain_text_in_terminal_and_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_npz(tmp_path / "own.npz", classes="$\x1b\x07")
+    write_npz(tmp_path / "own.npz", classes="$[_")
     overrides = ("dataset=arrays", f"dataset.path={tmp_path / 'own.npz'}", "dataset.fraction=1.0")
     plan = plan_in(tmp_path, *overrides, examined=False)
     section = examine("data", lambda: [*data.check(plan), *augmentation.check(plan)])
