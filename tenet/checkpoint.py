@@ -216,8 +216,9 @@ class Checkpoints:
             ) from damaged[0]
         return None
 
-    def _check_data(self, data: Mapping[str, str], path: Path) -> None:
-        changed = [name for name in self.data if data.get(name, self.data[name]) != self.data[name]]
+    def _check_data(self, data: Any, path: Path) -> None:
+        known = data if isinstance(data, Mapping) else {}
+        changed = [name for name in self.data if known.get(name, self.data[name]) != self.data[name]]
         if changed:
             raise CheckpointError(
                 f"the data set has changed since {path} was written ({' and '.join(changed)} images or labels); "

@@ -62,7 +62,7 @@ def _load_unfinished(model: Any, run_dir: Path) -> Path:
     if saved is None:
         raise ConfigError(f"run={run_dir}: there are no weights and no checkpoint to evaluate")
     logger.warning("%s has not finished: evaluating its last checkpoint", run_dir)
-    put_weights(model, saved.content["model"], source=saved.path)
+    put_weights(model, saved.content.get("model"), source=saved.path)
     return saved.path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.doctor.findings import Finding, ok, problem
 from tenet.doctor.plan import Plan
+from tenet.metrics_file import read_json
 
 
 def check(plan: Plan) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from tenet.training_state import COUNTERS, TrainingState
 from tests.fuzz.engine import mutate
 from tests.fuzz.files import checkpoint, network
 from tests.fuzz.targets import Target, targets
+from tests.security.commands import look_at, run
 from tests.test_config import CONF
 
 
@@ -161,7 +162,8 @@ SCALARS = st.one_of(
     st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=5), st.none(), st.just([]), st.just({})
 )
 PLACES = [
-    *((name,) for name in COUNTERS), ("metrics",), ("metrics", "train/loss"), ("window",), ("model",), ("optimizer",),
+    *((name,) for name in COUNTERS), ("data",), ("metrics",), ("metrics", "train/loss"), ("window",), ("model",),
+    ("optimizer",),
     ("optimizer", "state"), ("optimizer", "state", 0), ("optimizer", "state", 0, "momentum_buffer"),
     ("optimizer", "param_groups"), ("optimizer", "param_groups", 0, "lr"), ("optimizer", "param_groups", 0, "params"),
 ]  # fmt: skip
@@ -180,7 +182,7 @@ def test_a_checkpoint_with_a_changed_value_and_the_right_checksum_fits_or_is_ref
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     try:
-        state = TrainingState.restore(model, optimizer, Checkpoints(tmp_path))
+        state = TrainingState.restore(model, optimizer, Checkpoints(tmp_path, data={"training": "0123"}))
     except CheckpointError:
         return
     assert state.step >= 0
@@ -190,9 +192,14 @@ def test_a_checkpoint_with_a_changed_value_and_the_right_checksum_fits_or_is_ref
     optimizer.step()
 
 
-def test_nothing_that_is_read_is_written_to(run_dir: Path, tmp_path: Path) -> None:
-    from tests.security.commands import run
+def test_a_checkpoint_without_weights_is_refused_by_what_shows_them(run_dir: Path) -> None:
+    content = {name: value for name, value in WHOLE.items() if name != "model"}
+    torch.save({**content, CHECKSUM: checksum(content)}, run_dir / "checkpoint.pt")
+    (run_dir / "weights.safetensors").unlink()
+    assert "checkpoint.pt holds no state dict" in look_at(run_dir).refusal()
 
+
+def test_nothing_that_is_read_is_written_to(run_dir: Path, tmp_path: Path) -> None:
     def sums() -> dict[str, str]:
         paths = [
             run_dir / name
