@@ -43,9 +43,8 @@ def values(items: Any) -> dict[str, Any]:
 
 
 def read_wandb_file(path: Path) -> RunRecords:
-    from wandb.proto.wandb_internal_pb2 import Record
-
     import wandb
+    from wandb.proto.wandb_internal_pb2 import Record
 
     wandb.teardown()  # wandb's own process may still be writing the last records of a finished run
     records = [Record.FromString(raw) for raw in leveldb_log(path.read_bytes())]
