@@ -26,6 +26,7 @@ TINY = ("experiment=quickstart", "dataset.fraction=0.1", "backbone.width=4", "te
 
 # Of address space beyond the imports, and of memory that is really taken, for what is refused.
 SPARE_MB, TAKEN_MB = 700, 120
+UNLIMITED_MB = 2**30
 
 
 class Done(NamedTuple):
