@@ -19,6 +19,8 @@ from tenet.training import autocast
 
 # uint8 images [batch, h, w, 3] and labels [batch]
 Batches = Iterable[tuple[Tensor, Tensor]]
+# What a CPU takes at once: features of more leave its cache, and each of them asks the system for new memory.
+CPU_IMAGES = 64
 
 
 @runtime_checkable
@@ -47,6 +49,8 @@ class Classifier:
     def logits(self, images: UInt8[Tensor, "image h w 3"]) -> Float[Tensor, "image class"]:
         """Of one batch, in float32, on the model's device; the model must be in eval mode."""
         device = next(self.model.parameters()).device
+        if device.type == "cpu" and len(images) > CPU_IMAGES:
+            return torch.cat([self.logits(part) for part in images.split(CPU_IMAGES)])
         memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         images_01 = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
         with autocast(device, self.precision):

@@ -24,6 +24,8 @@ def initialize(model: nn.Module) -> None:
 
     Source: He et al. 2015, arXiv 1502.01852. Linear layers: weights likewise, biases zero.
     """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return  # there are no values; drawing them would import torch's compiler, a second or more
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(

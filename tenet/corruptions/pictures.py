@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from tenet.corruptions.generator import corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
@@ -31,14 +33,21 @@ def sheet_of(cells: Mapping[str, Mapping[int, Tensor]]) -> "Figure":
     from matplotlib.figure import Figure
 
     severities = list(next(iter(cells.values())))
-    figure = Figure(figsize=(len(severities) + 1.8, len(cells) + 0.3), layout="constrained")
-    axes = figure.subplots(len(cells), len(severities), squeeze=False)
-    for row, (name, by_severity) in zip(axes, cells.items(), strict=True):
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
-        for axis, picture in zip(row, by_severity.values(), strict=True):
-            axis.imshow(picture.cpu().numpy(), interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-    for axis, severity in zip(axes[0], severities, strict=True):
-        axis.set_title(f"severity {severity}", fontsize="medium")
+    # One picture: a hundred axes take seconds to lay out.
+    rows = [torch.stack([image.cpu() for image in by_severity.values()]) for by_severity in cells.values()]
+    images = torch.stack(rows)  # [row, column, h, w, 3]
+    height, width = images.shape[2:4]
+    gap = max(1, width // 16)
+    padded = F.pad(images, (0, 0, 0, gap, 0, gap), value=255)
+    mosaic = padded.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)[:-gap, :-gap]
+    # Inches: a cell is one, the names on the left and the severities above take the rest.
+    across, down, left, above = len(severities), len(cells), 1.5, 0.3
+    figure = Figure(figsize=(left + across, down + above))
+    axes = figure.add_axes((left / (left + across), 0, across / (left + across), down / (down + above)))
+    axes.imshow(mosaic.numpy(), interpolation="nearest", aspect="auto")
+    columns = [(width + gap) * column + width / 2 for column in range(across)]
+    axes.set_xticks(columns, [f"severity {severity}" for severity in severities])
+    axes.set_yticks([(height + gap) * row + height / 2 for row in range(down)], list(cells))
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
     return figure

@@ -88,6 +88,7 @@ def _work(
     words: list[str], cwd: Path, environment: dict[str, str], spare_mb: int, told: Path, send: Connection
 ) -> None:
     os.chdir(cwd)
+    os.environ.pop("WANDB_SERVICE", None)  # of the tests' own process, which may have ended it since
     os.environ.update(
         {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true", **environment}
     )
