@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 quickstart: setup
-	$(BIN)/python train.py experiment=quickstart hydra.run.dir=$(RUN)
+	$(BIN)/python train.py experiment=quickstart trainer.epochs=4 hydra.run.dir=$(RUN)
 	$(BIN)/python evaluate.py run=$(RUN)
 
 test: setup

@@ -39,6 +39,8 @@ def main(composed: DictConfig) -> float:
 def run(config: dict[str, Any]) -> float:
     """Measure what `config` names, write and print the report; return the mCE, or else the clean error."""
     subject = choose_subject(config)
+    import torch
+
     from tenet.cells import CellStore
     from tenet.corruptions.folders import FolderArchive
     from tenet.corruptions.sources import ArchivedCorruptions
@@ -53,9 +55,11 @@ def run(config: dict[str, Any]) -> float:
     model = build_network(subject["backbone"], num_classes=len(test.classes))
     weights = load_subject(model, subject)
     subject["weights_sha256"] = sha256_of(weights)
-    model.to(device)
+    if (channels_last := config["channels_last"]) is None:
+        channels_last = subject.get("trainer", {}).get("channels_last", False)
+    model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
     classifier = Classifier(
-        model, dataset.normalization, config["batch_size"], config["precision"], config["channels_last"]
+        model, dataset.normalization, config["batch_size"], config["precision"], channels_last
     )
     source = open_source(config, test, device)
     names, severities = choose_cells(config, source)
@@ -69,7 +73,7 @@ def run(config: dict[str, Any]) -> float:
             "normalization": [list(dataset.mean), list(dataset.std)],
             "images": test.identity(),
             "corruptions": source.identity(),
-            "arithmetic": [device.type, config["precision"], config["channels_last"], config["batch_size"]],
+            "arithmetic": [device.type, config["precision"], channels_last, config["batch_size"]],
         },
     )
     clean, cells = measure(classifier, test, source, names, severities, store)

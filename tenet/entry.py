@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenet import distributed
+from tenet.allocator import keep_freed_memory
 from tenet.errors import ConfigError, UserError, printable
 from tenet.stopping import PREEMPTED, Preempted
 from tenet.storage import explain
@@ -57,6 +58,7 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
 def told_in_one_line(work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit code. What the user can mend is told in one line, anything
     else is a defect and keeps its traceback."""
+    keep_freed_memory()
     try:
         work()
     except Exception as error:

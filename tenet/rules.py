@@ -230,7 +230,7 @@ RULES: dict[str, Rule] = {
     "save_predictions": Flag(),
     "device": DEVICE,
     "precision": PRECISION,
-    "channels_last": Flag(),
+    "channels_last": OrNull(Flag()),
     "batch_size": COUNT,
     "output": OrNull(Text()),
 }

@@ -17,6 +17,7 @@ from typing import Any
 from hydra import version
 from hydra.core.utils import setup_globals
 
+from tenet.allocator import keep_freed_memory
 from tenet.gpu_pool import GpuPool
 from tenet.launching.job import Outcome, State, Task, Work, is_for_cpu
 from tenet.stopping import Preempted, StopSignals
@@ -30,6 +31,7 @@ def run_in_own_process(work: Work, *, leash: Path, pool: GpuPool, visible_gpus: 
 
     visible_gpus: the launcher's CUDA_VISIBLE_DEVICES; submitit has hidden all GPUs.
     """
+    keep_freed_memory()
     logging.getLogger("submitit").propagate = False  # into the log of the run, where it has no part
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     if visible_gpus is not None:

@@ -78,8 +78,8 @@ class Tracker:
     def catch_up(self) -> None:
         """Tell a W&B run that is new to the folder what the folder knows."""
         if self._wandb_run:
-            for row in read_metrics(self.metrics_file.path) if self.metrics_file.path.exists() else ():
-                self._wandb_run.log(row)
+            if self.metrics_file.path.exists():
+                self._wandb_run.log_all(read_metrics(self.metrics_file.path))
             self._wandb_run.summarize(read_json(self._summary_path))
 
     def finish(self, *, exit_code: int = 0) -> None:

@@ -6,7 +6,7 @@ Only the end of a run waits for W&B, and not for ever.
 import json
 import logging
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -56,6 +56,15 @@ class WandbRun:
 
     def log(self, row: Mapping[str, Any]) -> None:
         self._send(lambda run: run.log(dict(row)))
+
+    def log_all(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """What a folder knows already, as one action: it may be more than QUEUE_LIMIT."""
+
+        def send(run: Any) -> None:
+            for row in rows:
+                run.log(dict(row))
+
+        self._send(send)
 
     def summarize(self, metrics: Mapping[str, Any]) -> None:
         self._send(lambda run: run.summary.update(dict(metrics)))
