@@ -76,7 +76,9 @@ def run(
     """Build what `config` names, train it in `run_dir`, from its checkpoint if there is one, and return its
     last error in percent (on the validation set if there is one, else on the test set; NaN in the processes
     of a team that only help)."""
-    import torch
+    # Torch takes whatever interrupts its import of NumPy for a NumPy that is missing, and goes on with half of it.
+    with (stop or StopSignals()).postponed():
+        import torch
 
     from tenet.bookkeeping import Unheard
     from tenet.checkpoint import Checkpoints, holds_weights, save_weights
@@ -85,7 +87,14 @@ def run(
     from tenet.evaluation import Classifier
     from tenet.network import build_network, outline_network
     from tenet.randomness import derive_seed
-    from tenet.training import count_fewest_samples, pick_device, set_determinism, train, try_optimizer
+    from tenet.training import (
+        count_fewest_samples,
+        pick_device,
+        prepare,
+        set_determinism,
+        train,
+        try_optimizer,
+    )
     from tenet.training_settings import TrainingSettings
 
     build = configuration.build
@@ -114,9 +123,7 @@ def run(
     with team.one_by_one():
         splits = dataset.load()
     torch.manual_seed(derive_seed(config["seed"], "initialisation"))
-    model = build_network(config["backbone"], num_classes=len(splits.classes)).to(device)
-    if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    model = prepare(build_network(config["backbone"], num_classes=len(splits.classes)).to(device), settings)
     optimizer = build(config["optimizer"], model.parameters(), key="optimizer")
     loader = TrainingLoader(
         splits.train.to(device),

@@ -189,6 +189,7 @@ RULES: dict[str, Rule] = {
     "trainer.device": DEVICE,
     "trainer.precision": PRECISION,
     "trainer.channels_last": Flag(),
+    "trainer.compile": Flag(),
     "trainer.deterministic": Flag(),
     "trainer.epochs": COUNT,
     "trainer.max_steps": OrNull(COUNT),

@@ -88,9 +88,49 @@ def try_optimizer(build: Callable[[list[Tensor]], Optimizer], device: torch.devi
         raise ValueError(f"it can't take a step ({str(error).splitlines()[0]})") from error
 
 
+def prepare(model: nn.Module, settings: TrainingSettings) -> nn.Module:
+    """The model in the memory format, and compiled, as the settings say."""
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.compile:
+        compile_stages(model)
+    return model
+
+
+def compile_stages(model: nn.Module, *, backend: str = "inductor") -> None:
+    """Compile the stages and the head of a backbone in place; cuts and the names of weights stay as they are.
+
+    The batches of inhibited steps differ in size: the first two sizes are compiled, and one form for all others.
+    """
+    import torch._dynamo
+
+    # Blocks of the same code in other shapes and modes count as recompilations of one function.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    for module in (*model.stages, model.head):  # type: ignore[misc]
+        module.compile(backend=backend)
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """fp32: no autocast; bf16: bfloat16 where it is safe."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+class HostCopy:
+    """A tensor on its way to the host, which so waits for what gave the tensor and not for what is asked of the
+    device after it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.copy, self.arrival = tensor, None
+        if tensor.is_cuda:
+            self.copy = torch.empty_like(tensor, device="cpu", pin_memory=True)
+            self.copy.copy_(tensor, non_blocking=True)
+            self.arrival = torch.cuda.Event()
+            self.arrival.record()
+
+    def read(self) -> Tensor:
+        if self.arrival is not None:
+            self.arrival.synchronize()
+        return self.copy
 
 
 def train(
@@ -163,14 +203,16 @@ def train(
                 with autocast(device, settings.precision):
                     logits = network(images)
                     loss = F.cross_entropy(logits, labels) * team.weight(len(labels), device)
-                norm = guard.descend(optimizer, loss)
                 correct = logits.argmax(dim=1) == labels
+                # On its way to the host while the device takes the step.
+                correct_on_host = HostCopy(correct)
+                norm = guard.descend(optimizer, loss)
                 if norm is not None:
                     state.window.add_plain(loss.detach(), correct, gradient_norm=norm, step=state.step)
 
                 # Step 2: when it is due, and on the samples that were right.
                 if inhibition is not None and inhibition.is_due(state.step) and norm is not None:
-                    chosen = correct.nonzero().squeeze(1)  # the one wait of the host
+                    chosen = correct_on_host.read().nonzero().squeeze(1).to(device, non_blocking=True)
                     if len(chosen) < fewest_samples:
                         chosen = chosen[:0]
                     if team.greatest(len(chosen)) == (0,):

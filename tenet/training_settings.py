@@ -13,6 +13,7 @@ class TrainingSettings:
     max_steps: stop after so many iterations; the schedule still spans all `epochs`.
     batch_size, evaluation_batch_size: images; under torchrun of all processes together.
     channels_last: memory format of model and images.
+    compile: by torch.compile, stage by stage, within the first steps; results differ by rounding.
     deterministic: on CUDA too the same run gives the same bits, more slowly; CPUs do anyway.
     checkpoint_every_steps, checkpoint_every_minutes: within an epoch; at its end there is always one.
     on_nonfinite: stop, or skip: a step whose loss or gradient is not finite leaves everything as it was, for
@@ -22,6 +23,7 @@ class TrainingSettings:
     device: str = "auto"
     precision: str = "fp32"
     channels_last: bool = False
+    compile: bool = False
     deterministic: bool = False
     epochs: int = 200
     max_steps: int | None = None
@@ -37,3 +39,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.on_nonfinite not in ("stop", "skip"):
             raise ConfigError(f"trainer.on_nonfinite={self.on_nonfinite} is none of stop, skip")
+        if self.compile and self.deterministic:
+            # Which sizes of batches are compiled depends on which come first, and so does the rounding.
+            raise ConfigError(
+                "trainer.compile=true rounds by what was compiled; choose it or trainer.deterministic=true"
+            )

@@ -4,6 +4,8 @@ import copy
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 
 from tenet.backbones import ResNet
 from tenet.checkpoint import Checkpoints
-from tenet.errors import CheckpointError, NonFiniteLossError
+from tenet.errors import CheckpointError, ConfigError, NonFiniteLossError
 from tenet.inhibition import Inhibition
 from tenet.metrics_file import read_metrics
 from tenet.randomness import make_generator
@@ -22,6 +24,7 @@ from tenet.tracking import Tracker
 from tenet.training import train
 from tenet.training_settings import TrainingSettings
 
+ROOT = Path(__file__).resolve().parents[1]
 STEPS_PER_EPOCH = 6
 INHIBITION = Inhibition(layer="stage_2", groups=3, interval=2, start_step=3)
 
@@ -281,6 +284,42 @@ def test_bf16_and_channels_last_train(tmp_path):
     _, result = run(tmp_path, model=model, precision="bf16", channels_last=True, epochs=1)
     assert result.inhibited_steps > 0
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+COMPILED = """
+import sys
+from pathlib import Path
+
+import torch
+from tenet.training import compile_stages, prepare
+from tenet.training_settings import TrainingSettings
+from tests.test_training import make_model, run
+
+model, compiled = make_model(), make_model()
+assert prepare(compiled, TrainingSettings(compile=True)) is compiled
+assert all(stage._compiled_call_impl is not None for stage in (*compiled.stages, compiled.head))
+compile_stages(compiled, backend="aot_eager")  # the graphs of the real one, without its minute of compiling
+_, result = run(Path(sys.argv[1], "eager"), model=model, epochs=1)
+_, same = run(Path(sys.argv[1], "compiled"), model=compiled, epochs=1)
+assert result.inhibited_steps == same.inhibited_steps > 0
+pairs = zip(model.state_dict().items(), compiled.state_dict().items(), strict=True)
+for (name, value), (compiled_name, other) in pairs:
+    assert name == compiled_name
+    torch.testing.assert_close(other, value, rtol=1e-4, atol=1e-5)
+"""
+
+
+def test_a_compiled_network_trains_as_it_does_otherwise(tmp_path):
+    # In a process of its own: the compiler does not see through the checks of types that all tests run under.
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, tmp_path], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_bits_are_not_promised_of_compiled_networks():
+    with pytest.raises(ConfigError, match=r"trainer\.compile=true .* or trainer\.deterministic=true"):
+        TrainingSettings(compile=True, deterministic=True)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):

@@ -11,7 +11,7 @@ from tenet.errors import NonFiniteLossError
 from tenet.evaluation import Classifier
 from tenet.guard import Guard
 from tenet.inhibition import Inhibition
-from tenet.training import autocast
+from tenet.training import autocast, prepare
 from tenet.training_settings import TrainingSettings
 
 PLAIN, INHIBITED = "plain step", "inhibited step"
@@ -34,9 +34,8 @@ class Rehearsal:
         self.settings: TrainingSettings = plan.build("trainer")
         self.inhibition: Inhibition | None = plan.build("tenet")
         self.device = plan.device
-        self.model = plan.build("backbone", num_classes=len(plan.splits.classes)).to(self.device).train()
-        if self.settings.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)
+        network = plan.build("backbone", num_classes=len(plan.splits.classes)).to(self.device).train()
+        self.model = prepare(network, self.settings)
         self.optimizer = plan.build("optimizer", self.model.parameters())
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0

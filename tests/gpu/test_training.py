@@ -40,3 +40,28 @@ def test_a_loss_that_is_not_finite_is_named_by_its_step_though_it_is_seen_later(
 
     with pytest.raises(NonFiniteLossError, match=r"^step 2: the loss or its gradient is not finite"):
         run(tmp_path, model=make_model().cuda(), loader=OnDevice(bad_step=2))
+
+
+def test_the_host_waits_for_no_step_inhibited_ones_included(tmp_path):
+    class Watched(FixedLoader):
+        """Until the last batch, whose step is logged, whatever makes the host wait for the device is an error."""
+
+        def epoch(self, epoch, *, start=0):
+            batches = [(images.cuda(), labels.cuda()) for images, labels in super().epoch(epoch, start=start)]
+            torch.cuda.set_sync_debug_mode("error" if self.watches else "default")
+            try:
+                yield from batches[:-1]
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            yield batches[-1]
+
+    loader = Watched()
+    for loader.watches in (False, True):  # what is loaded and chosen at first use may wait
+        _, result = run(
+            tmp_path / str(loader.watches),
+            model=make_model().cuda(),
+            loader=loader,
+            epochs=1,
+            log_every_steps=100,
+        )
+        assert result.inhibited_steps > 0
