@@ -41,13 +41,13 @@ PRELOADED = (
 )  # fmt: skip
 
 
-def write_data(folder: Path, *, seed: int = 0, size: int = 16) -> None:
-    """`data.npz`: twenty images to train on and ten to test, whose brightness tells their class."""
+def write_data(folder: Path, *, seed: int = 0, size: int = 16, count: int = 20) -> None:
+    """`data.npz`: so many images to train on and half as many to test, whose brightness tells their class."""
     generator = np.random.default_rng(seed)
     arrays = {}
-    for split, count in {"train": 20, "test": 10}.items():
-        labels = np.arange(count) % 3
-        noise = generator.integers(60, size=(count, size, size, 3))
+    for split, images in {"train": count, "test": count // 2}.items():
+        labels = np.arange(images) % 3
+        noise = generator.integers(60, size=(images, size, size, 3))
         arrays[f"{split}_images"] = (noise + 80 * labels[:, None, None, None]).astype(np.uint8)
         arrays[f"{split}_labels"] = labels
     np.savez(folder / "data.npz", **arrays)
@@ -74,11 +74,14 @@ class Command:
         self._process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
     def send(self, number: int, *, to_group: bool = False) -> None:
-        pid = self._process.pid
-        assert pid is not None
         with suppress(ProcessLookupError):  # it has just ended
-            (os.killpg if to_group else os.kill)(pid, number)
+            (os.killpg if to_group else os.kill)(self.pid, number)
 
     @property
     def runs(self) -> bool:

@@ -1,6 +1,8 @@
 """SIGTERM, SIGUSR1 and SIGINT: the step is finished, a checkpoint written, and the same command goes on."""
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +11,24 @@ from tests.faults.places import Fault
 from tests.test_tracking import read_wandb_file, wandb_files
 
 PREEMPTED, INTERRUPTED = 75, 130
+ROOT = Path(__file__).resolve().parents[2]
+# Sends itself SIGTERM when NumPy is first imported after signals are awaited: by torch, which passes over what is
+# raised there.
+WITHIN_AN_IMPORT = """
+import os, runpy, signal, sys
+
+def listen(event, details):
+    waits = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    if event == "import" and details[0].startswith("numpy.") and waits and not sent:
+        sent.append(details[0])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sent = []
+sys.addaudithook(listen)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 # The grace that clusters give.
 GRACE_S = 10
 
@@ -68,3 +88,12 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grac
     records = read_wandb_file(file)
     assert records.exit_code != 0
     assert step_of(here / "run") >= records.history[-1]["step"] > 0
+
+
+def test_a_signal_within_the_import_of_torch_stops_the_run_before_it_begins(here: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHIN_AN_IMPORT, ROOT / "train.py", *TINY],
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == PREEMPTED, ended.stderr
+    assert ended.stdout == "stopped by SIGTERM; go on: the same command\n"

@@ -6,6 +6,7 @@ The files are mutations of good ones; `python -m tests.fuzz.readers` looks for m
 import copy
 import hashlib
 import io
+import math
 import random
 import shutil
 from pathlib import Path
@@ -76,10 +77,30 @@ def numbers() -> list[tuple[str, Number]]:
     return found
 
 
+def is_taken(key: str, value: int | float) -> bool:
+    """Whether a configuration may hold the value; in each place of a list, where the key is of a list."""
+    config: Any = [value] * (RULES[key].length or 1) if isinstance(RULES[key], ListOf) else value
+    for name in reversed(key.split(".")):
+        config = {name: config}
+    try:
+        check_rules(config)
+    except ConfigError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(("key", "rule"), numbers(), ids=[key for key, _ in numbers()])
-def test_every_number_has_both_its_ends(key: str, rule: Number) -> None:
-    assert {rule.low, rule.above} != {None}
-    assert {rule.high, rule.below} != {None}
+def test_every_number_is_taken_between_two_ends_and_refused_beyond(key: str, rule: Number) -> None:
+    low = rule.above if rule.low is None else rule.low
+    high = rule.below if rule.high is None else rule.high
+    assert low is not None
+    assert high is not None
+    step = 1 if rule.integer else 1e-6
+    assert is_taken(key, low) == (low == rule.low)
+    assert is_taken(key, high) == (high == rule.high)
+    assert is_taken(key, low + step)
+    assert is_taken(key, high - step)
+    assert not any(is_taken(key, value) for value in (low - step, high + step, math.nan, math.inf, -math.inf))
 
 
 WORDS = (

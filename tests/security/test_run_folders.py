@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -130,10 +131,13 @@ def test_a_stored_configuration_stays_plain_text(run_dir: Path, tmp_path: Path) 
         config["tracking"] = {"_target_": "tenet.tracking.WandbTracking", **texts}
 
     rewrite(run_dir, change)
-    done = run(*READERS["resume"], cwd=tmp_path, environment={"SECRET": "hunter2"})
-    assert done.code == 0, done.output
-    assert "hunter2" not in done.output
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()] == []
+    secret = token_hex(20)  # which is in no patch of the checkout's changes
+    for name in ("resume", "evaluate", "xray"):
+        done = read(name, tmp_path, SECRET=secret)
+        assert done.code == 0, done.output
+        assert secret not in done.output
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
 
 
 LINKED = (

@@ -1,0 +1,99 @@
+"""A run holds no more, at its end, than it held once it was under way."""
+
+import gc
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tenet.launching.job import Job, Outcome
+from tenet.launching.multirun import Multirun
+from tests.faults.commands import Command, write_data
+from tests.load.jobs import JOB
+from tests.load.steps import IMAGES, SMALL, STEPS_PER_EPOCH
+from tests.load.watching import Mark, at_marks, growth, last_step, watch
+from tests.test_training import run
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="processes are watched by /proc"
+)
+
+STEPS, EPOCHS = 400, 5
+# A step that gets longer with each one before it does so manifold; a neighbour on the machine does not.
+CPU_RATIO = 1.75
+
+
+def alive() -> Counter[str]:
+    """The objects of this process by their kinds, but for such counts."""
+    gc.collect()
+    objects = Counter(type(one).__name__ for one in gc.get_objects())
+    del objects["Counter"]
+    return objects
+
+
+def test_a_command_of_400_steps_does_not_grow(tmp_path: Path) -> None:
+    write_data(tmp_path, count=IMAGES)
+    command = Command("train", *SMALL, f"trainer.epochs={STEPS // STEPS_PER_EPOCH}", cwd=tmp_path)
+    samples = watch(command.pid, done=lambda: last_step(tmp_path / "run" / "metrics.jsonl"), until=STEPS)
+    ended = command.wait()
+    assert ended.code == 0, ended.output
+    marks = at_marks(samples, until=STEPS)
+    assert growth(marks, cpu_ratio=CPU_RATIO) == []
+
+
+def test_no_object_and_no_open_file_stays_from_epoch_to_epoch(tmp_path: Path) -> None:
+    objects: list[Counter[str]] = []
+    open_files: list[int] = []
+
+    def evaluate() -> dict[str, float]:
+        objects.append(alive())
+        open_files.append(len(list(Path("/proc/self/fd").iterdir())))
+        return {"test/error_pct": 50.0}
+
+    run(tmp_path, evaluate=evaluate, epochs=EPOCHS, checkpoint_every_steps=4)
+    # From the second epoch on: the first one left the optimizer its state.
+    assert objects[1]["Tensor"] > 0
+    assert [kind for kind, more in (objects[-1] - objects[1]).items() if more >= EPOCHS - 2] == []
+    assert len(set(open_files[1:])) == 1
+
+
+class CountedAfterEachJob:
+    """Lets a multirun write, after each job, how many objects of each kind are alive in its process."""
+
+    def set_up(self) -> None:
+        end = Multirun.end
+
+        def counted(multirun: Multirun, job: Job, outcome: Outcome) -> None:
+            end(multirun, job, outcome)
+            Path(f"alive-{job.number}.json").write_text(json.dumps(alive()))
+
+        Multirun.end = counted  # type: ignore[method-assign]
+
+
+def test_a_job_of_a_multirun_leaves_no_more_than_its_result(tmp_path: Path) -> None:
+    write_data(tmp_path, count=IMAGES)
+    ended = Command("train", "-m", *JOB, "seed=range(4)", cwd=tmp_path, fault=CountedAfterEachJob()).wait()
+    assert ended.code == 0, ended.output
+    before, after = (Counter(json.loads((tmp_path / f"alive-{job}.json").read_text())) for job in (2, 3))
+    assert after["Tensor"] == before["Tensor"] > 0
+    assert sum((after - before).values()) < 10
+
+
+STEADY = [Mark(done, 500.0, 40.0, 10, 4, 15.0, 20.0) for done in (10, 25, 50, 75, 100)]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, []),
+        ({"memory_mb": 509.0, "wall_ms": 90.0, "cpu_ms": 18.0}, []),
+        ({"memory_mb": 511.0}, ["memory, MB: from 500 to 511"]),
+        ({"children_mb": 51.0}, ["W&B's memory, MB: from 40 to 51"]),
+        ({"open_files": 11}, ["open files: from 10 to 11"]),
+        ({"threads": 5}, ["threads: from 4 to 5"]),
+        ({"cpu_ms": 20.0}, ["CPU, ms: from 15 to 20"]),
+    ],
+)
+def test_growth_is_told(change: dict[str, float], found: list[str]) -> None:
+    assert growth([*STEADY[:-1], STEADY[-1]._replace(**change)]) == found
