@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup quickstart test lint format clean
+.PHONY: help setup quickstart test lint format audit clean
 
 help:
 	@echo "make quickstart  install, train with TENET on the digits, sweep the corruptions (a few minutes)"
 	@echo "make test        install, run all tests"
 	@echo "make lint        install, check style and types"
 	@echo "make setup       install into $(VENV)"
+	@echo "make audit       check that the pinned packages install alone, and for known advisories"
 
 setup: $(VENV)/.installed
 
@@ -34,6 +35,16 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pinned packages alone, in an environment of their own; then what is known against them (needs pypi.org).
+audit:
+	rm -rf build/audit
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt .
+	build/audit/bin/python -m pip check
+	build/audit/bin/python train.py --help > /dev/null
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
