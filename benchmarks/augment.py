@@ -7,12 +7,10 @@ image in worker processes that are started once (and may be a quarter ahead); th
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the Pillow oracle in tests/
 
 from corruptions import smooth_images
-from timing import hardware, in_turn, median_ratio
+from timing import hardware, in_turn, median_ratio, report
 
 from tenet.augment import AugMix
 from tenet.augment.augmix import draw_mixing
@@ -50,7 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="0: in this process")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -59,7 +57,10 @@ def main() -> None:
     generator = torch.Generator(args.device).manual_seed(0)
     view = AugMix().views[0]
     loader = DataLoader(
-        PillowAugMix(images), batch_size=args.batch, num_workers=args.workers, prefetch_factor=1
+        PillowAugMix(images),
+        batch_size=args.batch,
+        num_workers=args.workers,
+        prefetch_factor=1 if args.workers else None,
     )
     batches = iter(loader)
 
@@ -74,7 +75,7 @@ def main() -> None:
         optimizer.step()
 
     # While the others are timed each worker has one batch ready: a quarter of what is asked for here.
-    rows = 4 * args.workers
+    rows = 4 * max(1, args.workers)
     rounds = in_turn(
         [
             lambda: view(on_device, generator=generator),
@@ -83,29 +84,35 @@ def main() -> None:
         ],
         repeats=args.repeats,
         device=args.device,
+        wall=args.workers > 0,  # other processes do that work
     )
     ours, pillow, plain = (statistics.median(times) for times in zip(*rounds, strict=True))
-    result: dict[str, Any] = {
-        "hardware": hardware(args.device),
-        "torch": torch.__version__,
-        "batch": args.batch,
-        "workers": args.workers,
-        "augmix_s": ours,
-        "pillow_s": pillow / rows,
-        "plain_step_s": plain,
-        "pillow_over_ours": median_ratio(rounds, 1, 0) / rows,
+    ratios = {
+        "augmix_over_pillow": median_ratio(rounds, 0, 1) * rows,
         "augmix_over_step": median_ratio(rounds, 0, 2),
     }
-    print(f"{result['hardware']}, torch {torch.__version__}, batch {args.batch}, medians of {args.repeats}")
+    print(
+        f"{hardware(args.device)}, torch {torch.__version__}, batch {args.batch}, medians of {args.repeats}"
+    )
+    pillow_where = f"Pillow in {args.workers} workers" if args.workers else "Pillow in this process"
     print(f"  AugMix in a batch             {ours * 1e3:9.2f} ms  {args.batch / ours:12,.0f} images/s")
     print(
-        f"  Pillow in {args.workers} workers{'':<11}{pillow / rows * 1e3:9.2f} ms  "
-        f"{args.batch * rows / pillow:12,.0f} images/s  {result['pillow_over_ours']:.1f} x ours"
+        f"  {pillow_where:<30}{pillow / rows * 1e3:9.2f} ms  "
+        f"{args.batch * rows / pillow:12,.0f} images/s  {1 / ratios['augmix_over_pillow']:.1f} x ours"
     )
     print(
-        f"  plain step                    {plain * 1e3:9.2f} ms; AugMix is {result['augmix_over_step']:.3f} of it"
+        f"  plain step                    {plain * 1e3:9.2f} ms; AugMix is {ratios['augmix_over_step']:.3f} of it"
     )
-    print(json.dumps(result))
+    report(
+        "augment",
+        device=args.device,
+        ratios=ratios,
+        batch=args.batch,
+        workers=args.workers,
+        augmix_s=ours,
+        pillow_s=pillow / rows,
+        plain_step_s=plain,
+    )
 
 
 if __name__ == "__main__":

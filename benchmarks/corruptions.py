@@ -1,43 +1,19 @@
 """Speed of the corruption generator, corruption by corruption.
 
-    python benchmarks/corruptions.py [--images 1000] [--size 32] [--device cuda]
+    python benchmarks/corruptions.py [--device cpu|cuda] [--images 1000] [--size 32] [--repeats 3]
 
-Prints a table and, last, one line of JSON. A figure is the median over severities and repeats.
+Each corruption, at all five severities, alternates with the least that any of them must do: turning the
+images into numbers in [0, 1] and back into 8 bits. The ratio is to that. Figures are medians of the repeats.
 """
 
 import argparse
-import json
-import time
 from statistics import median
 
 import torch
+from timing import hardware, in_turn, median_ratio, report
 
 from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    images = smooth_images(arguments.images, arguments.size).to(arguments.device)
-    ms_per_image = {
-        name: measure(images, name, repeats=arguments.repeats) for name in CORRUPTIONS + EXTRA_CORRUPTIONS
-    }
-    print(f"{'corruption':<20}{'images/s':>10}{'ms/image':>10}")
-    for name, ms in ms_per_image.items():
-        print(f"{name:<20}{1000 / ms:>10,.0f}{ms:>10.3f}")
-    figures = {
-        "images": arguments.images,
-        "size": arguments.size,
-        "device": arguments.device,
-        "threads": torch.get_num_threads(),
-        "ms_per_image": {name: round(ms, 4) for name, ms in ms_per_image.items()},
-        "sum_of_the_15_ms": round(sum(ms_per_image[name] for name in CORRUPTIONS), 4),
-    }
-    print(json.dumps(figures))
+from tenet.corruptions.generator import to_levels
 
 
 def smooth_images(count: int, size: int) -> torch.Tensor:
@@ -48,23 +24,49 @@ def smooth_images(count: int, size: int) -> torch.Tensor:
     return (fine * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def measure(images: torch.Tensor, name: str, *, repeats: int) -> float:
-    """Median milliseconds an image."""
-    times = []
-    for severity in SEVERITIES:
-        corrupt(images[:8], corruption=name, severity=severity)  # tables and operators are built once
-        for _ in range(repeats):
-            synchronize(images.device)
-            start = time.perf_counter()
+def measure(images: torch.Tensor, name: str, *, repeats: int) -> tuple[float, float]:
+    """Median milliseconds an image at one severity, and how many times those of the conversion alone."""
+
+    def convert() -> None:
+        for _ in SEVERITIES:
+            to_levels(images.double() / 255)
+
+    def corrupt_all() -> None:
+        for severity in SEVERITIES:
             corrupt(images, corruption=name, severity=severity)
-            synchronize(images.device)
-            times.append(time.perf_counter() - start)
-    return median(times) * 1000 / len(images)
+
+    rounds = in_turn([convert, corrupt_all], repeats=repeats, device=images.device.type)
+    ms = median(times[1] for times in rounds) * 1000 / (len(SEVERITIES) * len(images))
+    return ms, median_ratio(rounds, 1, 0)
 
 
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    images = smooth_images(args.images, args.size).to(args.device)
+    measured = {name: measure(images, name, repeats=args.repeats) for name in CORRUPTIONS + EXTRA_CORRUPTIONS}
+    print(
+        f"{hardware(args.device)}, torch {torch.__version__}, {args.images} images {args.size}x{args.size}, "
+        f"medians of {args.repeats}"
+    )
+    print(f"{'corruption':<20}{'images/s':>10}{'ms/image':>10}{'x conversion':>14}")
+    for name, (ms, ratio) in measured.items():
+        print(f"{name:<20}{1000 / ms:>10,.0f}{ms:>10.3f}{ratio:>14.1f}")
+    report(
+        "corruptions",
+        device=args.device,
+        ratios={f"{name}_over_conversion": ratio for name, (_, ratio) in measured.items()},
+        images=args.images,
+        size=args.size,
+        ms_per_image={name: round(ms, 4) for name, (ms, _) in measured.items()},
+        sum_of_the_15_ms=round(sum(measured[name][0] for name in CORRUPTIONS), 4),
+    )
 
 
 if __name__ == "__main__":

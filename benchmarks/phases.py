@@ -11,13 +11,12 @@ measured in the same run. --count counts alone, in seconds.
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from timing import best_arithmetic, best_bandwidth, hardware, in_turn
+from timing import best_arithmetic, best_bandwidth, hardware, in_turn, median_ratio, report
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -145,7 +144,7 @@ def make_phases(
         "mask": mask,
         "inhibited pass": inhibited,
         "orthogonality": orthogonality,
-        "AugMix of a batch": augmix,
+        "AugMix": augmix,
     }
 
 
@@ -179,14 +178,11 @@ def main() -> None:
     operations = count_operations(args.batch, args.groups, args.iterations)
     traffic = count_bytes(args.batch, args.groups, args.precision, args.iterations)
     extra = sum(count for name, count in operations.items() if name != "plain step")
-    result: dict[str, Any] = {
-        "batch": args.batch,
-        "precision": args.precision,
-        "operations": operations,
-        "bytes": traffic,
+    ratios = {
         "least_inhibited_over_plain": extra / operations["plain step"],
         "least_tenet_over_plain": 1 + extra / operations["plain step"] / 3,
     }
+    measured: dict[str, Any] = {}
     floors: dict[str, float] = {}
     times: dict[str, float] = {}
     if not args.count:
@@ -202,9 +198,12 @@ def main() -> None:
         }
         print(f"{hardware(args.device)}, torch {torch.__version__}, {args.precision}, batch {args.batch}")
         print(f"best matrix product {arithmetic / 1e12:.3g} Tflop/s, best copy {bandwidth / 1e9:.3g} GB/s")
-        result |= {
-            "hardware": hardware(args.device),
-            "torch": torch.__version__,
+        ratios |= {
+            f"{name.lower().replace(' ', '_')}_over_plain_step": median_ratio(rounds, i, 0)
+            for i, name in enumerate(phases)
+            if i > 0
+        }
+        measured = {
             "flop_per_s": arithmetic,
             "bytes_per_s": bandwidth,
             "floor_s": floors,
@@ -221,10 +220,19 @@ def main() -> None:
         ]
         print(f"{name:<20}" + "".join(cells))
     print(
-        f"least inhibited step: {result['least_inhibited_over_plain']:.2f} x a plain step; "
-        f"least TENET: {result['least_tenet_over_plain']:.2f} x plain training at interval 3"
+        f"least inhibited step: {ratios['least_inhibited_over_plain']:.2f} x a plain step; "
+        f"least TENET: {ratios['least_tenet_over_plain']:.2f} x plain training at interval 3"
     )
-    print(json.dumps(result))
+    report(
+        "phases",
+        device=args.device,
+        ratios=ratios,
+        batch=args.batch,
+        precision=args.precision,
+        operations=operations,
+        bytes=traffic,
+        **measured,
+    )
 
 
 if __name__ == "__main__":

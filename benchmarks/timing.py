@@ -1,28 +1,47 @@
-"""What the benchmarks share: two actions timed in turn, the hardware's name, and its own best speeds."""
+"""What the benchmarks share: actions timed in turn, the line of JSON, the hardware's name and its best speeds."""
 
+import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from tenet.config import build
+from tenet.plain_files import read_yaml
 
-def seconds(action: Callable[[], object], *, device: str) -> float:
-    """Of one call; on CUDA until the device has done it."""
+CONF = Path(__file__).resolve().parents[1] / "conf" / "backbone"
+BACKBONES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def takes_processor_time(device: str) -> bool:
+    """On a CPU in one thread: what other programs do to a busy machine hardly lengthens it."""
+    return device == "cpu" and torch.get_num_threads() == 1
+
+
+def seconds(action: Callable[[], object], *, device: str, wall: bool = False) -> float:
+    """Of one call; on CUDA until the device has done it. `wall`: never the processor's own time."""
+    clock = time.process_time if takes_processor_time(device) and not wall else time.perf_counter
     if device == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     action()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def in_turn(actions: Sequence[Callable[[], object]], *, repeats: int, device: str) -> list[tuple[float, ...]]:
+def in_turn(
+    actions: Sequence[Callable[[], object]], *, repeats: int, device: str, wall: bool = False
+) -> list[tuple[float, ...]]:
     """Seconds of the actions, one after the other, `repeats` times after one round that does not count: a
     drift of the machine's speed touches all of them alike."""
-    rounds = [tuple(seconds(action, device=device) for action in actions) for _ in range(repeats + 1)]
+    rounds = [
+        tuple(seconds(action, device=device, wall=wall) for action in actions) for _ in range(repeats + 1)
+    ]
     return rounds[1:]
 
 
@@ -31,10 +50,29 @@ def median_ratio(rounds: Sequence[tuple[float, ...]], of: int, to: int) -> float
     return statistics.median(times[of] / times[to] for times in rounds)
 
 
+def report(benchmark: str, *, device: str, ratios: Mapping[str, float], **figures: Any) -> None:
+    """Print one line of JSON, the last of every benchmark. Of a ratio, `a_over_b`, less is better."""
+    line = {
+        "benchmark": benchmark,
+        "device": device,
+        "hardware": hardware(device),
+        "torch": torch.__version__,
+        "ratios": ratios,
+        **figures,
+    }
+    print(json.dumps(line))
+
+
+def build_backbone(name: str) -> Any:
+    """The network of `conf/backbone/<name>.yaml`, for 10 classes."""
+    return build(read_yaml(CONF / f"{name}.yaml"), num_classes=10, key="backbone")
+
+
 def hardware(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def _processor() -> str:

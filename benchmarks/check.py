@@ -1,0 +1,194 @@
+"""Whether anything has become slower: the ratios of the benchmarks beside those recorded in ratios.json.
+
+    python benchmarks/check.py [--device cpu|cuda] [--only NAME ...] [--record]
+
+Runs the benchmarks at small sizes, on a CPU in one thread, in two or three minutes. A ratio is too high above
+the recorded one plus its tolerance plus 0.01: a hundredth of the yardstick never matters. A benchmark with such
+a ratio runs once more, and the lower of the two count: noise passes, a slowdown stays. Ends with 1 where one
+stayed. --record runs each benchmark three times and writes medians, spreads and tolerances (25 %, of memory
+3 %, or twice the spread if that is more), with hardware and version, to ratios.json.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+FOLDER = Path(__file__).resolve().parent
+# By kind of device: sizes at which a ratio is steady and the whole is over in minutes.
+ARGUMENTS = {
+    "cpu": {
+        "step": "--batch 2 --grouped 8 --repeats 11",
+        "epoch": "--backbone resnet8 --batch 16 --steps 6 --warm-up 60 --repeats 15",
+        "phases": "--batch 2 --repeats 15",
+        "augment": "--batch 8 --workers 0 --repeats 9",
+        "memory": "--batch 4",
+        "corruptions": "--images 32 --repeats 25",
+        "evaluate": "--backbone resnet8 --images 8 --repeats 9",
+    },
+    "cuda": {
+        "step": "--batch 256 --grouped 256",
+        "epoch": "--precision bf16",
+        "phases": "--precision bf16",
+        "augment": "",
+        "memory": "--precision bf16",
+        "corruptions": "",
+        "evaluate": "--precision bf16",
+    },
+}
+# What keeps ratios steady on a busy CPU: one thread (timing.py then takes the processor's own time), and
+# freed memory that is kept, since asking for it anew takes now no time and now longer than the work itself.
+STEADY = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+RECORDED_RUNS = 3
+# Peaks of memory hardly differ from run to run, times do.
+TOLERANCES = {"memory": 0.03}
+TOLERANCE, SPREADS, SLACK = 0.25, 2, 0.01
+
+
+class Recorded(NamedTuple):
+    """ratio: the median of the recorded runs. spread: their range over it. tolerance: of a ratio, over it."""
+
+    ratio: float
+    spread: float
+    tolerance: float
+
+    @property
+    def limit(self) -> float:
+        return self.ratio * (1 + self.tolerance) + SLACK
+
+
+def summarize(runs: Sequence[Mapping[str, float]], *, tolerance: float = TOLERANCE) -> dict[str, Recorded]:
+    """tolerance: at least."""
+    summary = {}
+    for name in runs[0]:
+        column = [run[name] for run in runs]
+        ratio = statistics.median(column)
+        spread = (max(column) - min(column)) / ratio
+        summary[name] = Recorded(
+            float(f"{ratio:.4g}"), round(spread, 3), round(max(tolerance, SPREADS * spread), 3)
+        )
+    return summary
+
+
+def too_high(recorded: Mapping[str, Recorded], measured: Mapping[str, float]) -> list[str]:
+    """The ratios above their limits, and those that are recorded and no longer measured: nobody would miss them."""
+    return [name for name, known in recorded.items() if not measured.get(name, float("inf")) <= known.limit]
+
+
+def run_benchmark(name: str, *, device: str, folder: Path) -> dict[str, Any]:
+    """What its last line says. Exits where it fails; it has said why."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, folder / f"{name}.py", "--device", device, *ARGUMENTS[device][name].split()],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(STEADY if device == "cpu" else {})},
+    )
+    if done.returncode:
+        sys.exit(f"{name}.py failed")
+    print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check(name: str, recorded: Mapping[str, Recorded], *, device: str, folder: Path) -> dict[str, float]:
+    """Its ratios; where one is too high, the lower of two runs'."""
+    measured = run_benchmark(name, device=device, folder=folder)["ratios"]
+    if too_high(recorded, measured):
+        again = run_benchmark(name, device=device, folder=folder)["ratios"]
+        measured = {ratio: min(measured[ratio], again[ratio]) for ratio in measured}
+    return measured
+
+
+def record(name: str, *, device: str, folder: Path) -> dict[str, Any]:
+    runs = [run_benchmark(name, device=device, folder=folder) for _ in range(RECORDED_RUNS)]
+    ratios = summarize([run["ratios"] for run in runs], tolerance=TOLERANCES.get(name, TOLERANCE))
+    return {
+        "hardware": runs[0]["hardware"],
+        "torch": runs[0]["torch"],
+        "arguments": ARGUMENTS[device][name],
+        "ratios": {ratio: known._asdict() for ratio, known in ratios.items()},
+    }
+
+
+def record_all(names: Sequence[str], *, device: str, folder: Path) -> int:
+    for name in names:
+        recorded = record(name, device=device, folder=folder)
+        records = read_records(folder)
+        records.setdefault(device, {})[name] = recorded
+        (folder / "ratios.json").write_text(json.dumps(records, indent=2) + "\n")
+    print(folder / "ratios.json")
+    return 0
+
+
+def check_all(names: Sequence[str], *, device: str, folder: Path) -> int:
+    """Print a row for every ratio; 1 if one is too high."""
+    records = read_records(folder).get(device, {})
+    if unknown := [name for name in names if name not in records]:
+        print(f"error: no ratios of {', '.join(unknown)} are recorded for {device}: run this with --record")
+        return 2
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("benchmark", "ratio", "recorded", "limit", "measured"):
+        table.add_column(column, justify="left" if column in ("benchmark", "ratio") else "right")
+    regressions = []
+    for name in names:
+        recorded = {ratio: Recorded(**values) for ratio, values in records[name]["ratios"].items()}
+        measured = check(name, recorded, device=device, folder=folder)
+        slower = too_high(recorded, measured)
+        for ratio, known in recorded.items():
+            now = f"{measured[ratio]:.3f}" if ratio in measured else "missing"
+            table.add_row(
+                name,
+                ratio,
+                f"{known.ratio:.3f}",
+                f"{known.limit:.3f}",
+                now,
+                style="red" if ratio in slower else None,
+            )
+            if ratio in slower:
+                regressions.append(f"too high: {name} {ratio}: {now}, at most {known.limit:.3f}")
+        table.add_section()
+    Console().print(table)
+    about = {(records[name]["hardware"], records[name]["torch"]) for name in names}
+    print("recorded on", "; ".join(f"{hardware}, torch {torch}" for hardware, torch in sorted(about)))
+    print(*(regressions or ["no ratio is too high"]), sep="\n")
+    return int(bool(regressions))
+
+
+def read_records(folder: Path) -> dict[str, Any]:
+    path = folder / "ratios.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def main(arguments: Sequence[str] | None = None, *, folder: Path = FOLDER) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=ARGUMENTS, help="cuda where there is one")
+    parser.add_argument(
+        "--only", nargs="+", choices=ARGUMENTS["cpu"], default=list(ARGUMENTS["cpu"]), metavar="NAME"
+    )
+    parser.add_argument("--record", action="store_true")
+    args = parser.parse_args(arguments)
+    if args.device is None:
+        import torch
+
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    return (record_all if args.record else check_all)(args.only, device=args.device, folder=folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
