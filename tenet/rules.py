@@ -184,6 +184,7 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.betas": ListOf(Number(low=0, below=1), 2),
     "optimizer.eps": POSITIVE,
+    "optimizer.fused": OrNull(Flag()),
     "schedule.final_factor": Number(0, 1),
     "schedule.warmup_steps": STEP,
     "trainer.device": DEVICE,
