@@ -1,5 +1,9 @@
 """The method against the official implementation's own values."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +16,8 @@ from tenet.inhibition import (
     orthogonality_loss,
 )
 from tests import golden
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=golden.INHIBITION_FILES)
@@ -39,9 +45,8 @@ def test_orthogonality_is_the_official_one(values):
     torch.testing.assert_close(loss, values["orthogonality"], rtol=1e-5, atol=0)
 
 
-@pytest.fixture(params=golden.STEP_FILES)
-def step(request):
-    values = golden.load(request.param)
+def load_step(name):
+    values = golden.load(name)
     config = values["config"]
     model = ResNeXt(config["num_classes"], config["depth"], config["card"], config["bw"], config["wf"])
     model.load_state_dict(
@@ -60,13 +65,42 @@ def step(request):
     return values, model, inhibition
 
 
+@pytest.fixture(params=golden.STEP_FILES)
+def step(request):
+    return load_step(request.param)
+
+
 def test_plain_logits_are_the_official_ones(step):
     values, model, _ = step
     torch.testing.assert_close(model.eval()(values["images"]), values["eval_logits"], rtol=0, atol=1e-4)
 
 
 def test_a_whole_inhibited_step_is_the_official_one(step):
-    values, model, inhibition = step
+    assert_official_step(*step)
+
+
+COMPILED = """
+import sys
+from tenet.training import compile_stages
+from tests import golden
+from tests.inhibition.test_golden import assert_official_step, load_step
+
+values, model, inhibition = load_step(golden.STEP_FILES[0])
+compile_stages(model, backend=sys.argv[1])
+assert_official_step(values, model, inhibition)
+"""
+
+
+def test_a_compiled_inhibited_step_is_the_official_one():
+    # In a process of its own: the compiler does not see through the checks of types that all tests run under.
+    # aot_eager: the graphs that `trainer.compile` compiles, without the minutes that takes.
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, "aot_eager"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def assert_official_step(values, model, inhibition):
     output = inhibition.step(
         model, values["images"], values["labels"], initial_medoids=values["initial_medoids"]
     )
