@@ -1,5 +1,10 @@
 """Measure a classifier's clean error and its error under corruptions: `python evaluate.py --help`."""
 
+if __name__ == "__main__":
+    from tenet.stopping import exit_when_preempted
+
+    exit_when_preempted()  # loading Hydra takes a good part of a second
+
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +19,7 @@ from tenet import config as configuration
 from tenet.distributed import is_started_by_torchrun
 from tenet.entry import run_main
 from tenet.errors import ConfigError
+from tenet.paths import user_path
 from tenet.plain_files import sha256_of
 from tenet.run_folder import RunFolder
 from tenet.stopping import StopSignals
@@ -90,9 +96,10 @@ def run(config: dict[str, Any]) -> float:
         other=measure_natural_shift(classifier, config["cifar101"], classes=len(test.classes)),
         flip_probabilities=measure_flips(classifier, config["cifar_p"]),
     )
-    print_report(report, title=weights.parent.name)
+    # Written before it is shown: what can't be printed is not lost.
     written, pictures = write_files(report, output, config, subject, weights)
     pictures |= draw_sheet(source, names, severities, output)
+    print_report(report, title=weights.parent.name)
     for path in [*written, *pictures.values()]:
         print(path)
     track(subject, report, written, pictures)
@@ -131,7 +138,11 @@ def measure(
 def measure_natural_shift(classifier: "Classifier", root: str | None, *, classes: int) -> dict[str, Any]:
     from tenet.evaluation import predict_natural_shift
 
-    return {} if root is None else predict_natural_shift(classifier, Path(root).expanduser(), classes=classes)
+    return (
+        {}
+        if root is None
+        else predict_natural_shift(classifier, user_path(root, key="cifar101"), classes=classes)
+    )
 
 
 def measure_flips(classifier: "Classifier", root: str | None) -> dict[str, float]:
@@ -141,7 +152,7 @@ def measure_flips(classifier: "Classifier", root: str | None) -> dict[str, float
 
     if root is None:
         return {}
-    archive = PerturbationArchive(Path(root).expanduser())
+    archive = PerturbationArchive(user_path(root, key="cifar_p"))
     probabilities = {}
     with ProgressReport("perturbations", total=len(archive.names), unit="file") as progress:
         for name, probability in sweep_perturbations(classifier, archive):

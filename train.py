@@ -1,5 +1,10 @@
 """Train a classifier: `python train.py --help`."""
 
+if __name__ == "__main__":
+    from tenet.stopping import exit_when_preempted
+
+    exit_when_preempted()  # loading Hydra takes a good part of a second
+
 import logging
 import math
 import sys
@@ -96,6 +101,7 @@ def run(
         try_optimizer,
     )
     from tenet.training_settings import TrainingSettings
+    from tenet.training_state import TrainingState
 
     build = configuration.build
     settings: TrainingSettings = build(config["trainer"], key="trainer")
@@ -173,6 +179,8 @@ def run(
     last_step = min(settings.epochs * loader.steps_per_epoch, settings.max_steps or sys.maxsize)
     saved = checkpoints.find()
     if saved is not None:
+        # What does not fit is refused before anything of the folder is changed.
+        TrainingState.restore(model, optimizer, checkpoints)
         prepare_to_go_on(run_dir, step=saved.content.get("step", 0), last_step=last_step)
     configuration.write_config(config, run_dir / configuration.CONFIG_FILE)
     where = f"{device} in {team.size} processes" if team.size > 1 else str(device)

@@ -1,9 +1,7 @@
 """The finished cells of a sweep on disk, so that an interrupted one goes on where it was."""
 
-import fcntl
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +13,9 @@ import torch
 from tenet.array_files import read_arrays
 from tenet.errors import ConfigError, DatasetError
 from tenet.metrics_file import read_json
+from tenet.plain_files import check_plain
 from tenet.predictions import Predictions
-from tenet.storage import write_atomically
+from tenet.storage import hold, write_atomically
 
 DTYPES = {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32}
 logger = logging.getLogger("tenet")
@@ -45,6 +44,7 @@ class CellStore:
         folder, known = self.folder, self.folder / "identity.json"
         if folder.exists() and not known.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} holds other files; choose another output=FILE.json")
+        check_plain(known)
         if known.exists() and known.read_text() != text:
             if self.kept:
                 raise ConfigError(
@@ -62,18 +62,14 @@ class CellStore:
         """Keep other processes out until this one ends; the kernel lets go, however it ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._lock_path = self.folder.with_name(f".{self.folder.name}.lock")
-        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise ConfigError(
-                f"another process is evaluating into {self.folder.parent}; wait for it"
-            ) from error
+        lock = hold(self._lock_path)
+        if lock is None:
+            raise ConfigError(f"another process is evaluating into {self.folder.parent}; wait for it")
+        self._lock = lock
 
     def _let_go(self) -> None:
         self._lock_path.unlink(missing_ok=True)
-        os.close(self._lock)
+        self._lock.close()
 
     @property
     def kept(self) -> bool:

@@ -62,11 +62,15 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             config = _compose(config_name, variant, config_dir)
             if parsed.package is not None and not isinstance(config.get(parsed.package), Mapping):
                 raise ConfigError(f"--package {parsed.package}: no group{nearest(parsed.package, config)}")
-            if config.get("resume") is None:
+            try:
+                resumed = config.get("resume")
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"resume: {first_line(error)}; give a folder without ${{...}}") from error
+            if resumed is None:
                 resolve(config)
             else:
-                check_rules({"resume": config["resume"]})
-                resumed_config(Path(str(config["resume"])), variant)
+                check_rules({"resume": resumed})
+                resumed_config(Path(str(resumed)), variant)
     return list(parsed.overrides)
 
 
@@ -82,6 +86,10 @@ def call_with_config(
 
     Raises what the task raises, and ConfigError where Hydra refuses its own settings (`hydra.*`).
     """
+    if "${" in str(Path.cwd()):
+        raise ConfigError(
+            f"{Path.cwd()}: Hydra takes ${{...}} in a folder's name for a key; start from another"
+        )
     failures: list[Exception] = []
 
     @functools.wraps(task)

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tenet import __version__
 from tenet.errors import ConfigError, UserError
 from tenet.overrides import is_hydras, parse
+from tenet.paths import user_path
 from tenet.plain_files import read_yaml
 from tenet.rules import check_rules
 from tenet.storage import write_atomically
@@ -138,7 +139,10 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     values.pop("launcher", None)  # how jobs are started is no part of what any of them is
     if values.get("dataset") and "path" in values["dataset"]:
         # For an evaluation or a resumed run, which may start from another folder.
-        values["dataset"]["path"] = str(Path(values["dataset"]["path"]).expanduser().resolve())
+        path = user_path(values["dataset"]["path"], key="dataset.path")
+        # Not Path.resolve, which fails for links in a circle: whoever opens the file tells of them.
+        values["dataset"]["path"] = os.path.realpath(path)
+        check_rules(values)  # the folders above, too, will be written down and read again
     return values
 
 

@@ -4,6 +4,7 @@ Torch is imported where it is needed: a command that is alone, or has nothing to
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,10 +94,19 @@ ALONE = Team()
 
 
 def is_started_by_torchrun() -> bool:
-    """Whether this is one of several processes; torchrun says so in the environment."""
-    return {"RANK", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys() and int(
-        os.environ.get("WORLD_SIZE", "1")
-    ) > 1
+    """Whether this is one of several processes; torchrun says so in the environment.
+
+    Raises ConfigError where what it says there is no number.
+    """
+    if not {"RANK", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys():
+        return False
+    counts = {name: os.environ.get(name, "1") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK")}
+    for name, value in counts.items():
+        if re.fullmatch(r"[0-9]{1,9}", value) is None:
+            raise ConfigError(
+                f"{name}={value} in the environment: must be an integer; unset it, or use torchrun"
+            )
+    return int(counts["WORLD_SIZE"]) > 1
 
 
 def is_first() -> bool:

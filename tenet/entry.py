@@ -1,5 +1,6 @@
 """What the entry points share: check the command line, run, and tell failures in one line."""
 
+import io
 import logging
 import os
 import sys
@@ -19,6 +20,7 @@ FAILED, WRONG_COMMAND, INTERRUPTED = 1, 2, 130
 
 def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: str) -> int:
     """Call `task` with the configuration that the command line asks for, and return the exit code."""
+    open_streams()
     # With hydra, which not every command needs.
     from tenet.command_line import call_with_config, check_command_line
     from tenet.overrides import null_for_none
@@ -55,9 +57,21 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     )
 
 
+def open_streams() -> None:
+    """A stream that the command was started without goes nowhere, and none fails for a character that its
+    encoding lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def told_in_one_line(work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit code. What the user can mend is told in one line, anything
     else is a defect and keeps its traceback."""
+    open_streams()
     keep_freed_memory()
     try:
         work()

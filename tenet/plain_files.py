@@ -12,9 +12,9 @@ MAX_DEPTH = 20
 BLOCK_BYTES = 2**20
 
 
-def check_plain(path: Path) -> None:
+def check_plain(path: Path, *, or_folder: bool = False) -> None:
     """Raises OSError for what is neither a file nor missing: a pipe would be waited for, a device never ends."""
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not (or_folder and path.is_dir()):
         raise OSError(f"{path} is not a plain file")
 
 

@@ -1,6 +1,5 @@
 """The folder of a run: who writes to it, and what an earlier command left in it."""
 
-import fcntl
 import logging
 import time
 from collections.abc import Mapping
@@ -11,7 +10,9 @@ from typing import IO, Any
 from tenet.config import CONFIG_FILE, NOT_THE_EXPERIMENT, as_argument, read_config, run_id
 from tenet.errors import ConfigError
 from tenet.metrics_file import number, read_json
+from tenet.plain_files import check_plain
 from tenet.rules import leaves, shown
+from tenet.storage import hold
 from tenet.tracking import SUMMARY_FILE
 
 LOCK_FILE = ".lock"
@@ -33,13 +34,16 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         self.path.mkdir(parents=True, exist_ok=True)
-        # Not "w": in a folder from others it may be a link, whose file would be emptied.
-        self._lock = (self.path / LOCK_FILE).open("a")
+        self._lock = hold(self.path / LOCK_FILE)
+        if self._lock is None:
+            raise ConfigError(f"another process is working in {self.path}; wait for it, or end it")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            for path in self.path.iterdir():
+                # A log that is a pipe would be waited for.
+                check_plain(path, or_folder=True)
+        except OSError:
             self._lock.close()
-            raise ConfigError(f"another process is working in {self.path}; wait for it, or end it") from error
+            raise
         return self
 
     def __exit__(

@@ -1,13 +1,15 @@
 """Files that are whole or not there, whatever ends the process, and what to do when the disk refuses one."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tenet.errors import StorageError
+from tenet.plain_files import check_plain
 
 REMEDIES = {
     errno.ENOSPC: "make room on that disk",
@@ -53,7 +55,29 @@ def sync(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of writers that were killed; no other may be at work in the folder."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdecimal() and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def hold(path: Path) -> IO[str] | None:
+    """Hold the lock file `path` until what is returned is closed; None where another process does.
+
+    The lock is the kernel's: it ends with its holder, however that ends. A holder may remove the file before it
+    lets go. Raises OSError where it is no plain file.
+    """
+    while True:
+        check_plain(path)
+        # Not "w": in a folder from others it may be a link, whose file would be emptied.
+        lock = path.open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()  # its holder has removed it meanwhile: who comes next would hold another file
 
 
 @contextmanager
@@ -72,7 +96,7 @@ def explain(error: OSError, path: Path | None = None) -> str:
 
     path: the file, if it is another than the error names.
     """
-    file = path or error.filename
+    file = path or error.filename or (None if error.errno != errno.ENOSPC else "the output, or a file")
     if error.errno not in REMEDIES:
         return str(error) if path is None else f"{path}: {error}"
     remedy = f"{error.strerror}; {REMEDIES[error.errno]}, then start the same command again"

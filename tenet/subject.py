@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tenet import config as configuration
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.errors import ConfigError
+from tenet.paths import user_path
 from tenet.rules import nearest
 
 if TYPE_CHECKING:
@@ -24,18 +25,18 @@ def choose_subject(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if (config["run"] is None) == (config["weights"] is None):
         raise ConfigError("give run=RUN_DIR, or weights=FILE with backbone= and dataset= (see --help)")
-    if config["weights"] is not None and not Path(config["weights"]).expanduser().is_file():
+    if config["weights"] is not None and not user_path(config["weights"], key="weights").is_file():
         raise ConfigError(f"weights={config['weights']} is not a file")
     own: dict[str, Any] = {"tracking": None}
     if config["run"] is not None:
-        run_dir = Path(config["run"]).expanduser()
+        run_dir = user_path(config["run"], key="run")
         own = {**configuration.read_config(run_dir), "run_dir": run_dir}
     chosen = {name: config.get(name) or own.get(name) for name in ("dataset", "backbone", "tracking")}
     for name in ("dataset", "backbone"):
         if chosen[name] is None:
             raise ConfigError(f"weights={config['weights']} needs {name}=OPTION beside it (see --help)")
     for key in ("cifar101", "cifar_p"):
-        if config[key] is not None and not Path(config[key]).expanduser().is_dir():
+        if config[key] is not None and not user_path(config[key], key=key).is_dir():
             raise ConfigError(f"{key}={config[key]} is not a folder")
     own_dataset = config["run"] is not None and config.get("dataset") is None
     return {**own, **chosen, "weights": config["weights"], "is_own_dataset": own_dataset}
@@ -46,7 +47,7 @@ def load_subject(model: Any, subject: Mapping[str, Any]) -> Path:
     from tenet.checkpoint import load_weights
 
     if subject["weights"] is not None:
-        path = Path(subject["weights"]).expanduser()
+        path = user_path(subject["weights"], key="weights")
     else:
         path = subject["run_dir"] / "weights.safetensors"
         if not path.exists():
@@ -104,7 +105,7 @@ def output_path(
 ) -> Path:
     """Where the report goes: generated and official figures, whole sweeps and parts, never under one name."""
     if config["output"] is not None:
-        path = Path(config["output"]).expanduser()
+        path = user_path(config["output"], key="output")
         if path.suffix != ".json":
             raise ConfigError(f"output={path}: must be a .json file")
         return path

@@ -248,3 +248,12 @@ def test_interpolations_are_resolved_and_a_wrong_one_is_told() -> None:
     assert composed("seed=7", "tracking.name=seed-${seed}")["tracking"]["name"] == "seed-7"
     with pytest.raises(ConfigError, match=r"tracking\.name: .*nowhere"):
         composed("tracking.name=${nowhere}")
+
+
+def test_links_in_a_circle_are_left_to_whoever_opens_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("first").symlink_to("second")
+    Path("second").symlink_to("first")
+    config = composed("dataset=arrays", "dataset.path=first")
+    with pytest.raises(DatasetError, match="first is not a file"):
+        build(config["dataset"], key="dataset").load()

@@ -15,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tenet.checkpoint import Checkpoints
 from tenet.metrics_file import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,6 +149,28 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(trained):
     done = call("train.py", f"resume={run}", cwd=run.parent)
     assert "had finished already" in done.stdout
     assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_a_resumed_run_that_is_refused_leaves_the_finished_one_as_it_was(trained, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    checkpoints = Checkpoints(run, data=torch.load(run / "checkpoint.pt")["data"])
+    content = checkpoints.load()
+    content["model"].popitem()
+    checkpoints.save(content)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.suffix != ".log"}
+    refused = call("train.py", f"resume={run}", "trainer.epochs=9", cwd=tmp_path, fails=True)
+    assert "does not fit this configuration" in refused.stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_report_that_cannot_be_printed_is_written(trained, tmp_path):
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    words = command("evaluate.py", f"run={run}", "corruptions.names=[fog]", "corruptions.severities=[1]")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert (run / "evaluation" / "corruptions-part.json").exists()
 
 
 def test_a_multirun_trains_every_combination_and_again_only_what_is_missing(tmp_path):

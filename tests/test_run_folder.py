@@ -1,6 +1,8 @@
 """Which commands share a run folder, and who may write to it."""
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from tenet.command_line import plan
 from tenet.config import run_id, write_config
 from tenet.errors import ConfigError
 from tenet.run_folder import RunFolder, headline
+from tenet.storage import hold
 
 CONFIG = {"seed": 0, "tenet": {"groups": 6}, "tracking": {"project": "a"}, "resume": None, "rerun": False}
 
@@ -50,6 +53,33 @@ time.sleep(60)
     process.stdout.close()
     with RunFolder(tmp_path) as folder:
         assert folder.path == tmp_path
+
+
+def test_a_lock_that_its_holder_removes_meanwhile_is_not_held_beside_the_next_ones(tmp_path, monkeypatch):
+    path, flock, others = tmp_path / "lock", fcntl.flock, []
+
+    def late(file, how):
+        if not others:
+            path.unlink()
+            others.append(path.open("a"))
+            flock(others[0], how)
+        return flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert hold(path) is None
+    others[0].close()
+    with hold(path):
+        assert hold(path) is None
+
+
+@pytest.mark.parametrize("name", [".lock", "train.log"])
+def test_a_folder_with_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match=rf"{name} is not a plain file"), RunFolder(tmp_path):
+        pass
+    (tmp_path / name).unlink()
+    with RunFolder(tmp_path):
+        pass
 
 
 def test_a_refused_run_leaves_an_empty_folder_empty(tmp_path):

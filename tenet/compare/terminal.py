@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ def table_text(sheet: "Sheet", *, width: int) -> str:
     Where the columns don't fit, those of keys become one, and then a figure's interval and pairs stand below
     it. What is wider even so is printed wider than the terminal, and not cut.
     """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -37,7 +39,8 @@ def table_text(sheet: "Sheet", *, width: int) -> str:
     widths = _widths(header, rows, labels, width)
     console = Console(file=io.StringIO(), width=max(width, sum(widths) + BORDER * len(widths) + 1))
     console.print(Text(sheet.title), soft_wrap=True)
-    table = Table(show_lines=is_joined)
+    has_lines = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    table = Table(show_lines=is_joined, box=box.HEAVY_HEAD if has_lines else box.ASCII)
     for index, (name, column_width) in enumerate(zip(header, widths, strict=True)):
         is_label = index < labels
         table.add_column(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from tenet.corruptions.folders import FolderArchive, ImageBatch
 from tenet.corruptions.generator import corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.errors import DatasetError
+from tenet.paths import user_path
 
 
 class GeneratedCorruptions:
@@ -63,7 +63,7 @@ class ArchivedCorruptions:
     ) -> None:
         """classes: names in the order of the model's outputs; labels must count through them, and a tree's
         folders carry them. clean: the data set's own test images and labels, which the archive must fit."""
-        self.root = Path(root).expanduser()
+        self.root = user_path(root, key="corruptions.root")
         self.kind = "generated" if (self.root / "manifest.json").exists() else "files"
         self.archive: OfficialArchive | FolderArchive
         if not list(self.root.glob("*.npy")) and any((self.root / name).is_dir() for name in CORRUPTIONS):

@@ -6,7 +6,6 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from tenet.data.arrays import ImageArrays, Normalization, Splits, make_arrays, read_npz
 from tenet.errors import DatasetError
+from tenet.paths import user_path
 
 
 class EvaluationSet(NamedTuple):
@@ -125,7 +125,7 @@ class Cifar(Dataset):
         from torchvision import datasets
 
         source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
-        root = Path(self.root).expanduser()
+        root = user_path(self.root, key="dataset.root")
         timeout = socket.getdefaulttimeout()
         try:
             # Without it a network that swallows packets would hold the download forever.
@@ -153,7 +153,7 @@ class Arrays(Dataset):
     path: str
 
     def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
-        return read_npz(Path(self.path).expanduser())
+        return read_npz(user_path(self.path, key="dataset.path"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ class Folder(Dataset):
     def test_set(self) -> EvaluationSet:
         from tenet.corruptions.folders import ClassFolder
 
-        folder = ClassFolder(Path(self.path).expanduser(), resize=self.resize, crop=self.crop)
+        folder = ClassFolder(user_path(self.path, key="dataset.path"), resize=self.resize, crop=self.crop)
         times = {name: (folder.root / name).stat().st_mtime_ns for name in folder.classes}
         origin = {
             "path": str(folder.root.resolve()),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tenet.doctor.findings import Finding, ok, problem, warning
 from tenet.doctor.plan import Plan
 from tenet.errors import DatasetError
+from tenet.paths import user_path
 
 if TYPE_CHECKING:
     from tenet.data import Cifar, Folder, Splits
@@ -47,7 +48,7 @@ def check_cifar_files(dataset: "Cifar") -> Finding:
     from tenet.corruptions.transfer import md5_and_size
 
     source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[dataset.name]
-    folder = Path(dataset.root).expanduser() / source.base_folder
+    folder = user_path(dataset.root, key="dataset.root") / source.base_folder
     published = {
         **dict(source.train_list),
         **dict(source.test_list),
@@ -99,7 +100,9 @@ def check_folder(dataset: "Folder") -> Iterator[Finding]:
     """Counts, and whether a sample of the images can be read and has one size."""
     from tenet.corruptions.folders import ClassFolder, read_image
 
-    folder = ClassFolder(Path(dataset.path).expanduser(), resize=dataset.resize, crop=dataset.crop)
+    folder = ClassFolder(
+        user_path(dataset.path, key="dataset.path"), resize=dataset.resize, crop=dataset.crop
+    )
     files = folder.files()
     by_class = [0] * len(folder.classes)
     for _, label in files:

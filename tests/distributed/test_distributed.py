@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from tenet.data import ImageArrays, Normalization, TrainingLoader
 from tenet.distributed import ALONE, is_first, is_started_by_torchrun
+from tenet.errors import ConfigError
 from tenet.metrics_file import read_metrics
 from tenet.randomness import make_generator
 from tenet.schedule import Cosine
@@ -160,6 +161,15 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     assert ALONE.sum(value) is value
     assert ALONE.weight(0, value.device) == 1.0
     assert ALONE.agree("folder") == "folder"
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])
+def test_an_environment_without_numbers_is_named(monkeypatch, name):
+    of_torchrun = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "WORLD_SIZE": "2"}
+    for variable, value in (of_torchrun | {name: "abc"}).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"{name}=abc in the environment: must be an integer"):
+        is_started_by_torchrun()
 
 
 @pytest.mark.parametrize("images", [10, 17])

@@ -144,10 +144,10 @@ def test_weights_are_known_for_those_of_a_model_or_not(tmp_path: Path) -> None:
 
 
 def test_a_killed_writers_file_is_removed_and_no_other(tmp_path: Path) -> None:
-    for name in (".checkpoint.pt.4711.tmp", ".lock", "mine.tmp", "checkpoint.pt"):
+    for name in (".checkpoint.pt.4711.tmp", ".lock", ".mine.tmp", "checkpoint.pt"):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "checkpoint.pt", "mine.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".mine.tmp", "checkpoint.pt"]
 
 
 def test_a_disk_that_refuses_is_told_with_the_file_and_leaves_the_old_one(tmp_path: Path) -> None:

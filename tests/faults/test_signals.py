@@ -6,26 +6,27 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.faults.commands import STEPS, TINY, Command, assert_same_run, step_of, train, wait_for
 from tests.faults.places import Fault
 from tests.test_tracking import read_wandb_file, wandb_files
 
 PREEMPTED, INTERRUPTED = 75, 130
 ROOT = Path(__file__).resolve().parents[2]
-# Sends itself SIGTERM when NumPy is first imported after signals are awaited: by torch, which passes over what is
-# raised there.
+# Sends itself SIGTERM when a module of a package is first imported after signals are awaited.
 WITHIN_AN_IMPORT = """
 import os, runpy, signal, sys
 
 def listen(event, details):
     waits = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    if event == "import" and details[0].startswith("numpy.") and waits and not sent:
+    if event == "import" and details[0].startswith(package) and waits and not sent:
         sent.append(details[0])
         os.kill(os.getpid(), signal.SIGTERM)
 
-sent = []
+sent, package = [], sys.argv[1]
 sys.addaudithook(listen)
-sys.argv = sys.argv[1:]
+sys.argv = sys.argv[2:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -90,10 +91,17 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grac
     assert step_of(here / "run") >= records.history[-1]["step"] > 0
 
 
-def test_a_signal_within_the_import_of_torch_stops_the_run_before_it_begins(here: Path) -> None:
+# torch, which imports NumPy, passes over what is raised there.
+@pytest.mark.parametrize(
+    ("package", "told"), [("hydra.", ""), ("numpy.", "stopped by SIGTERM; go on: the same command\n")]
+)
+def test_a_signal_within_an_import_stops_the_run_before_it_begins(
+    here: Path, package: str, told: str
+) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", WITHIN_AN_IMPORT, ROOT / "train.py", *TINY],
+        [sys.executable, "-c", WITHIN_AN_IMPORT, package, ROOT / "train.py", *TINY],
         cwd=here, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == PREEMPTED, ended.stderr
-    assert ended.stdout == "stopped by SIGTERM; go on: the same command\n"
+    assert ended.stdout == told
+    assert ended.stderr.endswith("stopped by SIGTERM: start the same command again to go on\n")

@@ -1,5 +1,6 @@
 """What can be typed wrong is told in one line, by exit code 2 before anything is built, or 1; never by a traceback."""
 
+import os
 import time
 from pathlib import Path
 
@@ -50,6 +51,10 @@ REFUSED: list[tuple[list[str], str]] = [
     (["resume="], "resume=: must be a text"),
     (["resume=/dev/null"], "/dev/null is not a run folder"),
     (["dataset=arrays", "dataset.path=/dev/zero"], "dataset.path=/dev/zero is not a file"),
+    (["dataset=arrays", "dataset.path='~nosuch/x'"], "dataset.path=~nosuch/x: there is no such home folder"),
+    (["dataset.root='~nosuch/x'"], "dataset.root=~nosuch/x: there is no such home folder"),
+    (["resume=${nope}"], "resume: Interpolation key 'nope' not found; give a folder"),
+    (["resume='a${b}c'"], "resume: Interpolation key 'b' not found; give a folder"),
     (["=1"], "=1 can't be read as KEY=VALUE"),
 ]
 
@@ -59,6 +64,34 @@ def test_a_wrong_command_is_told_in_one_line(tmp_path: Path, words: list[str], s
     done = run("train.py", *words, cwd=tmp_path)
     assert start in done.refusal()
     assert done.output.count("\n") == 1, "and nothing else is printed"
+
+
+@pytest.mark.parametrize("key", ["run", "weights", "cifar101", "cifar_p", "output", "corruptions.root"])
+def test_a_home_folder_that_is_not_there_is_told_in_one_line(
+    tmp_path: Path, finished_run: Path, key: str
+) -> None:
+    of_run = [] if key in ("run", "weights") else [f"run={finished_run}"]
+    done = run("evaluate.py", *of_run, f"{key}='~nosuch/x'", "corruptions.names=[]", cwd=tmp_path)
+    assert f"{key}=~nosuch/x: there is no such home folder" in done.refusal()
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("a${b}", "a${b}: Hydra takes ${...} in a folder's name for a key; start from another"),
+        ("x\x01y", "x?y/data.npz: must be a text of 1 to 4,096 characters without control characters"),
+        (os.fsdecode(b"x\xffy"), "x?y/data.npz: must be a text"),
+    ],
+    ids=["interpolation", "control character", "not UTF-8"],
+)
+def test_a_working_directory_that_no_configuration_can_hold_is_refused_and_left_as_it_was(
+    tmp_path: Path, folder: str, told: str
+) -> None:
+    cwd = tmp_path / folder
+    cwd.mkdir()
+    done = run("train.py", "dataset=arrays", "dataset.path=data.npz", "hydra.run.dir=run", cwd=cwd)
+    assert told in done.refusal()
+    assert list(cwd.iterdir()) == []
 
 
 @pytest.mark.parametrize(
