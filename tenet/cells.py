@@ -1,7 +1,9 @@
 """The finished cells of a sweep on disk, so that an interrupted one goes on where it was."""
 
+import fcntl
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from tenet.errors import ConfigError, DatasetError
 from tenet.metrics_file import read_json
 from tenet.plain_files import check_plain
 from tenet.predictions import Predictions
-from tenet.storage import hold, write_atomically
+from tenet.storage import write_atomically
 
 DTYPES = {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32}
 logger = logging.getLogger("tenet")
@@ -62,14 +64,20 @@ class CellStore:
         """Keep other processes out until this one ends; the kernel lets go, however it ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._lock_path = self.folder.with_name(f".{self.folder.name}.lock")
-        lock = hold(self._lock_path)
-        if lock is None:
-            raise ConfigError(f"another process is evaluating into {self.folder.parent}; wait for it")
-        self._lock = lock
+        check_plain(self._lock_path)
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            # Of the process, and not of the open file: one that gave up a sweep may begin it again.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise ConfigError(
+                f"another process is evaluating into {self.folder.parent}; wait for it"
+            ) from error
 
     def _let_go(self) -> None:
         self._lock_path.unlink(missing_ok=True)
-        self._lock.close()
+        os.close(self._lock)
 
     @property
     def kept(self) -> bool:

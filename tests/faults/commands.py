@@ -175,6 +175,7 @@ def _run(script: str, arguments: tuple[str, ...], cwd: Path, fault: Fault | None
         setattr(sys, name, os.fdopen(descriptor, "w", buffering=1))
     output.close()
     os.chdir(cwd)
+    os.environ.pop("WANDB_SERVICE", None)  # of the tests' own process, which may have ended it since
     import torch
 
     # As in any process that OMP_NUM_THREADS=1 started: the tests share the machine.
