@@ -8,7 +8,7 @@ from tenet.compare.keys import is_same_configuration
 from tenet.compare.runs import Run
 
 # How train.py names the folder of an older run of the same configuration, with rerun=true.
-SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}")
+SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}(-\d{6})?")
 
 
 def left_out_for_another(runs: Sequence[Run]) -> dict[Path, str]:

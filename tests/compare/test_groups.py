@@ -267,11 +267,11 @@ def test_unknown_metrics_and_orders_are_refused_with_the_nearest_name(tmp_path):
 
 def test_a_run_that_was_set_aside_by_a_rerun_is_told_and_left_out(tmp_path):
     write_run(tmp_path / "run", seed=0, mce=10)
-    write_run(tmp_path / "run-before-20260102-030405", seed=0, mce=99)
+    write_run(tmp_path / "run-before-20260102-030405-123456", seed=0, mce=99)
     comparison = compare(read(tmp_path))
     assert comparison.groups[0].spread(GENERATED) == (10, None, 1)
     (aside,) = comparison.problems
-    assert aside.folder.name == "run-before-20260102-030405"
+    assert aside.folder.name == "run-before-20260102-030405-123456"
     assert aside.problem == "set aside by rerun=true; the newer run is compared"
 
 
