@@ -1,5 +1,7 @@
 """What the entry points share: check the command line, run, and tell failures in one line."""
 
+import atexit
+import gc
 import io
 import logging
 import os
@@ -13,6 +15,7 @@ from tenet.allocator import keep_freed_memory
 from tenet.errors import ConfigError, UserError, printable
 from tenet.stopping import PREEMPTED, Preempted
 from tenet.storage import explain
+from tenet.threads import share_cores
 
 # Exit codes: a failed run; a command that can't be run; interrupted from the keyboard, as shells have it.
 FAILED, WRONG_COMMAND, INTERRUPTED = 1, 2, 130
@@ -25,9 +28,6 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     from tenet.command_line import call_with_config, check_command_line
     from tenet.overrides import null_for_none
 
-    # Threads that spin while they wait take the cores from whatever else runs: on a busy machine of two
-    # cores training took twice as long. Read when torch loads, which nothing has done yet.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Hydra would print a traceback cut in a way of its own, and exit; raised whole, errors are told here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # A log line that a full disk refuses is no traceback on the terminal, which shows the line all the same.
@@ -73,6 +73,9 @@ def told_in_one_line(work: Callable[[], object]) -> int:
     else is a defect and keeps its traceback."""
     open_streams()
     keep_freed_memory()
+    share_cores()
+    # Python looks through all objects once more at its end: half a second, for memory that the system takes anyway.
+    atexit.register(gc.freeze)
     try:
         work()
     except Exception as error:

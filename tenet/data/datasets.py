@@ -2,10 +2,12 @@
 
 import hashlib
 import http.client
+import importlib.util
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tenet.data.arrays import ImageArrays, Normalization, Splits, make_arrays, read_npz
+from tenet.data.split import stratified_split
 from tenet.errors import DatasetError
 from tenet.paths import user_path
 
@@ -75,43 +78,30 @@ class Dataset(ABC):
         return Splits(train, validation, test, classes)
 
 
-def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tuple[ImageArrays, ImageArrays]:
-    """Draw `fraction` of the images, each class in proportion; return them and the rest, in their old order.
-
-    Raises DatasetError where the drawn part would be left without a class.
-    """
-    from sklearn.model_selection import train_test_split
-
-    labels = arrays.labels.numpy()
-    try:
-        first, rest = train_test_split(
-            np.arange(len(labels)), train_size=fraction, stratify=labels, random_state=seed, shuffle=True
-        )
-    except ValueError as error:
-        parts = f"{fraction:g} and {1 - fraction:g}"
-        raise DatasetError(
-            f"{len(labels)} images can't be split into {parts} of each class: {error}"
-        ) from error
-    if lost := np.setdiff1d(labels, labels[first]).tolist():
-        raise DatasetError(f"{fraction:g} of {len(labels)} training images leaves none of class {lost[0]}")
-    return arrays.take(torch.from_numpy(np.sort(first))), arrays.take(torch.from_numpy(np.sort(rest)))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
     """1,797 handwritten digits of scikit-learn (8x8), as 32x32 RGB: 1,437 to train on, 360 to test."""
 
     def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        small = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+        rows = np.loadtxt(digits_file(), delimiter=",")
+        small = torch.from_numpy(rows[:, :-1]).float().reshape(-1, 1, 8, 8) * (255 / 16)
         large = F.interpolate(small, size=(32, 32), mode="bicubic", align_corners=False)
         images = large.round().clamp(0, 255).to(torch.uint8)[:, 0].numpy()
-        arrays = make_arrays(images, digits.target, source="scikit-learn's digits", classes=10)
+        arrays = make_arrays(images, rows[:, -1].astype(int), source="scikit-learn's digits", classes=10)
         # A fixed split, whatever the seeds: test figures of any two runs are comparable.
         train, test = stratified_split(arrays, 0.8, seed=0)
         return train, test, tuple(str(digit) for digit in range(10))
+
+
+def digits_file() -> Path:
+    """The file behind scikit-learn's load_digits, found without its import, which takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DatasetError("dataset=digits: its images come with scikit-learn; install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not path.exists():
+        raise DatasetError(f"dataset=digits: {path} is missing; install scikit-learn anew")
+    return path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from tenet import command_line, config
 from tenet.entry import INTERRUPTED, WRONG_COMMAND
 from tenet.errors import ConfigError, UserError, printable
+from tenet.threads import share_cores
 
 if TYPE_CHECKING:
     from tenet.doctor.findings import Finding
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 ready, 1 problems, 2 a wrong command."""
     asked = parser().parse_intermixed_args(arguments)
     # As the entry points do, so that the steps take the time that they will take.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    share_cores()
     try:
         plan = plan_of(asked)
     except UserError as error:

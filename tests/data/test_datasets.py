@@ -1,12 +1,13 @@
 """The data sets by name, and how their settings cut them."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from tenet.data import Digits, ImageArrays, Splits
-from tenet.data.datasets import stratified_split
 from tenet.errors import DatasetError
 
 Load = Callable[..., Splits]
@@ -105,8 +106,25 @@ def test_a_part_too_small_for_the_classes_is_refused(load: Load, settings: dict[
         load(**settings)
 
 
-def test_a_fraction_that_would_lose_a_rare_class_is_refused() -> None:
-    labels = torch.tensor([0] * 50 + [1] * 50 + [2] * 2)
-    arrays = ImageArrays(torch.zeros(102, 1, 1, 3, dtype=torch.uint8), labels)
-    with pytest.raises(DatasetError, match=r"0\.1 of 102 training images leaves none of class 2"):
-        stratified_split(arrays, 0.1, seed=0)
+def test_digits_are_those_of_scikit_learn(load: Load) -> None:
+    from sklearn.datasets import load_digits
+
+    train, _, test, _ = load()
+    theirs = load_digits()
+    # Enlarged four times; the mean of each image survives, but for what is cut off at black and white.
+    means = torch.from_numpy(theirs.images.mean(axis=(1, 2))).float() * (255 / 16)
+    ours = torch.cat([train.images, test.images]).float().mean(dim=(1, 2, 3))
+    assert (ours.sort().values - means.sort().values).abs().max() < 6
+    labels = torch.cat([train.labels, test.labels])
+    assert torch.equal(counts(ImageArrays(train.images, labels)), torch.from_numpy(theirs.target).bincount())
+
+
+def test_reading_digits_in_parts_does_without_scikit_learns_import() -> None:
+    code = "import sys; from tenet.data import Digits; Digits(fraction=0.5).load(); sys.exit('sklearn' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_digits_without_scikit_learn_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DatasetError, match=r"dataset=digits: .* install scikit-learn"):
+        Digits().load()

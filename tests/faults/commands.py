@@ -37,7 +37,7 @@ TINY = (
 # What a command loads, loaded once: each process is a fork of one that has it.
 PRELOADED = (
     "torch", "torch._dynamo", "hydra", "omegaconf", "yaml", "rich.progress", "jaxtyping", "numpy", "pytest",
-    "safetensors.torch", "sklearn.model_selection", "matplotlib.figure", "matplotlib.backends.backend_agg",
+    "safetensors.torch", "matplotlib.figure", "matplotlib.backends.backend_agg",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELOADED = [
-    "matplotlib.pyplot", "safetensors.torch", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo",
+    "matplotlib.pyplot", "safetensors.torch", "torch._dynamo",
     "torchvision.datasets", "train", "evaluate", "tenet.backbones", "tenet.cells", "tenet.compare.__main__",
     "tenet.corruptions.sources", "tenet.data", "tenet.doctor.__main__", "tenet.report_files", "tenet.training",
     "tenet.xray.__main__",
