@@ -1,9 +1,10 @@
 """AugMix on the device, in batches, beside Pillow's in DataLoader workers, and beside a training step.
 
-    python benchmarks/augment.py [--device cpu|cuda] [--batch 256] [--workers N] [--repeats 5]
+    python benchmarks/augment.py [--device cpu|cuda] [--batch 256] [--workers N] [--compile] [--repeats 5]
 
-The three alternate within one run. The Pillow pipeline is the test suite's oracle (tests/augment), image by
+All alternate within one run. The Pillow pipeline is the test suite's oracle (tests/augment), image by
 image in worker processes that are started once (and may be a quarter ahead); the step is a plain one of ResNeXt-29.
+--compile adds AugMix as `trainer.compile=true` has it on a GPU.
 """
 
 import argparse
@@ -49,13 +50,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="0: in this process")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     torch.manual_seed(0)
     images = smooth_images(args.batch, 32).permute(0, 3, 1, 2).contiguous()
     on_device = images.to(args.device)
     generator = torch.Generator(args.device).manual_seed(0)
-    view = AugMix().views[0]
+    augmix, compiled = AugMix(), AugMix()
     loader = DataLoader(
         PillowAugMix(images),
         batch_size=args.batch,
@@ -76,17 +78,21 @@ def main() -> None:
 
     # While the others are timed each worker has one batch ready: a quarter of what is asked for here.
     rows = 4 * max(1, args.workers)
+    actions = [
+        lambda: augmix.views[0](on_device, generator=generator),
+        lambda: [next(batches).to(args.device) for _ in range(rows)],
+        step,
+    ]
+    if args.compile:
+        compiled.compile()
+        actions.append(lambda: compiled.views[0](on_device, generator=generator))
     rounds = in_turn(
-        [
-            lambda: view(on_device, generator=generator),
-            lambda: [next(batches).to(args.device) for _ in range(rows)],
-            step,
-        ],
+        actions,
         repeats=args.repeats,
         device=args.device,
         wall=args.workers > 0,  # other processes do that work
     )
-    ours, pillow, plain = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ours, pillow, plain, *more = (statistics.median(times) for times in zip(*rounds, strict=True))
     ratios = {
         "augmix_over_pillow": median_ratio(rounds, 0, 1) * rows,
         "augmix_over_step": median_ratio(rounds, 0, 2),
@@ -103,6 +109,13 @@ def main() -> None:
     print(
         f"  plain step                    {plain * 1e3:9.2f} ms; AugMix is {ratios['augmix_over_step']:.3f} of it"
     )
+    if args.compile:
+        ratios["compiled_over_augmix"] = median_ratio(rounds, 3, 0)
+        ratios["compiled_over_step"] = median_ratio(rounds, 3, 2)
+        print(
+            f"  AugMix, compiled              {more[0] * 1e3:9.2f} ms  {args.batch / more[0]:12,.0f} images/s  "
+            f"{ratios['compiled_over_augmix']:.2f} x the time of ours, {ratios['compiled_over_step']:.3f} of the step"
+        )
     report(
         "augment",
         device=args.device,

@@ -21,6 +21,7 @@ from tenet.augment.operators import (
     resample,
 )
 from tenet.augment.standard import (
+    Augmentation,
     Standard,
     View,
     check_count,
@@ -61,7 +62,7 @@ class Mixing(NamedTuple):
     mixture_weights: Float[Tensor, "batch"]
 
 
-class AugMix:
+class AugMix(Augmentation):
     """Two views: AugMix on the flipped and cropped image, and (unless `clean_view` is off) that image alone.
 
     `severity` bounds the level of every operator, in [0.1, 10]; `width` counts the chains; `depth` their
@@ -87,8 +88,13 @@ class AugMix:
         self.flip = check_flag("flip", flip)
         self.padding = check_count("padding", padding)
         self.views: tuple[View, ...] = (self._view,)
+        self._mix = mix
         if check_flag("clean_view", clean_view):
             self.views += Standard(flip=flip, padding=padding).views
+
+    def compile(self, *, backend: str = "inductor") -> None:
+        # Each view's share of a batch has a size of its own in every step: one form for all.
+        self._mix = torch.compile(mix, dynamic=True, backend=backend)
 
     def _view(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
@@ -103,7 +109,7 @@ class AugMix:
             alpha=self.alpha,
             generator=generator,
         )
-        return mix(images, mixing=mixing)
+        return self._mix(images, mixing=mixing)
 
 
 def draw_mixing(

@@ -69,7 +69,8 @@ def translate_y(images: Images, *, pixels: Float[Tensor, "batch"]) -> Images:
 def autocontrast_tables(images: Images) -> UInt8[Tensor, "batch channel 256"]:
     """Each channel's lowest value to 0, its highest to 255; entries for values beyond them mean nothing."""
     values = torch.arange(256, device=images.device)
-    pixels = images.flatten(2)
+    # int: compiled for a CPU, the least of many uint8 values is 0 (pytorch/pytorch issue 191499).
+    pixels = images.flatten(2).int()
     lowest, highest = pixels.amin(2, keepdim=True).double(), pixels.amax(2, keepdim=True).double()
     span = highest - lowest
     # In double precision and in Pillow's order of operations: fractions are cut off, so a last bit decides.

@@ -21,11 +21,14 @@ class View(Protocol):
 class Augmentation(Protocol):
     """An epoch shows every image once through each of the views."""
 
-    @property
-    def views(self) -> tuple[View, ...]: ...
+    views: tuple[View, ...]
+
+    def compile(self, *, backend: str = "inductor") -> None:
+        """Let torch.compile make few kernels of many, where there are many; the draws stay the same."""
+        return
 
 
-class NoAugmentation:
+class NoAugmentation(Augmentation):
     """One view: the images as they are."""
 
     def __init__(self) -> None:
@@ -38,7 +41,7 @@ class NoAugmentation:
         return images.float() / 255
 
 
-class Standard:
+class Standard(Augmentation):
     """One view: horizontal flip with probability 1/2, then a random crop of the zero-padded image.
 
     Raises ValueError if `padding` is negative.

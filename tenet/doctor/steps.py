@@ -49,11 +49,14 @@ def measure(plan: Plan, loader: TrainingLoader, *, limits: tuple[int, int]) -> T
     """Time what a run of the plan does, on no more images at once than the `limits` of training and evaluation."""
     rehearsal = Rehearsal(plan)
     whole = min(loader.batch_size, loader.samples_per_epoch)
+    augmentation = plan.build("augment")
+    if rehearsal.settings.compile and plan.device.type == "cuda":
+        augmentation.compile()
 
     def batches_of(size: int) -> "Iterator[Batch]":
         part = TrainingLoader(
             loader.arrays,
-            augmentation=plan.build("augment"),
+            augmentation=augmentation,
             normalization=loader.normalization,
             batch_size=size,
             seed=loader.seed,

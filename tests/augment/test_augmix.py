@@ -1,4 +1,7 @@
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from tenet.augment.augmix import NO_OPERATOR, OPERATORS, Mixing, draw_mixing, mi
 from tests.augment import pillow_reference
 from tests.augment.pictures import pictures
 
+ROOT = Path(__file__).resolve().parents[2]
 OFFICIAL = {"severity": 3.0, "width": 3, "depth": 0, "alpha": 1.0}
 
 
@@ -243,3 +247,49 @@ def test_views_refuse_images_that_are_not_uint8():
     for view in AugMix().views:
         with pytest.raises(TypeError):
             view(torch.rand(2, 3, 8, 8), generator=seeded())
+
+
+COMPILED = """
+import sys
+import torch
+from torch._dynamo.utils import counters
+from tenet.augment import AugMix
+from tests.augment.pictures import pictures
+
+plain, compiled = AugMix(), AugMix()
+device, backend = sys.argv[1:]
+compiled.compile(backend=backend)
+for batch in (5, 24, 17):
+    images = pictures("smooth", batch=batch).to(device)
+    for view, same in zip(plain.views, compiled.views, strict=True):
+        expected, given = (
+            seen(images, generator=torch.Generator(device).manual_seed(batch)) for seen in (view, same)
+        )
+        # Where the order of roundings may change, one value off before a step can become many after it.
+        difference = (expected - given).abs() * 255
+        assert difference.max() == 0 if backend == "aot_eager" else (difference < 1).float().mean() > 0.999
+assert counters["stats"]["unique_graphs"] == 1, counters
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "backend"),
+    [
+        # aot_eager: the graphs of the real one, without its minute of compiling.
+        ("cpu", "aot_eager"),
+        pytest.param("cpu", "inductor", marks=pytest.mark.compiler),
+        pytest.param(
+            "cuda",
+            "inductor",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_compiled_augmix_is_one_graph_for_batches_of_all_sizes_and_does_the_same(device, backend):
+    # In a process of its own: the compiler does not see through the checks of types that all tests run under.
+    command = [sys.executable, "-c", COMPILED, device, backend]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
