@@ -1,9 +1,9 @@
 """Measure a classifier's clean error and its error under corruptions: `python evaluate.py --help`."""
 
 if __name__ == "__main__":
-    from tenet.stopping import exit_when_preempted
+    from tenet.stopping import exit_when_stopped
 
-    exit_when_preempted()  # loading Hydra takes a good part of a second
+    exit_when_stopped()  # loading Hydra takes a good part of a second
 
 import logging
 import sys

@@ -13,12 +13,12 @@ from typing import Any
 from tenet import distributed
 from tenet.allocator import keep_freed_memory
 from tenet.errors import ConfigError, UserError, printable
-from tenet.stopping import PREEMPTED, Preempted
+from tenet.stopping import INTERRUPTED, PREEMPTED, Preempted, interrupt_by_exception
 from tenet.storage import explain
 from tenet.threads import share_cores
 
-# Exit codes: a failed run; a command that can't be run; interrupted from the keyboard, as shells have it.
-FAILED, WRONG_COMMAND, INTERRUPTED = 1, 2, 130
+# Exit codes: a failed run; a command that can't be run.
+FAILED, WRONG_COMMAND = 1, 2
 
 
 def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: str) -> int:
@@ -71,6 +71,7 @@ def open_streams() -> None:
 def told_in_one_line(work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit code. What the user can mend is told in one line, anything
     else is a defect and keeps its traceback."""
+    interrupt_by_exception()
     open_streams()
     keep_freed_memory()
     share_cores()

@@ -13,19 +13,32 @@ PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)
 
 # The exit code after a stop by these: the same command goes on (EX_TEMPFAIL of sysexits.h).
 PREEMPTED = 75
+# Interrupted from the keyboard, as shells have it.
+INTERRUPTED = 130
 
 
-def exit_when_preempted() -> None:
-    """End with PREEMPTED on SIGTERM and SIGUSR1 until `StopSignals` listens: nothing is there yet to lose."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        line = f"stopped by {signal.Signals(number).name}: start the same command again to go on\n"
-        with suppress(OSError):
-            os.write(2, line.encode())
-        os._exit(PREEMPTED)  # not by an exception, which an import may swallow
-
+def exit_when_stopped() -> None:
+    """End on SIGTERM and SIGUSR1 until `StopSignals` listens, and on SIGINT until `interrupt_by_exception`:
+    nothing is there yet to lose."""
     for number in PREEMPTIONS:
-        signal.signal(number, end)
+        signal.signal(number, _exit_at_once)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as by nohup
+        signal.signal(signal.SIGINT, _exit_at_once)
+
+
+def interrupt_by_exception() -> None:
+    """From here on a SIGINT is a KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _exit_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
+    line, code = f"stopped by {signal.Signals(number).name}: start the same command again to go on\n", PREEMPTED
+    if number == signal.SIGINT:
+        line, code = "interrupted\n", INTERRUPTED
+    with suppress(OSError):
+        os.write(2, line.encode())
+    os._exit(code)  # not by an exception, which an import may swallow
 
 
 class Preempted(BaseException):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tenet import command_line, config
-from tenet.entry import INTERRUPTED, WRONG_COMMAND
+from tenet.entry import WRONG_COMMAND
 from tenet.errors import ConfigError, UserError, printable
+from tenet.stopping import INTERRUPTED
 from tenet.threads import share_cores
 
 if TYPE_CHECKING:

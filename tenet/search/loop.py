@@ -11,12 +11,11 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from tenet.command_line import plan
-from tenet.entry import INTERRUPTED
 from tenet.search.process import TrainingProcess
 from tenet.search.report import line, shown
 from tenet.search.space import word
 from tenet.search.study import HeldTrial, Study
-from tenet.stopping import PREEMPTED
+from tenet.stopping import INTERRUPTED, PREEMPTED
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -13,8 +13,9 @@ from tests.faults.places import Fault
 from tests.test_tracking import read_wandb_file, wandb_files
 
 PREEMPTED, INTERRUPTED = 75, 130
+STOPPED = "stopped by SIGTERM: start the same command again to go on\n"
 ROOT = Path(__file__).resolve().parents[2]
-# Sends itself SIGTERM when a module of a package is first imported after signals are awaited.
+# Sends itself a signal when a module of a package is first imported after signals are awaited.
 WITHIN_AN_IMPORT = """
 import os, runpy, signal, sys
 
@@ -22,11 +23,11 @@ def listen(event, details):
     waits = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     if event == "import" and details[0].startswith(package) and waits and not sent:
         sent.append(details[0])
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), int(number))
 
-sent, package = [], sys.argv[1]
+sent, (package, number) = [], sys.argv[1:3]
 sys.addaudithook(listen)
-sys.argv = sys.argv[2:]
+sys.argv = sys.argv[3:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -93,15 +94,21 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grac
 
 # torch, which imports NumPy, passes over what is raised there.
 @pytest.mark.parametrize(
-    ("package", "told"), [("hydra.", ""), ("numpy.", "stopped by SIGTERM; go on: the same command\n")]
+    ("package", "number", "told", "code", "last"),
+    [
+        ("hydra.", signal.SIGTERM, "", PREEMPTED, STOPPED),
+        ("numpy.", signal.SIGTERM, "stopped by SIGTERM; go on: the same command\n", PREEMPTED, STOPPED),
+        ("hydra.", signal.SIGINT, "", INTERRUPTED, "interrupted\n"),
+        ("numpy.", signal.SIGINT, "interrupted; go on: the same command\n", INTERRUPTED, "interrupted\n"),
+    ],
 )
 def test_a_signal_within_an_import_stops_the_run_before_it_begins(
-    here: Path, package: str, told: str
+    here: Path, package: str, number: int, told: str, code: int, last: str
 ) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", WITHIN_AN_IMPORT, package, ROOT / "train.py", *TINY],
+        [sys.executable, "-c", WITHIN_AN_IMPORT, package, str(int(number)), ROOT / "train.py", *TINY],
         cwd=here, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert ended.returncode == PREEMPTED, ended.stderr
+    assert ended.returncode == code, ended.stderr
     assert ended.stdout == told
-    assert ended.stderr.endswith("stopped by SIGTERM: start the same command again to go on\n")
+    assert ended.stderr == last
