@@ -30,16 +30,17 @@ from tenet.training import autocast
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes that operators read and write; views and allocations move none."""
+    """Operators, and the bytes that they read and write; views and allocations are none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.bytes = self.operators = 0
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = operator(*args, **(kwargs or {}))
         if not operator.is_view and "empty" not in str(operator):
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            self.operators += 1
             self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         return result
 
@@ -149,19 +150,24 @@ def make_phases(
     }
 
 
-def count_bytes(batch: int, groups: int, precision: str, iterations: int) -> dict[str, int]:
-    """By phase, from steps of 2 and of 4 images on the CPU: what they add for each image is the same for all."""
+def count_traffic(
+    batch: int, groups: int, precision: str, iterations: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes and operators by phase, from steps of 2 and of 4 images on the CPU: what they add for each image is
+    the same for all."""
 
-    def count(images: int) -> dict[str, int]:
+    def count(images: int) -> dict[str, tuple[int, int]]:
         counts = {}
         for name, phase in make_phases("cpu", images, groups, precision, rounds=1).items():
             with Traffic() as traffic:
                 phase()
-            counts[name] = traffic.bytes * (iterations if name == "grouping" else 1)
+            times = iterations if name == "grouping" else 1
+            counts[name] = traffic.bytes * times, traffic.operators * times
         return counts
 
     two, four = count(2), count(4)
-    return {name: two[name] + (four[name] - two[name]) // 2 * (batch - 2) for name in two}
+    moved = {name: two[name][0] + (four[name][0] - two[name][0]) // 2 * (batch - 2) for name in two}
+    return moved, {name: operators for name, (_, operators) in two.items()}
 
 
 def main() -> None:
@@ -177,7 +183,7 @@ def main() -> None:
     parser.add_argument("--count", action="store_true", help="count, and measure nothing")
     args = parser.parse_args()
     operations = count_operations(args.batch, args.groups, args.iterations)
-    traffic = count_bytes(args.batch, args.groups, args.precision, args.iterations)
+    traffic, operators = count_traffic(args.batch, args.groups, args.precision, args.iterations)
     extra = sum(count for name, count in operations.items() if name != "plain step")
     ratios = {
         "least_inhibited_over_plain": extra / operations["plain step"],
@@ -210,10 +216,10 @@ def main() -> None:
             "floor_s": floors,
             "time_s": times,
         }
-    print(f"{'phase':<20}{'Gflop':>10}{'GB':>8}{'floor ms':>11}{'ms':>10}")
+    print(f"{'phase':<20}{'Gflop':>10}{'GB':>8}{'operators':>11}{'floor ms':>11}{'ms':>10}")
     for name in operations:
         cells = [
-            f"{operations[name] / 1e9:10.1f}{traffic[name] / 1e9:8.2f}",
+            f"{operations[name] / 1e9:10.1f}{traffic[name] / 1e9:8.2f}{operators[name]:11,}",
             f"{floors[name] * 1e3:11.2f}" if name in floors else f"{'':>11}",
             f"{times[name] * 1e3:10.2f}" if name in times else "",
         ]
@@ -230,6 +236,7 @@ def main() -> None:
         precision=args.precision,
         operations=operations,
         bytes=traffic,
+        operators=operators,
         **measured,
     )
 
