@@ -131,7 +131,8 @@ def run(
     with team.one_by_one():
         splits = dataset.load()
     torch.manual_seed(derive_seed(config["seed"], "initialisation"))
-    model = prepare(build_network(config["backbone"], num_classes=len(splits.classes)).to(device), settings)
+    network = build_network(config["backbone"], num_classes=len(splits.classes)).to(device)
+    model = prepare(network, settings, processes=team.size)
     optimizer = build(config["optimizer"], model.parameters(), key="optimizer")
     loader = TrainingLoader(
         splits.train.to(device),

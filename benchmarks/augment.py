@@ -1,6 +1,7 @@
 """AugMix on the device, in batches, beside Pillow's in DataLoader workers, and beside a training step.
 
-    python benchmarks/augment.py [--device cpu|cuda] [--batch 256] [--workers N] [--compile] [--repeats 5]
+    python benchmarks/augment.py [--device cpu|cuda] [--batch 256] [--workers N] [--precision fp32|bf16] [--compile]
+        [--repeats 5]
 
 All alternate within one run. The Pillow pipeline is the test suite's oracle (tests/augment), image by
 image in worker processes that are started once (and may be a quarter ahead); the step is a plain one of ResNeXt-29.
@@ -21,12 +22,18 @@ from torch.utils.data import DataLoader, IterableDataset
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the Pillow oracle in tests/
 
 from corruptions import smooth_images
-from timing import hardware, in_turn, median_ratio, report
+from timing import add_device, hardware, in_turn, median_ratio, report
 
 from tenet.augment import AugMix
 from tenet.augment.augmix import draw_mixing
 from tenet.backbones import ResNeXt
+from tenet.training import autocast
 from tests.augment.pillow_reference import mix
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class PillowAugMix(IterableDataset):
@@ -47,9 +54,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="0: in this process")
+    parser.add_argument("--workers", type=int, default=cores(), help="0: in this process")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the step")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
@@ -67,13 +75,19 @@ def main() -> None:
     batches = iter(loader)
 
     model = ResNeXt(num_classes=10).to(args.device).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
     inputs = torch.randn(args.batch, 3, 32, 32, device=args.device)
+    is_gpu = args.device == "cuda"
+    if is_gpu:  # a step as fast as it gets there
+        model, inputs = (it.to(memory_format=torch.channels_last) for it in (model, inputs))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True, fused=is_gpu)
+    cast = autocast(torch.device(args.device), args.precision)
     labels = torch.randint(10, (args.batch,), device=args.device)
 
     def step() -> None:
+        with cast:
+            loss = F.cross_entropy(model(inputs), labels)
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(inputs), labels).backward()
+        loss.backward()
         optimizer.step()
 
     # While the others are timed each worker has one batch ready: a quarter of what is asked for here.
@@ -121,6 +135,7 @@ def main() -> None:
         device=args.device,
         ratios=ratios,
         batch=args.batch,
+        precision=args.precision,
         workers=args.workers,
         augmix_s=ours,
         pillow_s=pillow / rows,

@@ -37,10 +37,10 @@ ARGUMENTS = {
         "evaluate": "--backbone resnet8 --images 8 --repeats 9",
     },
     "cuda": {
-        "step": "--batch 256 --grouped 256",
+        "step": "--precision bf16 --batch 256 --grouped 256",
         "epoch": "--precision bf16",
         "phases": "--precision bf16",
-        "augment": "",
+        "augment": "--precision bf16",
         "memory": "--precision bf16",
         "corruptions": "",
         "evaluate": "--precision bf16",

@@ -10,16 +10,18 @@ one run, --steps steps at a time; the projection is to the official recipe of 20
 """
 
 import argparse
+import contextlib
 import copy
 import math
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from timing import BACKBONES, build_backbone, hardware, in_turn, median_ratio, report
+from timing import BACKBONES, add_device, build_backbone, hardware, in_turn, median_ratio, report
 
 from tenet.augment import AugMix
 from tenet.bookkeeping import Unheard
@@ -48,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     parser.add_argument("--backbone", choices=BACKBONES, default="resnext29")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--warm-up", type=int, default=60)
@@ -66,7 +68,8 @@ def main() -> None:
         loader = TrainingLoader(
             arrays, augmentation=augmentation, normalization=Normalization(), batch_size=args.batch, seed=0
         )
-        with tempfile.TemporaryDirectory() as folder:
+        # Standard output is the table's.
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
             return train(
                 model,
                 loader=loader,
@@ -94,7 +97,7 @@ def main() -> None:
     kinds = {"": (model, AugMix())}
     if args.compile:
         compiled, augmentation = copy.deepcopy(model), AugMix()
-        compile_stages(compiled)
+        compile_stages(compiled, batch_size=args.batch)
         if args.device == "cuda":  # as train.py does
             augmentation.compile()
         kinds["compiled "] = (compiled, augmentation)

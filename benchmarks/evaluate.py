@@ -20,7 +20,7 @@ import torch
 from corruptions import smooth_images
 from rich.console import Console
 from rich.table import Table
-from timing import BACKBONES, build_backbone, hardware, in_turn, median_ratio, report
+from timing import BACKBONES, add_device, build_backbone, hardware, in_turn, median_ratio, report
 from torch import Tensor
 
 from tenet.corruptions import CORRUPTIONS, SEVERITIES
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     parser.add_argument("--backbone", choices=BACKBONES, default="resnext29")
     parser.add_argument("--images", type=int, default=1000, help="images a cell")
     parser.add_argument("--batch", type=int, default=1000)

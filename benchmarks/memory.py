@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 import torch
-from timing import hardware, report
+from timing import add_device, hardware, report
 from torch.nn import functional as F
 
 from tenet.backbones import ResNeXt
@@ -54,7 +54,9 @@ def measure(kind: str, *, device: str, batch: int, precision: str) -> int:
         descend(loss)
         with cast:
             if kind == "inhibited step":
-                descend(inhibition.step(model, images, labels).loss)
+                inhibited = inhibition.step(model, images, labels)
+                descend(inhibited.loss)
+                del inhibited  # as the training loop does
             elif kind != "plain":
                 features, _ = inhibition.importance_pass(model, images, labels)
                 if kind == "grouping":
@@ -66,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--kind", choices=KINDS, help="measure this alone, and print bytes")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from timing import best_arithmetic, best_bandwidth, hardware, in_turn, median_ratio, report
+from timing import add_device, best_arithmetic, best_bandwidth, hardware, in_turn, median_ratio, report
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -156,14 +156,24 @@ def count_traffic(
     """Bytes and operators by phase, from steps of 2 and of 4 images on the CPU: what they add for each image is
     the same for all."""
 
-    def count(images: int) -> dict[str, tuple[int, int]]:
+    def count_rounds(images: int, rounds: int) -> dict[str, tuple[int, int]]:
         counts = {}
-        for name, phase in make_phases("cpu", images, groups, precision, rounds=1).items():
+        for name, phase in make_phases("cpu", images, groups, precision, rounds=rounds).items():
             with Traffic() as traffic:
                 phase()
-            times = iterations if name == "grouping" else 1
-            counts[name] = traffic.bytes * times, traffic.operators * times
+            counts[name] = traffic.bytes, traffic.operators
         return counts
+
+    def count(images: int) -> dict[str, tuple[int, int]]:
+        # What every round of the grouping adds is the same too.
+        one, two = count_rounds(images, 1), count_rounds(images, 2)
+        return {
+            name: (
+                one[name][0] + (iterations - 1) * (two[name][0] - one[name][0]),
+                one[name][1] + (iterations - 1) * (two[name][1] - one[name][1]),
+            )
+            for name in one
+        }
 
     two, four = count(2), count(4)
     moved = {name: two[name][0] + (four[name][0] - two[name][0]) // 2 * (batch - 2) for name in two}
@@ -174,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--groups", type=int, default=6)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")

@@ -1,6 +1,6 @@
 """Time of a plain step and of an inhibited step, and of grouping and masking beside plain loops.
 
-    python benchmarks/step.py [--device cpu|cuda] [--batch 16] [--grouped 32] [--repeats 7]
+    python benchmarks/step.py [--device cpu|cuda] [--batch 16] [--grouped 32] [--precision fp32|bf16] [--repeats 7]
 
 ResNeXt-29, 10 classes, random 32x32 images, all of them taken as classified right (the worst case). The
 two steps, and the two groupings, alternate within one run, so that a drift of the machine's speed touches
@@ -10,6 +10,7 @@ both; each line gives medians, and the ratios are medians of the ratios of neigh
 import argparse
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,10 +18,11 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the loop oracle in tests/
 
-from timing import hardware, in_turn, median_ratio, report
+from timing import add_device, hardware, in_turn, median_ratio, report
 
 from tenet.backbones import ResNeXt
 from tenet.inhibition import Inhibition, group_channels, inhibition_mask
+from tenet.training import autocast
 from tests.reference import inhibition as reference
 
 
@@ -28,29 +30,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"]
-    )
+    add_device(parser)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--grouped", type=int, default=32, help="samples to group, and to mask")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     torch.manual_seed(0)
     model = ResNeXt(num_classes=10).to(args.device).train()
+    if args.device == "cuda":
+        model = model.to(memory_format=torch.channels_last)
+    cast = autocast(torch.device(args.device), args.precision)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
     images = torch.randn(args.batch, 3, 32, 32, device=args.device)
     labels = torch.randint(10, (args.batch,), device=args.device)
     inhibition = Inhibition(layer="stage_2")
 
-    def descend(loss: torch.Tensor) -> None:
+    def plain_loss() -> torch.Tensor:
+        return F.cross_entropy(model(images), labels)
+
+    def inhibited_loss() -> torch.Tensor:
+        return inhibition.step(model, images, labels).loss
+
+    def descend(compute_loss: Callable[[], torch.Tensor]) -> None:
+        with cast:
+            loss = compute_loss()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     steps = in_turn(
         [
-            lambda: descend(F.cross_entropy(model(images), labels)),
-            lambda: descend(inhibition.step(model, images, labels).loss),
+            lambda: descend(plain_loss),
+            lambda: descend(inhibited_loss),
         ],
         repeats=args.repeats,
         device=args.device,
@@ -58,9 +70,10 @@ def main() -> None:
 
     # Features as the network gives them: [grouped, 512, 16, 16]
     more_images = torch.randn(args.grouped, 3, 32, 32, device=args.device)
-    features, gradients = inhibition.importance_pass(
-        model, more_images, torch.arange(args.grouped, device=args.device) % 10
-    )
+    with cast:
+        features, gradients = inhibition.importance_pass(
+            model, more_images, torch.arange(args.grouped, device=args.device) % 10
+        )
     medoids = torch.rand(args.grouped, 512).argsort(dim=1)[:, :6].to(args.device)
 
     def batched() -> None:
@@ -80,7 +93,7 @@ def main() -> None:
         "grouping_over_loops": median_ratio(groupings, 0, 1),
     }
     print(
-        f"{hardware(args.device)}, torch {torch.__version__}, ResNeXt-29, batch {args.batch}, "
+        f"{hardware(args.device)}, torch {torch.__version__}, ResNeXt-29, {args.precision}, batch {args.batch}, "
         f"medians of {args.repeats}"
     )
     print(f"  plain step                              {plain * 1e3:9.1f} ms")
@@ -99,6 +112,7 @@ def main() -> None:
         device=args.device,
         ratios=ratios,
         batch=args.batch,
+        precision=args.precision,
         grouped=args.grouped,
         plain_step_s=plain,
         inhibited_step_s=inhibited,

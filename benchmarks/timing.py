@@ -1,5 +1,6 @@
 """What the benchmarks share: actions timed in turn, the line of JSON, the hardware's name and its best speeds."""
 
+import argparse
 import json
 import platform
 import statistics
@@ -15,6 +16,23 @@ from tenet.plain_files import read_yaml
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "backbone"
 BACKBONES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device: the GPU where there is one."""
+    parser.add_argument(
+        "--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu", metavar="cpu|cuda"
+    )
+
+
+def _device(name: str) -> str:
+    if name not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(
+            f"{name}: give cpu or cuda (of several GPUs, CUDA_VISIBLE_DEVICES chooses)"
+        )
+    if name == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("torch sees no CUDA device")
+    return name
 
 
 def takes_processor_time(device: str) -> bool:
@@ -86,6 +104,8 @@ def _processor() -> str:
 def best_arithmetic(*, device: str, dtype: torch.dtype) -> float:
     """Operations a second of a large matrix product: what this device does at its best, in practice."""
     size = 8192 if device == "cuda" else 1024
+    # As cuDNN's convolutions do by default.
+    torch.backends.cuda.matmul.allow_tf32 = True
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     times = in_turn([lambda: left @ right], repeats=5, device=device)
     return 2 * size**3 / min(time for (time,) in times)

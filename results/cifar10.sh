@@ -3,12 +3,16 @@
 # seed, clean error and mCE on generated CIFAR-10-C. All have the same number of steps: an epoch of AugMix shows
 # every image twice. Interrupted, the same command goes on where it was.
 #
-#   bash results/cifar10.sh trainer.precision=bf16 trainer.channels_last=true      # the official schedule: a GPU job
-#   EPOCHS=2 BACKBONES=resnet8 TENET=tenet.start_step=100 bash results/cifar10.sh  # a CPU job
+#   # The official schedule, a GPU job:
+#   bash results/cifar10.sh trainer.precision=bf16 trainer.channels_last=true optimizer.fused=true
+#   # A CPU job:
+#   EPOCHS=2 BACKBONES=resnet8 TENET=tenet.start_step=100 bash results/cifar10.sh
 #
 # Arguments are overrides for train.py (dataset=, trainer.batch_size=, launcher=parallel, ...).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+case "${1:-}" in -h | --help) sed -n '2,/^set /{/^#/p}' results/cifar10.sh && exit ;; esac
+[ -x .venv/bin/python ] && PYTHON=${PYTHON:-.venv/bin/python}
 PYTHON=${PYTHON:-python}
 RUNS=${RUNS:-runs/cifar10}                      # a folder of its own for each set of settings
 EPOCHS=${EPOCHS:-200}                           # of AugMix; twice as many of standard augmentation

@@ -33,7 +33,10 @@ def interrupt_by_exception() -> None:
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:
-    line, code = f"stopped by {signal.Signals(number).name}: start the same command again to go on\n", PREEMPTED
+    line, code = (
+        f"stopped by {signal.Signals(number).name}: start the same command again to go on\n",
+        PREEMPTED,
+    )
     if number == signal.SIGINT:
         line, code = "interrupted\n", INTERRUPTED
     with suppress(OSError):

@@ -88,26 +88,50 @@ def try_optimizer(build: Callable[[list[Tensor]], Optimizer], device: torch.devi
         raise ValueError(f"it can't take a step ({str(error).splitlines()[0]})") from error
 
 
-def prepare(model: nn.Module, settings: TrainingSettings) -> nn.Module:
-    """The model in the memory format, and compiled, as the settings say."""
+def prepare(model: nn.Module, settings: TrainingSettings, *, processes: int = 1) -> nn.Module:
+    """The model in the memory format, and compiled, as the settings say, for one of `processes` that share
+    each batch."""
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.compile:
-        compile_stages(model)
+        compile_stages(model, batch_size=settings.batch_size // processes)
     return model
 
 
-def compile_stages(model: nn.Module, *, backend: str = "inductor") -> None:
-    """Compile the stages and the head of a backbone in place; cuts and the names of weights stay as they are.
+def compile_stages(model: nn.Module, *, batch_size: int, backend: str = "inductor") -> None:
+    """Compile the stages and the head of a backbone in place, each as one graph; cuts and the names of weights
+    stay as they are.
 
-    The batches of inhibited steps differ in size: the first two sizes are compiled, and one form for all others.
+    Batches of `batch_size`, those of plain steps, have a form of their own; inhibited steps, whose batches all
+    differ in size, another.
     """
     import torch._dynamo
 
-    # Blocks of the same code in other shapes and modes count as recompilations of one function.
+    # Stages of the same code in other shapes and modes count as recompilations of one function.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for module in (*model.stages, model.head):  # type: ignore[misc]
-        module.compile(backend=backend)
+        module._compiled_call_impl = _compile_in_two_forms(module, batch_size=batch_size, backend=backend)
+
+
+def _compile_in_two_forms(module: nn.Module, *, batch_size: int, backend: str) -> Callable[[Tensor], Tensor]:
+    # Functions of ours around the call, since of torch's own containers the compiler takes only the parts; and
+    # two, since of the forms of one function it prefers the newest, which would serve all sizes from then on.
+    def call(features: Tensor) -> Tensor:
+        return module._call_impl(features)
+
+    def call_any_size(features: Tensor) -> Tensor:
+        return module._call_impl(features)
+
+    fixed = torch.compile(call, dynamic=False, backend=backend)
+    varying = torch.compile(call_any_size, backend=backend)
+
+    def choose(features: Tensor) -> Tensor:
+        if len(features) == batch_size:
+            return fixed(features)
+        torch._dynamo.maybe_mark_dynamic(features, 0)
+        return varying(features)
+
+    return choose
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -242,6 +266,7 @@ def train(
                                 inhibited, weight=weight, gradient_norm=norm, step=state.step
                             )
                             state.inhibited_steps += 1
+                        del inhibited  # its mask and features, before the next steps need the memory
 
                 books.after_step(progress, images=len(labels) * team.size)
                 if state.step == last_step:

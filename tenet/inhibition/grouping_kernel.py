@@ -206,23 +206,24 @@ def cluster_on_device(
     channels, positions = points.shape[1:]
     answer = medoids.new_empty(batch, channels)
     scratch = features.new_empty
-    _cluster_sample[(batch,)](
-        points,
-        medoids.clone(),  # each program moves its own
-        answer,
-        scratch(batch, channels, dtype=torch.float64),
-        scratch(batch, groups, positions, dtype=torch.float64),
-        scratch(batch, groups, dtype=torch.float64),
-        scratch(batch, groups, channels, dtype=torch.float32),
-        max_iterations,
-        tolerance=tolerance,
-        channels=channels,
-        positions=positions,
-        groups=groups,
-        group_slots=max(2, triton.next_power_of_2(groups)),
-        channel_slots=triton.next_power_of_2(channels),
-        block_channels=BLOCK_CHANNELS,
-        block_positions=BLOCK_POSITIONS,
-        num_warps=8,
-    )
+    with torch.cuda.device_of(features):  # Triton starts kernels on the current device
+        _cluster_sample[(batch,)](
+            points,
+            medoids.clone(),  # each program moves its own
+            answer,
+            scratch(batch, channels, dtype=torch.float64),
+            scratch(batch, groups, positions, dtype=torch.float64),
+            scratch(batch, groups, dtype=torch.float64),
+            scratch(batch, groups, channels, dtype=torch.float32),
+            max_iterations,
+            tolerance=tolerance,
+            channels=channels,
+            positions=positions,
+            groups=groups,
+            group_slots=max(2, triton.next_power_of_2(groups)),
+            channel_slots=triton.next_power_of_2(channels),
+            block_channels=BLOCK_CHANNELS,
+            block_positions=BLOCK_POSITIONS,
+            num_warps=8,
+        )
     return answer

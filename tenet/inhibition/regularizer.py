@@ -217,6 +217,9 @@ class Inhibition:
         front, back = split(model, self.layer)
         with torch.no_grad():
             features = front(images)
+        # Older versions of torch keep the weights that autocast has cast here, and would use them, without
+        # gradients, in the inhibited pass too (pytorch/pytorch issue 112583).
+        torch.clear_autocast_cache()
         with torch.enable_grad():
             features = features.detach().requires_grad_()
             # A copy, because the first module behind the cut may work in place.
