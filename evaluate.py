@@ -38,14 +38,18 @@ logger = logging.getLogger("tenet")
 def main(composed: DictConfig) -> float:
     if is_started_by_torchrun():
         raise ConfigError("evaluate.py is one process: start it with python, not with torchrun")
-    with StopSignals():
-        return run(configuration.resolve(composed))
+    # OmegaConf may swallow an exception that a signal raises.
+    config = configuration.resolve(composed)
+    with StopSignals() as stop:
+        return run(config, stop=stop)
 
 
-def run(config: dict[str, Any]) -> float:
+def run(config: dict[str, Any], *, stop: StopSignals | None = None) -> float:
     """Measure what `config` names, write and print the report; return the mCE, or else the clean error."""
-    subject = choose_subject(config)
-    import torch
+    # And torch takes whatever interrupts its import of NumPy for a NumPy that is missing.
+    with (stop or StopSignals()).postponed():
+        subject = choose_subject(config)
+        import torch
 
     from tenet.cells import CellStore
     from tenet.corruptions.folders import FolderArchive

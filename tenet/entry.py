@@ -13,7 +13,7 @@ from typing import Any
 from tenet import distributed
 from tenet.allocator import keep_freed_memory
 from tenet.errors import ConfigError, UserError, printable
-from tenet.stopping import INTERRUPTED, PREEMPTED, Preempted, interrupt_by_exception
+from tenet.stopping import INTERRUPTED, PREEMPTED, Preempted
 from tenet.storage import explain
 from tenet.threads import share_cores
 
@@ -71,7 +71,6 @@ def open_streams() -> None:
 def told_in_one_line(work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit code. What the user can mend is told in one line, anything
     else is a defect and keeps its traceback."""
-    interrupt_by_exception()
     open_streams()
     keep_freed_memory()
     share_cores()

@@ -18,18 +18,12 @@ INTERRUPTED = 130
 
 
 def exit_when_stopped() -> None:
-    """End on SIGTERM and SIGUSR1 until `StopSignals` listens, and on SIGINT until `interrupt_by_exception`:
-    nothing is there yet to lose."""
-    for number in PREEMPTIONS:
-        signal.signal(number, _exit_at_once)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as by nohup
-        signal.signal(signal.SIGINT, _exit_at_once)
-
-
-def interrupt_by_exception() -> None:
-    """From here on a SIGINT is a KeyboardInterrupt again."""
-    if signal.getsignal(signal.SIGINT) is _exit_at_once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """End on SIGTERM, SIGUSR1 and SIGINT until `StopSignals` listens: nothing is there yet to lose."""
+    for number in (*PREEMPTIONS, signal.SIGINT):
+        if (
+            signal.getsignal(number) is not signal.SIG_IGN
+        ):  # as shells have SIGINT for what scripts start by &
+            signal.signal(number, _exit_at_once)
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:
@@ -41,7 +35,7 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
         line, code = "interrupted\n", INTERRUPTED
     with suppress(OSError):
         os.write(2, line.encode())
-    os._exit(code)  # not by an exception, which an import may swallow
+    os._exit(code)  # not by an exception, which an import may swallow, or OmegaConf while it composes
 
 
 class Preempted(BaseException):
@@ -67,7 +61,9 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             self._before = {
-                number: signal.signal(number, self._receive) for number in (*PREEMPTIONS, signal.SIGINT)
+                number: signal.signal(number, self._receive)
+                for number in (*PREEMPTIONS, signal.SIGINT)
+                if signal.getsignal(number) is not signal.SIG_IGN
             }
         return self
 

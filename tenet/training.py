@@ -108,7 +108,8 @@ def compile_stages(model: nn.Module, *, batch_size: int, backend: str = "inducto
     import torch._dynamo
 
     # Stages of the same code in other shapes and modes count as recompilations of one function.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    # (This name of the limit is old and new versions of torch's alike.)
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
     for module in (*model.stages, model.head):  # type: ignore[misc]
         module._compiled_call_impl = _compile_in_two_forms(module, batch_size=batch_size, backend=backend)
 

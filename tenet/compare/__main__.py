@@ -1,5 +1,10 @@
 """Compare runs: `python -m tenet.compare RUN_DIR ...`."""
 
+if __name__ == "__main__":
+    from tenet.stopping import exit_when_stopped
+
+    exit_when_stopped()
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -11,6 +16,7 @@ from tenet.compare.runs import CompareError, find_runs, read_run
 from tenet.entry import told_in_one_line
 from tenet.errors import printable
 from tenet.metrics_file import replace_file
+from tenet.stopping import StopSignals
 
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
 
@@ -108,7 +114,8 @@ def run(asked: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     asked = parser().parse_args(arguments)
-    return told_in_one_line(lambda: run(asked))
+    with StopSignals():
+        return told_in_one_line(lambda: run(asked))
 
 
 if __name__ == "__main__":

@@ -23,12 +23,15 @@ def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tupl
         )
     random = np.random.RandomState(seed)
     shares = apportion(sizes, drawn_total, random)
+    # What is left, in proportion too: the same numbers, but where quotas round it draws as scikit-learn does.
+    apportion(sizes - shares, len(labels) - drawn_total, random)
     if not shares.all():
         lost = classes[shares.argmin()]
         raise DatasetError(f"{fraction:g} of {len(labels)} training images leaves none of class {lost}")
     is_drawn = np.zeros(len(labels), dtype=bool)
-    for label, share in zip(classes, shares, strict=True):
-        is_drawn[random.permutation(np.flatnonzero(labels == label))[:share]] = True
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    for members, share in zip(by_class, shares, strict=True):
+        is_drawn[random.permutation(members)[:share]] = True
     first, rest = np.flatnonzero(is_drawn), np.flatnonzero(~is_drawn)
     return arrays.take(torch.from_numpy(first)), arrays.take(torch.from_numpy(rest))
 

@@ -61,7 +61,7 @@ class MultirunLauncher(Launcher):
             may_use_gpus=not is_for_cpu(self.config),
         )
         try:
-            with StopSignals():
+            with StopSignals() as self.stop:
                 launcher.run(multirun)
         except (KeyboardInterrupt, Preempted):
             for job in jobs:
@@ -79,6 +79,11 @@ class MultirunLauncher(Launcher):
         ]
 
     def _prepare(self, job: Job) -> Work | None:
+        # OmegaConf may swallow an exception that a signal raises.
+        with self.stop.postponed():
+            return self._compose(job)
+
+    def _compose(self, job: Job) -> Work | None:
         """Compose a job; None, with its outcome set, for one that is done already or is there twice."""
         config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))
         with open_dict(config):

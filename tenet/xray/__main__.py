@@ -1,5 +1,12 @@
 """See the inhibition of a trained network, image by image: `python -m tenet.xray RUN_DIR`; docs/xray.md."""
 
+if __name__ == "__main__":
+    from tenet.stopping import exit_when_stopped
+    from tenet.threads import share_cores
+
+    exit_when_stopped()
+    share_cores()  # before torch is loaded
+
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +24,7 @@ from tenet.entry import told_in_one_line
 from tenet.errors import ConfigError, NonFiniteOutputError, printable
 from tenet.inhibition import Inhibition, NonFiniteFeaturesError
 from tenet.rules import nearest
+from tenet.stopping import StopSignals
 from tenet.xray.figures import TABLE_COLUMNS, look_through, print_rows, table_rows
 from tenet.xray.picture import draw
 
@@ -133,7 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output", type=Path, help="PNG file, with a JSON beside it (RUN_DIR/evaluation/xray.png)"
     )
     options = parser.parse_args(arguments)
-    return told_in_one_line(lambda: run(options))
+    with StopSignals():
+        return told_in_one_line(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The data sets by name, and how their settings cut them."""
 
+import gzip
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -127,4 +129,15 @@ def test_reading_digits_in_parts_does_without_scikit_learns_import() -> None:
 def test_digits_without_scikit_learn_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DatasetError, match=r"dataset=digits: .* install scikit-learn"):
+        Digits().load()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b""), gzip.compress(b"1,2\n" * 40)[:20]])
+def test_a_damaged_file_of_digits_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "digits.csv.gz"
+    path.write_bytes(content)
+    monkeypatch.setattr("tenet.data.datasets.digits_file", lambda: path)
+    with pytest.raises(DatasetError, match=r"digits\.csv\.gz: .*; install scikit-learn anew"):
         Digits().load()

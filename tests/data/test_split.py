@@ -54,3 +54,13 @@ def test_a_fraction_that_would_lose_a_rare_class_is_refused() -> None:
     arrays = numbered([0] * 50 + [1] * 50 + [2] * 2)
     with pytest.raises(DatasetError, match=r"0\.1 of 102 training images leaves none of class 2"):
         stratified_split(arrays, 0.1, seed=0)
+
+
+def test_shares_that_rounding_leaves_short_are_drawn_as_scikit_learn_draws_them() -> None:
+    from sklearn.model_selection import train_test_split
+
+    labels = [index % 30 for index in range(1000)]
+    for fraction in (0.06, 0.27, 0.33, 0.83):
+        theirs, _ = train_test_split(np.arange(1000), train_size=fraction, stratify=labels, random_state=0)
+        ours, _ = stratified_split(numbered(labels), fraction, seed=0)
+        assert numbers_of(ours) == sorted(theirs.tolist())
