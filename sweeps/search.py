@@ -1,5 +1,10 @@
 """Search settings without an account: `python sweeps/search.py --help`."""
 
+if __name__ == "__main__":
+    from tenet.stopping import exit_when_stopped
+
+    exit_when_stopped()  # until the search listens itself
+
 import sys
 from pathlib import Path
 

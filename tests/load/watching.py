@@ -83,6 +83,9 @@ def watch(
             time.sleep(every_s)
             sample = look(pid, done=done())
             samples += [sample] if sample.done else []
+    if samples and samples[-1].done < done():
+        # It went on for a moment after the last look, and ended.
+        samples.append(samples[-1]._replace(done=done()))
     return samples
 
 
