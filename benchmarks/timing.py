@@ -104,10 +104,11 @@ def _processor() -> str:
 def best_arithmetic(*, device: str, dtype: torch.dtype) -> float:
     """Operations a second of a large matrix product: what this device does at its best, in practice."""
     size = 8192 if device == "cuda" else 1024
-    # As cuDNN's convolutions do by default.
-    torch.backends.cuda.matmul.allow_tf32 = True
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True  # as cuDNN's convolutions do by default
     times = in_turn([lambda: left @ right], repeats=5, device=device)
+    torch.backends.cuda.matmul.allow_tf32 = before
     return 2 * size**3 / min(time for (time,) in times)
 
 

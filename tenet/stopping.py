@@ -20,21 +20,19 @@ INTERRUPTED = 130
 def exit_when_stopped() -> None:
     """End on SIGTERM, SIGUSR1 and SIGINT until `StopSignals` listens: nothing is there yet to lose."""
     for number in (*PREEMPTIONS, signal.SIGINT):
-        if (
-            signal.getsignal(number) is not signal.SIG_IGN
-        ):  # as shells have SIGINT for what scripts start by &
+        # Ignored: as shells have SIGINT for what scripts start by &.
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _exit_at_once)
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:
-    line, code = (
-        f"stopped by {signal.Signals(number).name}: start the same command again to go on\n",
-        PREEMPTED,
-    )
     if number == signal.SIGINT:
-        line, code = "interrupted\n", INTERRUPTED
+        code, line = INTERRUPTED, "interrupted"
+    else:
+        name = signal.Signals(number).name
+        code, line = PREEMPTED, f"stopped by {name}: start the same command again to go on"
     with suppress(OSError):
-        os.write(2, line.encode())
+        os.write(2, f"{line}\n".encode())
     os._exit(code)  # not by an exception, which an import may swallow, or OmegaConf while it composes
 
 

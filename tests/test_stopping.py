@@ -133,3 +133,15 @@ def test_in_another_thread_nothing_is_touched():
     thread.start()
     thread.join()
     assert outcomes == [(["worked"], None)]
+
+
+def test_a_signal_that_was_ignored_before_stays_so():
+    def work(stop, mark):
+        send(signal.SIGINT)
+        mark("went on")
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert outcome_of(work) == (["went on"], None)
+    finally:
+        signal.signal(signal.SIGINT, before)

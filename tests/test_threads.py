@@ -7,10 +7,9 @@ import pytest
 
 PROGRAM = """
 import os
-from tenet.threads import share_cores
+from tenet.entry import told_in_one_line
 
-share_cores()
-print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
+told_in_one_line(lambda: print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")))
 """
 
 

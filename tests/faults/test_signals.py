@@ -112,3 +112,20 @@ def test_a_signal_within_an_import_stops_the_run_before_it_begins(
     assert ended.returncode == code, ended.stderr
     assert ended.stdout == told
     assert ended.stderr == last
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [(signal.SIGTERM, PREEMPTED, STOPPED), (signal.SIGINT, INTERRUPTED, "interrupted\n")],
+)
+def test_a_signal_within_the_import_of_torch_stops_an_evaluation(
+    whole: Path, here: Path, number: int, code: int, told: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHIN_AN_IMPORT, "numpy.", str(int(number)), ROOT / "evaluate.py", f"run={whole}",
+         "output=report.json"],
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr == told
+    assert not (here / "report.json").exists()
