@@ -113,7 +113,7 @@ def run(
     inhibition = build(config["tenet"], key="tenet")
     augmentation = build(config["augment"], key="augment")
     if settings.compile and device.type == "cuda":
-        augmentation.compile()  # on a CPU it would take twice the time
+        augmentation.compile()  # on a CPU it takes longer so (docs/performance.md)
     schedule = build(config["schedule"], key="schedule")
     tracking = build(config["tracking"], key="tracking")
     tracking.check()
