@@ -1,7 +1,7 @@
 """Measure a classifier's clean error and its error under corruptions: `python evaluate.py --help`."""
 
 if __name__ == "__main__":
-    from tenet.stopping import exit_when_stopped
+    from tenet.run.signals import exit_when_stopped
 
     exit_when_stopped()  # loading Hydra takes a good part of a second
 
@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from tenet import __version__
-from tenet import config as configuration
+from tenet.config.build import build
+from tenet.config.run_config import read_config, resolve, run_id
 from tenet.distributed import is_started_by_torchrun
 from tenet.entry import run_main
 from tenet.errors import ConfigError
-from tenet.paths import user_path
-from tenet.plain_files import sha256_of
-from tenet.run_folder import RunFolder
-from tenet.stopping import StopSignals
-from tenet.subject import choose_cells, choose_subject, load_subject, open_source, output_path
+from tenet.evaluation.target import choose_cells, choose_subject, load_subject, open_source, output_path
+from tenet.files.paths import user_path
+from tenet.files.plain import sha256_of
+from tenet.run.folder import RunFolder
+from tenet.run.signals import StopSignals
 
 if TYPE_CHECKING:
     from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
     from tenet.data import EvaluationSet
-    from tenet.evaluation import Classifier
-    from tenet.report import RobustnessReport
+    from tenet.evaluation.classifier import Classifier
+    from tenet.evaluation.report import RobustnessReport
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 logger = logging.getLogger("tenet")
@@ -39,7 +40,7 @@ def main(composed: DictConfig) -> float:
     if is_started_by_torchrun():
         raise ConfigError("evaluate.py is one process: start it with python, not with torchrun")
     # OmegaConf may swallow an exception that a signal raises.
-    config = configuration.resolve(composed)
+    config = resolve(composed)
     with StopSignals() as stop:
         return run(config, stop=stop)
 
@@ -51,16 +52,16 @@ def run(config: dict[str, Any], *, stop: StopSignals | None = None) -> float:
         subject = choose_subject(config)
         import torch
 
-    from tenet.cells import CellStore
     from tenet.corruptions.folders import FolderArchive
     from tenet.corruptions.sources import ArchivedCorruptions
-    from tenet.evaluation import Classifier
-    from tenet.network import build_network
-    from tenet.report import Measures, RobustnessReport, print_report
-    from tenet.training import pick_device
+    from tenet.device import pick_device
+    from tenet.evaluation.cache import PredictionCache
+    from tenet.evaluation.classifier import Classifier
+    from tenet.evaluation.report import Measures, RobustnessReport, print_report
+    from tenet.experiment import build_network
 
     device = pick_device(config["device"])
-    dataset = configuration.build(subject["dataset"], key="dataset")
+    dataset = build(subject["dataset"], key="dataset")
     test: EvaluationSet = dataset.test_set()
     model = build_network(subject["backbone"], num_classes=len(test.classes))
     weights = load_subject(model, subject)
@@ -74,7 +75,7 @@ def run(config: dict[str, Any], *, stop: StopSignals | None = None) -> float:
     source = open_source(config, test, device)
     names, severities = choose_cells(config, source)
     output = output_path(config, source.kind, names, severities, weights)
-    store = CellStore(
+    store = PredictionCache(
         output.with_suffix("").with_name(f"{output.stem}-predictions"),
         identity={
             "version": __version__,
@@ -120,12 +121,16 @@ def measure(
     store: Any,
 ) -> tuple[Any, list[Any]]:
     """Predictions of the clean images and of every cell; those that an interrupted sweep left are taken as they are."""
-    from tenet.evaluation import sweep
-    from tenet.progress import ProgressReport
+    from tenet.evaluation.classifier import sweep
+    from tenet.run.progress import ProgressReport
 
-    if store.found:
-        what = "taking the predictions that were kept" if store.kept else "going on with an interrupted sweep"
-        logger.info("%s: %d sets of images are measured already", what, store.found)
+    if store.cached:
+        what = (
+            "taking the predictions that were kept"
+            if store.is_pinned
+            else "going on with an interrupted sweep"
+        )
+        logger.info("%s: %d sets of images are measured already", what, store.cached)
     clean = store.load("clean")
     if clean is None:
         clean = classifier.predict(test.batches(classifier.batch_size))
@@ -140,7 +145,7 @@ def measure(
 
 
 def measure_natural_shift(classifier: "Classifier", root: str | None, *, classes: int) -> dict[str, Any]:
-    from tenet.evaluation import predict_natural_shift
+    from tenet.evaluation.classifier import predict_natural_shift
 
     return (
         {}
@@ -151,8 +156,8 @@ def measure_natural_shift(classifier: "Classifier", root: str | None, *, classes
 
 def measure_flips(classifier: "Classifier", root: str | None) -> dict[str, float]:
     from tenet.corruptions.perturbations import PerturbationArchive
-    from tenet.evaluation import sweep_perturbations
-    from tenet.progress import ProgressReport
+    from tenet.evaluation.classifier import sweep_perturbations
+    from tenet.run.progress import ProgressReport
 
     if root is None:
         return {}
@@ -173,8 +178,8 @@ def write_files(
     weights: Path,
 ) -> tuple[list[Path], dict[str, Path]]:
     """The figures, and the pictures by the names they have in W&B."""
-    from tenet.pictures import write_pictures
-    from tenet.report_files import write_figures
+    from tenet.evaluation.files import write_figures
+    from tenet.evaluation.plots import write_pictures
 
     asked, dataset, backbone = config["corruptions"], subject["dataset"], subject["backbone"]
     about = {
@@ -206,7 +211,7 @@ def draw_sheet(
     if not names:
         return {}
     from tenet.corruptions.pictures import sheet_of
-    from tenet.pictures import save_figure
+    from tenet.evaluation.plots import save_figure
 
     def first(name: str, severity: int) -> Any:
         return next(iter(source.batches(name, severity, batch_size=1))).images[0]
@@ -222,22 +227,24 @@ def track(
     pictures: Mapping[str, Path],
 ) -> None:
     """Add the figures, the table and the pictures to the run's summary and to its own W&B run."""
-    tracking = configuration.build(subject["tracking"], key="tracking")
+    tracking = build(subject["tracking"], key="tracking")
     if tracking is None or "run_dir" not in subject:
         return
     if report.mce_pct is None or not subject["is_own_dataset"]:
         logger.info("not the whole sweep of the run's own data set: the figures stay out of its summary")
         return
     run_dir = subject["run_dir"]
-    run_config = configuration.read_config(run_dir)
-    run_id = configuration.run_id(run_config)
+    run_config = read_config(run_dir)
+    identifier = run_id(run_config)
     with ExitStack() as stack:
         try:
             stack.enter_context(RunFolder(run_dir))
         except ConfigError as error:  # a training that goes on has its own summary and W&B run to write
             logger.warning("%s: the figures stay out of its summary", error)
             return
-        start = tracking.start(run_dir, config=run_config, run_id=run_id, job_type="evaluate", resume=True)
+        start = tracking.start(
+            run_dir, config=run_config, run_id=identifier, job_type="evaluate", resume=True
+        )
         tracker = stack.enter_context(start)
         figures = {**report.metrics(), "corruption/source": report.source}
         tracker.summarize(figures, instead_of="corruption/")

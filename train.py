@@ -1,7 +1,7 @@
 """Train a classifier: `python train.py --help`."""
 
 if __name__ == "__main__":
-    from tenet.stopping import exit_when_stopped
+    from tenet.run.signals import exit_when_stopped
 
     exit_when_stopped()  # loading Hydra takes a good part of a second
 
@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tenet import config as configuration
 from tenet import distributed
+from tenet.config.build import build, prefix_errors
+from tenet.config.run_config import as_argument, resolve, resumed_config, run_id, write_config
 from tenet.entry import run_main
 from tenet.errors import ConfigError, UserError
-from tenet.run_folder import WEIGHTS_FILE, RunFolder, headline
-from tenet.stopping import Preempted, StopSignals
-from tenet.storage import remove_leftovers
-from tenet.tracking import SUMMARY_FILE
+from tenet.files.atomic import remove_leftovers
+from tenet.files.names import CONFIG_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from tenet.run.folder import RunFolder
+from tenet.run.signals import Preempted, StopSignals
+from tenet.run.summary import selection_error
 
 if TYPE_CHECKING:
     from tenet.data import Splits
@@ -37,35 +39,31 @@ def main(composed: DictConfig) -> float:
     run_dir = Path(hydra_config.runtime.output_dir)
     if composed.resume is not None:
         run_dir = Path(composed.resume)
-        config = configuration.resumed_config(run_dir, hydra_config.overrides.task)
+        config = resumed_config(run_dir, hydra_config.overrides.task)
     else:
-        config = configuration.resolve(composed)
+        config = resolve(composed)
     try:
         with StopSignals() as stop, distributed.join(config["trainer"].get("device", "auto")) as team:
-            run_dir = Path(team.agree(str(run_dir)))
-            with RunFolder(run_dir) if team.is_first else nullcontext() as folder:
+            run_dir = Path(team.broadcast(str(run_dir)))
+            with RunFolder(run_dir) if team.is_main_process else nullcontext() as folder:
                 result = None
                 if folder is not None:
                     remove_leftovers(run_dir)
                     result = folder.take(config) if composed.resume is None else None
                 if result is not None:
                     # A sweep that is repeated after a crash waits for the figures of this run too.
-                    tracking = configuration.build(config["tracking"], key="tracking")
-                    tracking.report_finished(run_dir, config=config, run_id=configuration.run_id(config))
-                result = team.agree(result)
+                    tracking = build(config["tracking"], key="tracking")
+                    tracking.report_finished(run_dir, config=config, run_id=run_id(config))
+                result = team.broadcast(result)
                 return run(config, run_dir, team=team, stop=stop) if result is None else result
     except (KeyboardInterrupt, Preempted) as signal:
         why = "interrupted" if isinstance(signal, KeyboardInterrupt) else f"stopped by {signal}"
-        is_there = (run_dir / configuration.CONFIG_FILE).exists()
-        again = (
-            f"python train.py {configuration.as_argument('resume', run_dir)}"
-            if is_there
-            else "the same command"
-        )
+        is_there = (run_dir / CONFIG_FILE).exists()
+        again = f"python train.py {as_argument('resume', run_dir)}" if is_there else "the same command"
         logger.info("%s; go on: %s", why, again)
         raise
     except UserError:
-        if distributed.is_first():
+        if distributed.is_main_process():
             with suppress(OSError):
                 run_dir.rmdir()  # what was refused at once leaves no empty folder behind
         raise
@@ -75,7 +73,7 @@ def run(
     config: dict[str, Any],
     run_dir: Path,
     *,
-    team: distributed.Team = distributed.ALONE,
+    team: distributed.ProcessGroup = distributed.ALONE,
     stop: StopSignals | None = None,
 ) -> float:
     """Build what `config` names, train it in `run_dir`, from its checkpoint if there is one, and return its
@@ -85,25 +83,19 @@ def run(
     with (stop or StopSignals()).postponed():
         import torch
 
-    from tenet.bookkeeping import Unheard
-    from tenet.checkpoint import Checkpoints, holds_weights, save_weights
     from tenet.data import TrainingLoader
-    from tenet.environment import write_environment
-    from tenet.evaluation import Classifier
-    from tenet.network import build_network, outline_network
+    from tenet.device import pick_device, set_determinism
+    from tenet.evaluation.classifier import Classifier
+    from tenet.experiment import build_network, build_on_meta
+    from tenet.files.weights import holds_weights, save_weights
     from tenet.randomness import derive_seed
-    from tenet.training import (
-        count_fewest_samples,
-        pick_device,
-        prepare,
-        set_determinism,
-        train,
-        try_optimizer,
-    )
-    from tenet.training_settings import TrainingSettings
-    from tenet.training_state import TrainingState
+    from tenet.run.environment import write_environment
+    from tenet.training.books import NullTracker
+    from tenet.training.checkpoint import Checkpoints
+    from tenet.training.loop import find_min_batch_size, prepare, train, try_optimizer
+    from tenet.training.settings import TrainingSettings
+    from tenet.training.state import TrainingState
 
-    build = configuration.build
     settings: TrainingSettings = build(config["trainer"], key="trainer")
     set_determinism(settings.deterministic)  # before anything starts CUDA
     device = pick_device(settings.device, key="trainer.device")
@@ -117,18 +109,18 @@ def run(
     schedule = build(config["schedule"], key="schedule")
     tracking = build(config["tracking"], key="tracking")
     tracking.check()
-    outline = outline_network(config["backbone"])
+    outline = build_on_meta(config["backbone"])
     if inhibition is not None:
-        with configuration.naming("tenet"):
+        with prefix_errors("tenet"):
             inhibition.check(outline, (3, 32, 32))
-    with configuration.naming("optimizer"):
+    with prefix_errors("optimizer"):
         try_optimizer(partial(build, config["optimizer"], key="optimizer"), device)
 
     if settings.batch_size < team.size:
         raise ConfigError(
             f"trainer.batch_size={settings.batch_size} is shared by {team.size} processes; raise it"
         )
-    with team.one_by_one():
+    with team.rank_zero_first():
         splits = dataset.load()
     torch.manual_seed(derive_seed(config["seed"], "initialisation"))
     network = build_network(config["backbone"], num_classes=len(splits.classes)).to(device)
@@ -151,14 +143,14 @@ def run(
         settings.channels_last,
     )
     height, width = splits.train.images.shape[1:3]
-    fewest_samples = count_fewest_samples(outline, (3, height, width))
+    min_batch_size = find_min_batch_size(outline, (3, height, width))
     last_batch = loader.samples_per_epoch % settings.batch_size or settings.batch_size
-    if max(1, last_batch // team.size) < fewest_samples:
+    if max(1, last_batch // team.size) < min_batch_size:
         raise ConfigError(
             f"trainer.batch_size={settings.batch_size}: of an epoch of {loader.samples_per_epoch} images it leaves "
             "a batch of one, whose 1x1 maps have no deviation to normalise by; choose another"
         )
-    checkpoints = Checkpoints(run_dir, writes=team.is_first, data=fingerprints(splits))
+    checkpoints = Checkpoints(run_dir, writes=team.is_main_process, data=fingerprints(splits))
     test = splits.test.to(device)
     held_out = {"test": test} if splits.validation is None else {"validation": splits.validation.to(device)}
 
@@ -171,13 +163,13 @@ def run(
         schedule=schedule,
         settings=settings,
         checkpoints=checkpoints,
-        fewest_samples=fewest_samples,
+        min_batch_size=min_batch_size,
         seed=config["seed"],
         team=team,
         stop=stop,
     )
-    if not team.is_first:
-        fit(evaluate=dict, tracker=Unheard())
+    if not team.is_main_process:
+        fit(evaluate=dict, tracker=NullTracker())
         return math.nan
     last_step = min(settings.epochs * loader.steps_per_epoch, settings.max_steps or sys.maxsize)
     saved = checkpoints.find()
@@ -185,7 +177,7 @@ def run(
         # What does not fit is refused before anything of the folder is changed.
         TrainingState.restore(model, optimizer, checkpoints)
         prepare_to_go_on(run_dir, step=saved.content.get("step", 0), last_step=last_step)
-    configuration.write_config(config, run_dir / configuration.CONFIG_FILE)
+    write_config(config, run_dir / CONFIG_FILE)
     where = f"{device} in {team.size} processes" if team.size > 1 else str(device)
     logger.info(
         "run folder %s, %s, %d training images %dx%d in %d classes",
@@ -197,8 +189,8 @@ def run(
             inhibition.start_step, last_step,
         )  # fmt: skip
     write_environment(run_dir)
-    run_id = configuration.run_id(config)
-    with tracking.start(run_dir, config=config, run_id=run_id, resume=saved is not None) as tracker:
+    identifier = run_id(config)
+    with tracking.start(run_dir, config=config, run_id=identifier, resume=saved is not None) as tracker:
         result = fit(
             evaluate=lambda: {
                 f"{name}/error_pct": classifier.error_pct(*split) for name, split in held_out.items()
@@ -217,17 +209,17 @@ def run(
     if result.resumed_at == result.steps:
         logger.info("this run had finished already, at step %d", result.steps)
     if result.steps < result.total_steps:
-        again = configuration.as_argument("resume", run_dir)
+        again = as_argument("resume", run_dir)
         stopped = "stopped at step %d of %d; go on: python train.py %s trainer.max_steps=null"
         logger.info(stopped, result.steps, result.total_steps, again)
-    evaluate = f"python evaluate.py {configuration.as_argument('run', run_dir)}"
+    evaluate = f"python evaluate.py {as_argument('run', run_dir)}"
     logger.info("test error %.2f %%; evaluate: %s", final["test/error_pct"], evaluate)
-    return headline(final)
+    return selection_error(final)
 
 
 def fingerprints(splits: "Splits") -> dict[str, str]:
     """By the parts of the data set, what changes when an image or a label does."""
-    from tenet.checkpoint import fingerprint
+    from tenet.files.weights import fingerprint
 
     parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     return {name: fingerprint(*part) for name, part in parts.items() if part is not None}

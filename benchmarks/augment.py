@@ -26,8 +26,8 @@ from timing import add_device, hardware, in_turn, median_ratio, report
 
 from tenet.augment import AugMix
 from tenet.augment.augmix import draw_mixing
-from tenet.backbones import ResNeXt
-from tenet.training import autocast
+from tenet.networks import ResNeXt
+from tenet.training.loop import autocast
 from tests.augment.pillow_reference import mix
 
 

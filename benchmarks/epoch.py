@@ -24,13 +24,13 @@ import torch
 from timing import BACKBONES, add_device, build_backbone, hardware, in_turn, median_ratio, report
 
 from tenet.augment import AugMix
-from tenet.bookkeeping import Unheard
-from tenet.checkpoint import Checkpoints
 from tenet.data import ImageArrays, Normalization, TrainingLoader
 from tenet.inhibition import Inhibition
-from tenet.schedule import Constant
-from tenet.training import TrainingResult, compile_stages, train
-from tenet.training_settings import TrainingSettings
+from tenet.training.books import NullTracker
+from tenet.training.checkpoint import Checkpoints
+from tenet.training.loop import TrainingResult, compile_stages, train
+from tenet.training.schedule import Constant
+from tenet.training.settings import TrainingSettings
 
 RECIPE_IMAGES = 200 * 100_000
 LEARNING, STANDING = 0.02, 1e-6  # learning rates
@@ -86,7 +86,7 @@ def main() -> None:
                     log_every_steps=steps,
                 ),
                 evaluate=dict,
-                tracker=Unheard(),
+                tracker=NullTracker(),
                 checkpoints=Checkpoints(Path(folder), writes=False),
                 seed=0,
             )

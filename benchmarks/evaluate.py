@@ -27,7 +27,7 @@ from tenet.corruptions import CORRUPTIONS, SEVERITIES
 from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
 from tenet.corruptions.write import LABELS, ArchiveWriter
 from tenet.data import Normalization
-from tenet.evaluation import Batches, Classifier, CorruptionSource, sweep
+from tenet.evaluation.classifier import Batches, Classifier, CorruptionSource, sweep
 
 CELLS = len(CORRUPTIONS) * len(SEVERITIES)
 CLASSES = [str(number) for number in range(10)]

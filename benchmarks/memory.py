@@ -17,9 +17,9 @@ import torch
 from timing import add_device, hardware, report
 from torch.nn import functional as F
 
-from tenet.backbones import ResNeXt
 from tenet.inhibition import Inhibition, group_channels
-from tenet.training import autocast
+from tenet.networks import ResNeXt
+from tenet.training.loop import autocast
 
 # Else glibc keeps what is freed, now more and now less of it, and the peak is a matter of luck.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

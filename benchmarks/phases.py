@@ -23,10 +23,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tenet.augment import AugMix
-from tenet.backbones import ResNeXt
 from tenet.inhibition import Inhibition, MaskableForward, group_channels, inhibition_mask, orthogonality_loss
 from tenet.inhibition.regularizer import split
-from tenet.training import autocast
+from tenet.networks import ResNeXt
+from tenet.training.loop import autocast
 
 
 class Traffic(TorchDispatchMode):

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the loop ora
 
 from timing import add_device, hardware, in_turn, median_ratio, report
 
-from tenet.backbones import ResNeXt
 from tenet.inhibition import Inhibition, group_channels, inhibition_mask
-from tenet.training import autocast
+from tenet.networks import ResNeXt
+from tenet.training.loop import autocast
 from tests.reference import inhibition as reference
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from tenet.config import build
-from tenet.plain_files import read_yaml
+from tenet.config.build import build
+from tenet.files.plain import read_yaml
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "backbone"
 BACKBONES = sorted(path.stem for path in CONF.glob("*.yaml"))

@@ -1,7 +1,7 @@
 """Search settings without an account: `python sweeps/search.py --help`."""
 
 if __name__ == "__main__":
-    from tenet.stopping import exit_when_stopped
+    from tenet.run.signals import exit_when_stopped
 
     exit_when_stopped()  # until the search listens itself
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes that train together; alone it is one, and every method the identity."""
 
     rank: int = 0
@@ -27,11 +27,11 @@ class Team:
     hosts: Any = None
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process is the one that evaluates and writes files."""
         return self.rank == 0
 
-    def agree(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The first process's value, in all of them."""
         if self.size == 1:
             return value
@@ -42,15 +42,15 @@ class Team:
         return values[0]
 
     @contextmanager
-    def one_by_one(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """Let the first process go through the context before the others: what it downloads is there then."""
-        if not self.is_first:
-            self.agree(None)
+        if not self.is_main_process:
+            self.broadcast(None)
         yield
-        if self.is_first:
-            self.agree(None)
+        if self.is_main_process:
+            self.broadcast(None)
 
-    def sum(self, values: "Tensor") -> "Tensor":
+    def all_reduce_sum(self, values: "Tensor") -> "Tensor":
         """Added up over the processes; the argument stays as it is."""
         if self.size == 1:
             return values
@@ -60,7 +60,7 @@ class Team:
         all_reduce(total)
         return total
 
-    def greatest(self, *values: int) -> tuple[int, ...]:
+    def all_reduce_max(self, *values: int) -> tuple[int, ...]:
         """The greatest of the processes' values, one by one."""
         if self.size == 1:
             return values
@@ -71,7 +71,7 @@ class Team:
         all_reduce(greatest, op=ReduceOp.MAX, group=self.hosts)
         return tuple(greatest.tolist())
 
-    def weight(self, samples: int, device: "torch.device") -> "Tensor | float":
+    def loss_scale(self, samples: int, device: "torch.device") -> "Tensor | float":
         """The factor of this process's mean over `samples`, so that the mean over the processes, which is
         what DDP makes of gradients, is the mean over all their samples."""
         if self.size == 1:
@@ -79,7 +79,7 @@ class Team:
         import torch
 
         own = torch.tensor(float(samples), device=device)
-        return own * self.size / self.sum(own)
+        return own * self.size / self.all_reduce_sum(own)
 
     def wrap(self, model: "nn.Module") -> "nn.Module":
         """The model with gradients that are averaged over the processes, in its own forward alone."""
@@ -90,7 +90,7 @@ class Team:
         return DistributedDataParallel(model)
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 def is_started_by_torchrun() -> bool:
@@ -109,13 +109,13 @@ def is_started_by_torchrun() -> bool:
     return int(counts["WORLD_SIZE"]) > 1
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is alone, or the first of its team."""
     return not is_started_by_torchrun() or os.environ["RANK"] == "0"
 
 
 @contextmanager
-def join(device: str) -> Iterator[Team]:
+def join(device: str) -> Iterator[ProcessGroup]:
     """The team of this process, for as long as the context lasts; ALONE without torchrun.
 
     device: trainer.device. Each process of a machine has a CUDA device of its own.
@@ -136,6 +136,8 @@ def join(device: str) -> Iterator[Team]:
             )
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if on_cuda else "gloo")
-    yield Team(distributed.get_rank(), distributed.get_world_size(), distributed.new_group(backend="gloo"))
+    yield ProcessGroup(
+        distributed.get_rank(), distributed.get_world_size(), distributed.new_group(backend="gloo")
+    )
     # Not after an error: the others would be waited for, and torchrun ends them.
     distributed.destroy_process_group()

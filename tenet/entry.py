@@ -11,22 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tenet import distributed
-from tenet.allocator import keep_freed_memory
-from tenet.errors import ConfigError, UserError, printable
-from tenet.stopping import INTERRUPTED, PREEMPTED, Preempted
-from tenet.storage import explain
-from tenet.threads import share_cores
-
-# Exit codes: a failed run; a command that can't be run.
-FAILED, WRONG_COMMAND = 1, 2
+from tenet.device import keep_freed_memory, share_cores
+from tenet.errors import ConfigError, UserError
+from tenet.failures import FAILED, INTERRUPTED, PREEMPTED, WRONG_COMMAND, explain_to_user, print_error
+from tenet.run.signals import Preempted
 
 
 def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: str) -> int:
     """Call `task` with the configuration that the command line asks for, and return the exit code."""
     open_streams()
     # With hydra, which not every command needs.
-    from tenet.command_line import call_with_config, check_command_line
-    from tenet.overrides import null_for_none
+    from tenet.config.command_line import call_with_config, check_command_line
+    from tenet.config.overrides import null_for_none
 
     # Hydra would print a traceback cut in a way of its own, and exit; raised whole, errors are told here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -37,7 +33,7 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
         if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & set(sys.argv):
             raise ConfigError("-m starts many runs and torchrun is for one; give torchrun one of them")
     except UserError as error:
-        tell(error)
+        print_error(error)
         return WRONG_COMMAND
     # Hydra's own parser takes no flag between overrides: `a=1 -m b=2,3`.
     arguments = [word for word in sys.argv[1:] if null_for_none(word) not in overrides] + overrides
@@ -45,14 +41,14 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     if resumed and resumed != ["null"]:
         # The log of a resumed run belongs into its own folder.
         arguments.append(f"hydra.run.dir={resumed[-1]}")
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         # The first process of a team speaks and writes for all of them.
         arguments += ["hydra.run.dir=.", "hydra/job_logging=disabled"]
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     from tenet.launching import register
 
     register()
-    return told_in_one_line(
+    return run_and_report_errors(
         lambda: call_with_config(task, arguments, config_dir=config_dir, config_name=config_name)
     )
 
@@ -68,7 +64,7 @@ def open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def told_in_one_line(work: Callable[[], object]) -> int:
+def run_and_report_errors(work: Callable[[], object]) -> int:
     """Do the work of a command and return its exit code. What the user can mend is told in one line, anything
     else is a defect and keeps its traceback."""
     open_streams()
@@ -82,7 +78,7 @@ def told_in_one_line(work: Callable[[], object]) -> int:
         line = explain_to_user(error)
         if line is None:
             raise
-        tell(line)
+        print_error(line)
         return FAILED
     except Preempted as signal:
         print(f"stopped by {signal}: start the same command again to go on", file=sys.stderr)
@@ -91,30 +87,3 @@ def told_in_one_line(work: Callable[[], object]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-def explain_to_user(error: BaseException) -> str | None:
-    """What the user can mend, in one line; None for a defect."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError):
-        return explain(error)
-    if is_out_of_memory(error):
-        return (
-            f"out of memory ({error}); lower trainer.batch_size or batch_size, or choose a smaller backbone"
-        )
-    return None
-
-
-def tell(error: object) -> None:
-    """One line on the error stream, whatever names and texts of files the error repeats."""
-    print(f"error: {printable(str(error))}", file=sys.stderr)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's error has a class of its own, torch's on the CPU has not."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )

@@ -8,7 +8,7 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 from jaxtyping import install_import_hook
 
-from tenet.threads import share_cores
+from tenet.device import share_cores
 
 share_cores()  # as the entry points do, before torch loads
 install_import_hook("tenet", "beartype.beartype")

@@ -13,8 +13,8 @@ WORK = r"""
 import sys
 from rich.console import Console
 from rich.table import Table
-from tenet.entry import told_in_one_line
-from tenet.progress import ProgressReport
+from tenet.entry import run_and_report_errors
+from tenet.run.progress import ProgressReport
 
 def work():
     with ProgressReport("corruptions", total=1, unit="cell") as progress:
@@ -22,7 +22,7 @@ def work():
     Console().print(Table("\u00b1 \u2500"))
     print("told", file=sys.stderr)
 
-sys.exit(told_in_one_line(work))
+sys.exit(run_and_report_errors(work))
 """
 
 

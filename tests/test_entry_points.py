@@ -15,8 +15,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from tenet.checkpoint import Checkpoints
-from tenet.metrics_file import read_metrics
+from tenet.run.metrics_file import read_metrics
+from tenet.training.checkpoint import Checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 # 144 digits, two views each, in batches of 32: 9 steps an epoch.
@@ -337,10 +337,10 @@ def test_kept_predictions_of_other_weights_are_not_mixed_in_or_thrown_away(train
 def test_an_imagenet_c_tree_is_measured_relative_to_alexnet(tmp_path):
     from PIL import Image
 
-    from tenet.backbones import ResNet
-    from tenet.checkpoint import save_weights
     from tenet.corruptions import CORRUPTIONS
     from tenet.corruptions.alexnet import ALEXNET_ERRORS
+    from tenet.files.weights import save_weights
+    from tenet.networks import ResNet
 
     generator = np.random.default_rng(0)
 

@@ -1,6 +1,6 @@
 """Augmentations of whole batches, on the device of the images."""
 
 from tenet.augment.augmix import AugMix
-from tenet.augment.standard import Augmentation, NoAugmentation, Standard, View
+from tenet.augment.views import Augmentation, NoAugmentation, Standard, View
 
 __all__ = ["AugMix", "Augmentation", "NoAugmentation", "Standard", "View"]

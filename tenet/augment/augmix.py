@@ -20,7 +20,7 @@ from tenet.augment.operators import (
     point_tables,
     resample,
 )
-from tenet.augment.standard import (
+from tenet.augment.views import (
     Augmentation,
     Standard,
     View,

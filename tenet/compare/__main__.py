@@ -1,7 +1,7 @@
 """Compare runs: `python -m tenet.compare RUN_DIR ...`."""
 
 if __name__ == "__main__":
-    from tenet.stopping import exit_when_stopped
+    from tenet.run.signals import exit_when_stopped
 
     exit_when_stopped()
 
@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tenet.compare import text
+from tenet.compare import terminal, text
 from tenet.compare.groups import Comparison, compare
 from tenet.compare.runs import CompareError, find_runs, read_run
-from tenet.entry import told_in_one_line
+from tenet.entry import run_and_report_errors
 from tenet.errors import printable
-from tenet.metrics_file import replace_file
-from tenet.stopping import StopSignals
+from tenet.files.json import replace_file
+from tenet.run.signals import StopSignals
 
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
 
@@ -89,7 +89,7 @@ def render(comparison: Comparison, form: str, asked: argparse.Namespace) -> str:
     if asked.surface:
         raise CompareError("--surface: a heatmap is drawn in HTML alone; give --output FILE.html")
     writers = {
-        "terminal": text.terminal,
+        "terminal": terminal.terminal,
         "markdown": text.markdown,
         "latex": text.latex,
         "csv": text.csv_text,
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     asked = parser().parse_args(arguments)
     with StopSignals():
-        return told_in_one_line(lambda: run(asked))
+        return run_and_report_errors(lambda: run(asked))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from tenet.metrics_file import MAX_LINE_BYTES, number
-from tenet.plain_files import check_plain
+from tenet.files.json import number
+from tenet.files.plain import check_plain
+from tenet.run.metrics_file import MAX_LINE_BYTES
 
 MAX_START = 40  # characters to a step's end
 MAX_POINTS = 300  # of a curve: more than its picture can show

@@ -20,7 +20,7 @@ from tenet.compare.keys import (
 )
 from tenet.compare.repeats import left_out_for_another
 from tenet.compare.runs import MCE, SOURCES, TEST_ERROR, CompareError, Run
-from tenet.rules import nearest
+from tenet.config.rules import did_you_mean
 
 MAX_NAMED = 5  # values in a message
 MIN_PAIRS = 3  # with fewer the resamples are too few different ones to tell of an interval
@@ -122,7 +122,7 @@ def columns_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> tuple[str, .
         if not found:
             known = {name.partition(", ")[0] for name in names if "/" in name}
             raise CompareError(
-                f"--metrics {metric}: no finished run's summary has it{nearest(metric, known)}"
+                f"--metrics {metric}: no finished run's summary has it{did_you_mean(metric, known)}"
             )
         asked += found
     return tuple(dict.fromkeys([*headline, *asked]))
@@ -151,7 +151,7 @@ def compare(
     for key in by:
         if not any(key in run.config for run in finished):
             known = {key for run in finished for key in run.config}
-            raise CompareError(f"--by {key}: no run has this key{nearest(key, known)}")
+            raise CompareError(f"--by {key}: no run has this key{did_you_mean(key, known)}")
     keys = tuple(dict.fromkeys(by)) or differing_keys([run.config for run in finished])
     groups, left_out = _grouped(finished, keys)
     columns = columns_of(finished, metrics)

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tenet.config.rules import flatten
 from tenet.errors import printable
-from tenet.rules import leaves
 
 # What may differ between the runs of one experiment: how they are watched, and on what they run.
 NO_PART_OF_THE_EXPERIMENT = (
@@ -23,7 +23,7 @@ NO_PART_OF_THE_EXPERIMENT = (
     "trainer.log_every_steps",
     "trainer.evaluate_every_epochs",
 )
-# What no two runs of one configuration need to share: as in tenet.config.run_id.
+# What no two runs of one configuration need to share: as in tenet.config.run_config.run_id.
 NOT_THE_CONFIGURATION = ("tracking", "resume", "rerun")
 ABSENT = object()
 NO_SUCH_KEY, OFF = "-", "none"
@@ -34,7 +34,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
     What is switched off has no settings: those that an experiment left beside the class are dropped.
     """
-    values = dict(_named(key, value) for key, value in leaves(config))
+    values = dict(_named(key, value) for key, value in flatten(config))
     return {key: value for key, value in values.items() if values.get(key.rpartition(".")[0]) != OFF}
 
 

@@ -21,6 +21,7 @@ from tenet.compare.runs import Run
 from tenet.compare.text import Sheet, group_notes, labels, number_text, sheets
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.errors import printable
+from tenet.files.names import METRICS_FILE
 
 MAX_DRAWN = len(COLOURS)  # groups in curves and heatmaps: with more, nobody can tell the lines apart
 MAX_KEY_COLUMNS = 4  # groups with a column each in the table of keys: as many as fit
@@ -163,7 +164,7 @@ def _severity_curve(group: Group, column: str) -> list[Point]:
 
 def _training(comparison: Comparison, drawn: Sequence[Group]) -> str:
     metrics = tuple(dict.fromkeys([*TRAINING, *comparison.metrics]))
-    read = [[read_curves(run.folder / "metrics.jsonl", metrics) for run in group.runs] for group in drawn]
+    read = [[read_curves(run.folder / METRICS_FILE, metrics) for run in group.runs] for group in drawn]
     charts = [
         curves_svg(
             [mean_curve([curves[metric] for curves in seeds if metric in curves]) for seeds in read],

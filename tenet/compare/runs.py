@@ -10,11 +10,10 @@ from typing import Any
 
 from tenet.compare.keys import OFF, flat
 from tenet.errors import UserError, printable
-from tenet.metrics_file import number, read_json
-from tenet.plain_files import read_yaml, sha256_of
+from tenet.files.json import number, read_json
+from tenet.files.names import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from tenet.files.plain import read_yaml, sha256_of
 
-CONFIG_FILE = "config.yaml"
-WEIGHTS_FILE = "weights.safetensors"
 OUT_OF_DATE = "evaluated before it was trained on; evaluate it again"
 TEST_ERROR = "test error, %"
 MCE = "mCE, "  # how the names of its columns begin
@@ -111,7 +110,7 @@ def _read(folder: Path) -> Run:
     if stop := _where_it_stopped(folder, config):
         return Run(folder, config, problem=f"unfinished: {stop}")
     mces, cells, clean, problem = _evaluations(folder)
-    summary = read_json(folder / "summary.json")
+    summary = read_json(folder / SUMMARY_FILE)
     test = number(summary.get("test/error_pct"))
     test = clean if test is None else test
     figures = ({} if test is None else {TEST_ERROR: test}) | mces | _metrics(summary)
@@ -130,7 +129,7 @@ def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _where_it_stopped(folder: Path, config: Mapping[str, Any]) -> str:
     """Empty if the training went as far as its configuration says."""
-    last = _last_row(folder / "metrics.jsonl")
+    last = _last_row(folder / METRICS_FILE)
     epochs, max_steps = number(config.get("trainer.epochs")), number(config.get("trainer.max_steps"))
     epoch, step = number(last.get("epoch")), number(last.get("step"))
     is_short = epochs is not None and epoch is not None and epoch < epochs - 1e-6

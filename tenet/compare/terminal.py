@@ -2,20 +2,19 @@
 
 import io
 import re
+import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from tenet.compare.groups import Comparison
 from tenet.compare.keys import short_label
-
-if TYPE_CHECKING:
-    from tenet.compare.text import Sheet
+from tenet.compare.text import NOTES, Sheet, notes, sheets
 
 FOLD = 12  # characters of a longer word that stay in one line
 BORDER = 3  # characters to a column
 
 
-def table_text(sheet: "Sheet", *, width: int) -> str:
+def table_text(sheet: Sheet, *, width: int) -> str:
     """The title and the table.
 
     Where the columns don't fit, those of keys become one, and then a figure's interval and pairs stand below
@@ -87,3 +86,10 @@ def _widths(header: Sequence[str], rows: Sequence[Sequence[str]], labels: int, w
         widths[index] += more
         left -= more
     return widths
+
+
+def terminal(comparison: Comparison, *, published: bool = False) -> str:
+    width = shutil.get_terminal_size((160, 24)).columns
+    tables = [table_text(sheet, width=width) for sheet in sheets(comparison, published=published)]
+    lines = notes(comparison)
+    return "".join([*tables, *(f"{line}\n" for line in ([NOTES] if lines else []) + lines)])

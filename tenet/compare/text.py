@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -131,15 +130,6 @@ def difference_text(difference: Difference, *, column: str) -> str:
         return f"{signed(difference.mean)} ({pairs}: too few for an interval)"
     low, high = difference.interval
     return f"{signed(difference.mean)} [{signed(low)}, {signed(high)}] ({pairs})"
-
-
-def terminal(comparison: Comparison, *, published: bool = False) -> str:
-    from tenet.compare.terminal import table_text
-
-    width = shutil.get_terminal_size((160, 24)).columns
-    tables = [table_text(sheet, width=width) for sheet in sheets(comparison, published=published)]
-    lines = notes(comparison)
-    return "".join([*tables, *(f"{line}\n" for line in ([NOTES] if lines else []) + lines)])
 
 
 def markdown(comparison: Comparison, *, published: bool = False) -> str:

@@ -8,11 +8,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tenet import config as configuration
+from tenet.config.build import build
+from tenet.config.rules import did_you_mean
+from tenet.config.run_config import resolve
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
-from tenet.entry import WRONG_COMMAND, run_main
+from tenet.entry import run_main
 from tenet.errors import ConfigError
-from tenet.rules import nearest
+from tenet.failures import WRONG_COMMAND
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
 CONFIG_NAME = "corruptions_archive"
@@ -31,7 +33,7 @@ def main() -> int:
     folder = Path(sys.argv.pop(1)) if len(sys.argv) > 1 and names_a_folder(sys.argv[1]) else None
 
     def write(composed: DictConfig) -> None:
-        run(configuration.resolve(composed), folder)
+        run(resolve(composed), folder)
 
     return run_main(write, config_dir=CONFIG_DIR, config_name=CONFIG_NAME)
 
@@ -51,10 +53,10 @@ def run(config: dict[str, Any], folder: Path | None) -> None:
         raise ConfigError(f"the data set is missing: {USAGE}")
     asked = config["corruptions"]
     names = choose_names(asked["names"])
-    dataset = configuration.build(config["dataset"], key="dataset")
+    dataset = build(config["dataset"], key="dataset")
     from tenet.corruptions.write import CLEAN, LABELS, ArchiveWriter
-    from tenet.progress import ProgressReport
-    from tenet.training import pick_device
+    from tenet.device import pick_device
+    from tenet.run.progress import ProgressReport
 
     device = pick_device(config["device"])
     splits = dataset.load()
@@ -89,7 +91,7 @@ def choose_names(asked: list[str] | None) -> list[str]:
     for name in asked or ():
         if name not in known:
             raise ConfigError(
-                f"corruptions.names={name}: not there{nearest(name, known)}; there are {', '.join(known)}"
+                f"corruptions.names={name}: not there{did_you_mean(name, known)}; there are {', '.join(known)}"
             )
     return [name for name in known if asked is None or name in asked]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
-from tenet.metrics import CorruptionErrors, mean
+from tenet.evaluation.metrics import CorruptionErrors, mean
 
 ALEXNET_ERRORS = {
     "gaussian_noise": 88.6428,

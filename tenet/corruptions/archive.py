@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tenet.array_files import open_npy
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.errors import DatasetError
+from tenet.files.arrays import open_npy
 
 REMEDY = "unpack the official archive there, with its labels.npy"
 MAX_LABELS = 10**7

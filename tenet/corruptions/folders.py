@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.errors import DatasetError
-from tenet.plain_files import check_plain
+from tenet.files.plain import check_plain
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 # Looked up in the file's header before it is decoded: a few bytes may claim any number of pixels.

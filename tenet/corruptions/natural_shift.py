@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tenet.array_files import open_npy
 from tenet.data.arrays import ImageArrays
 from tenet.errors import DatasetError
+from tenet.files.arrays import open_npy
 
 CLASSES = 10
 SIZES = {"v4": 2021, "v6": 2000}

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from tenet.array_files import open_npy
 from tenet.errors import DatasetError
+from tenet.files.arrays import open_npy
 
 PERTURBATIONS = (
     "gaussian_noise",

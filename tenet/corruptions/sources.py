@@ -13,7 +13,8 @@ from tenet.corruptions.folders import FolderArchive, ImageBatch
 from tenet.corruptions.generator import corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.errors import DatasetError
-from tenet.paths import user_path
+from tenet.files.names import MANIFEST_FILE
+from tenet.files.paths import user_path
 
 
 class GeneratedCorruptions:
@@ -64,7 +65,7 @@ class ArchivedCorruptions:
         """classes: names in the order of the model's outputs; labels must count through them, and a tree's
         folders carry them. clean: the data set's own test images and labels, which the archive must fit."""
         self.root = user_path(root, key="corruptions.root")
-        self.kind = "generated" if (self.root / "manifest.json").exists() else "files"
+        self.kind = "generated" if (self.root / MANIFEST_FILE).exists() else "files"
         self.archive: OfficialArchive | FolderArchive
         if not list(self.root.glob("*.npy")) and any((self.root / name).is_dir() for name in CORRUPTIONS):
             self.archive = FolderArchive(self.root, classes=classes)

@@ -88,7 +88,10 @@ def distance_to(marked: Bool[Tensor, "batch h w"]) -> Map:
         nearest = squared.clone()
         for shift in range(1, min(FARTHEST, size - 1) + 1):
             before, after = squared.narrow(axis, 0, size - shift), squared.narrow(axis, shift, size - shift)
-            right, left = nearest.narrow(axis, shift, size - shift), nearest.narrow(axis, 0, size - shift)
+            right, left = (
+                nearest.narrow(axis, shift, size - shift),
+                nearest.narrow(axis, 0, size - shift),
+            )
             torch.minimum(right, before + shift**2, out=right)
             torch.minimum(left, after + shift**2, out=left)
         squared = nearest

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from tenet.corruptions.published import PublishedArchive
 from tenet.errors import DatasetError, printable
-from tenet.progress import ProgressReport
+from tenet.run.progress import ProgressReport
 
 BLOCK_BYTES = 1 << 20
 MEGABYTE = 10**6

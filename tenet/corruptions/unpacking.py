@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tenet.corruptions.transfer import BLOCK_BYTES
 from tenet.errors import DatasetError, UserError
-from tenet.progress import ProgressReport
+from tenet.run.progress import ProgressReport
 
 MAX_MEMBERS = 1000
 
@@ -17,7 +17,7 @@ def unpack(packed: Path, folder: Path, *, limit_bytes: int) -> None:
     """Write the files of a tar, all of which must lie in `folder`, each to a temporary name first. Raises
     DatasetError, before anything is written, where `safe_files` refuses a member."""
     # Brings torch, which a wrong command and a long download need not wait for.
-    from tenet.storage import write_atomically
+    from tenet.files.atomic import write_atomically
 
     for left_by_a_crash in folder.glob(".*.tmp"):
         left_by_a_crash.unlink()

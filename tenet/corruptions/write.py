@@ -19,11 +19,11 @@ from tenet.corruptions.generator import check_images, corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.corruptions.parameters import settings
 from tenet.errors import DatasetError
-from tenet.metrics_file import MAX_JSON_BYTES
-from tenet.plain_files import read_bytes
-from tenet.storage import write_atomically
+from tenet.files.atomic import write_atomically
+from tenet.files.json import MAX_JSON_BYTES
+from tenet.files.names import MANIFEST_FILE
+from tenet.files.plain import read_bytes
 
-MANIFEST = "manifest.json"
 # The arrays beside the corruptions.
 LABELS, CLEAN = "labels", "clean"
 # Bytes of images that are in hand at once.
@@ -83,7 +83,7 @@ class ArchiveWriter:
                 continue
             if digest_of(blocks_of(path)) != written:
                 raise DatasetError(
-                    f"{path} is not the file that {MANIFEST} describes; remove it and run the command again"
+                    f"{path} is not the file that {MANIFEST_FILE} describes; remove it and run the command again"
                 )
             if manifest["corruptions"].get(name, {}) != self._parameters(name):
                 raise DatasetError(f"{path} was made with other parameters; give another folder")
@@ -142,9 +142,11 @@ class ArchiveWriter:
         return {str(severity): settings(name, severity=severity, size=size) for severity in SEVERITIES}
 
     def _open(self, dataset: dict[str, Any]) -> None:
-        if not (self.folder / MANIFEST).exists():
+        if not (self.folder / MANIFEST_FILE).exists():
             if any(self.folder.glob("*.npy")):
-                raise DatasetError(f"{self.folder} holds .npy files but no {MANIFEST}; give another folder")
+                raise DatasetError(
+                    f"{self.folder} holds .npy files but no {MANIFEST_FILE}; give another folder"
+                )
             self._write_manifest({**self.identity, "dataset": dataset, "corruptions": {}, "sha256": {}})
             return
         manifest = self._read_manifest()
@@ -156,7 +158,7 @@ class ArchiveWriter:
                 )
 
     def _read_manifest(self) -> dict[str, Any]:
-        path = self.folder / MANIFEST
+        path = self.folder / MANIFEST_FILE
         try:
             manifest = json.loads(read_bytes(path, limit_bytes=MAX_JSON_BYTES))
         except (OSError, ValueError, RecursionError) as error:
@@ -170,7 +172,7 @@ class ArchiveWriter:
     def _write_manifest(self, manifest: Mapping[str, Any]) -> None:
         text = json.dumps(manifest, indent=2) + "\n"
         with telling_what_cannot_be_written(self.folder):
-            write_atomically(self.folder / MANIFEST, lambda temporary: temporary.write_text(text))
+            write_atomically(self.folder / MANIFEST_FILE, lambda temporary: temporary.write_text(text))
 
 
 def write_npy(

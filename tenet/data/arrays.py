@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from tenet.array_files import read_arrays
 from tenet.errors import DatasetError
+from tenet.files.arrays import read_arrays
 
 MAX_CLASS_NAME = 100
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from tenet.data.arrays import ImageArrays, Normalization, Splits, make_arrays, read_npz
 from tenet.data.split import stratified_split
 from tenet.errors import DatasetError
-from tenet.paths import user_path
+from tenet.files.paths import user_path
 
 
 class EvaluationSet(NamedTuple):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from tenet import command_line, config
-from tenet.entry import WRONG_COMMAND
+from tenet.config import command_line
+from tenet.config.run_config import resumed_config
+from tenet.device import share_cores
 from tenet.errors import ConfigError, UserError, printable
-from tenet.stopping import INTERRUPTED
-from tenet.threads import share_cores
+from tenet.failures import INTERRUPTED, WRONG_COMMAND
 
 if TYPE_CHECKING:
     from tenet.doctor.findings import Finding
@@ -77,7 +77,7 @@ def plan_of(asked: argparse.Namespace) -> "Plan":
     run_dir, values = command_line.plan(overrides, config_dir=CONFIG_DIR, config_name="train")
     if values["resume"] is not None:
         run_dir = Path(values["resume"])
-        values = {**config.resumed_config(run_dir, overrides), "resume": str(run_dir)}
+        values = {**resumed_config(run_dir, overrides), "resume": str(run_dir)}
     return Plan(
         config=values,
         overrides=overrides,
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_COMMAND
     from tenet.doctor.findings import examine
     from tenet.doctor.report import Report, as_json, count
-    from tenet.metrics_file import write_json
+    from tenet.files.json import write_json
 
     report, sections = Report(), []
     try:

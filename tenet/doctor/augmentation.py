@@ -30,7 +30,7 @@ class Look(NamedTuple):
 
 
 def check(plan: Plan) -> Iterator[Finding]:
-    from tenet.pictures import save_figure
+    from tenet.evaluation.plots import save_figure
 
     seen = look(plan)
     for heading, draws in seen.draws.items():

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from tenet.config import naming
+from tenet.config.build import prefix_errors
 from tenet.doctor.findings import Finding, ok, problem
 from tenet.doctor.plan import Plan
 from tenet.errors import UserError
-from tenet.network import outline_network
-from tenet.training import try_optimizer
+from tenet.experiment import build_on_meta
+from tenet.training.loop import try_optimizer
 
 KEYS = ("trainer", "dataset", "augment", "schedule", "tracking", "backbone", "tenet", "optimizer")
 
@@ -39,15 +39,15 @@ def build(plan: Plan, key: str) -> Any:
     if key == "backbone":
         return outline(plan)
     if key == "optimizer":
-        with naming(key):
+        with prefix_errors(key):
             return try_optimizer(partial(plan.build, key), torch.device("cpu"))
     built = plan.build(key)
     if key == "tenet" and built is not None and "backbone" not in plan.wrong:
-        with naming(key):
+        with prefix_errors(key):
             built.check(outline(plan), (3, 32, 32))
     return built
 
 
 def outline(plan: Plan, *, num_classes: int = 2) -> Any:
     """The network on the meta device: shapes without memory or arithmetic."""
-    return outline_network(plan.settings_of("backbone"), num_classes=num_classes)
+    return build_on_meta(plan.settings_of("backbone"), num_classes=num_classes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.doctor.findings import Finding, ok, problem
 from tenet.doctor.plan import Plan
-from tenet.metrics_file import read_json
+from tenet.files.json import read_json
 
 
 def check(plan: Plan) -> Iterator[Finding]:
@@ -45,9 +45,10 @@ def check_sums(root: Path) -> Finding:
     published, which the downloader verifies before it unpacks."""
     from tenet.corruptions.published import ARCHIVES
     from tenet.corruptions.transfer import md5_and_size
-    from tenet.corruptions.write import MANIFEST, blocks_of, digest_of
+    from tenet.corruptions.write import blocks_of, digest_of
+    from tenet.files.names import MANIFEST_FILE
 
-    manifest = root / MANIFEST
+    manifest = root / MANIFEST_FILE
     if manifest.exists():
         sums = read_json(manifest).get("sha256", {})
         changed = [
@@ -57,9 +58,9 @@ def check_sums(root: Path) -> Finding:
         ]
         if changed:
             return problem(
-                f"{root}: not as {MANIFEST} has it: {', '.join(changed)}", "make the archive again"
+                f"{root}: not as {MANIFEST_FILE} has it: {', '.join(changed)}", "make the archive again"
             )
-        return ok(f"{len(sums)} files, SHA-256 as in {MANIFEST}")
+        return ok(f"{len(sums)} files, SHA-256 as in {MANIFEST_FILE}")
     for archive in ARCHIVES.values():
         packed = root.parent / archive.file_name
         if archive.folder_name == root.name and packed.is_file():

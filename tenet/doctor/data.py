@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tenet.doctor.findings import Finding, ok, problem, warning
 from tenet.doctor.plan import Plan
 from tenet.errors import DatasetError
-from tenet.paths import user_path
+from tenet.files.paths import user_path
 
 if TYPE_CHECKING:
     from tenet.data import Cifar, Folder, Splits

@@ -10,8 +10,8 @@ from tenet.doctor.findings import Finding, NotExaminedError, ok, warning
 from tenet.doctor.plan import Plan
 from tenet.doctor.steps import Spread, Times, measure
 from tenet.inhibition import Inhibition
-from tenet.progress import format_duration
-from tenet.training_settings import TrainingSettings
+from tenet.run.progress import format_duration
+from tenet.training.settings import TrainingSettings
 
 DAY_S = 86_400
 LONG_S = 14 * DAY_S

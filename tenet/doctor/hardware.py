@@ -12,7 +12,7 @@ from tenet.doctor.findings import Finding, NotExaminedError, ok, problem, warnin
 from tenet.doctor.plan import Plan
 
 if TYPE_CHECKING:
-    from tenet.training_settings import TrainingSettings
+    from tenet.training.settings import TrainingSettings
 
 GB = 1e9
 NVIDIA_SMI_TIMEOUT_S = 10
@@ -31,7 +31,7 @@ class Driver(NamedTuple):
 def check(plan: Plan) -> Iterator[Finding]:
     import torch
 
-    from tenet.training import set_determinism
+    from tenet.device import set_determinism
 
     settings: TrainingSettings = plan.build("trainer")
     set_determinism(settings.deterministic)  # before anything starts CUDA

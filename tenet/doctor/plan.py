@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenet import config as configuration
+from tenet.config.build import build
 from tenet.doctor.findings import NotExaminedError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Plan:
 
     def build(self, key: str, *args: Any, **kwargs: Any) -> Any:
         """What the configuration names under `key`. Raises NotExaminedError where that is known to be wrong."""
-        return configuration.build(self.settings_of(key), *args, key=key, **kwargs)
+        return build(self.settings_of(key), *args, key=key, **kwargs)
 
     def settings_of(self, key: str) -> Any:
         if key in self.wrong:

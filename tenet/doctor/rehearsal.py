@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from tenet.doctor.plan import Plan
 from tenet.errors import NonFiniteLossError
-from tenet.evaluation import Classifier
-from tenet.guard import Guard
+from tenet.evaluation.classifier import Classifier
 from tenet.inhibition import Inhibition
-from tenet.training import autocast, prepare
-from tenet.training_settings import TrainingSettings
+from tenet.training.loop import autocast, prepare
+from tenet.training.optimizer import Guard
+from tenet.training.settings import TrainingSettings
 
 PLAIN, INHIBITED = "plain step", "inhibited step"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from tenet import __version__
 from tenet.doctor.findings import Finding, ok, problem, warning
 from tenet.doctor.plan import Plan
-from tenet.environment import PATCH_FILE, code_version
+from tenet.files.names import PATCH_FILE
+from tenet.run.environment import code_version
 
 PACKAGE = "tenet-training"
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -9,10 +9,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tenet.checkpoint import Checkpoints
 from tenet.data import TrainingLoader
 from tenet.doctor.plan import Plan
 from tenet.doctor.rehearsal import INHIBITED, PLAIN, Rehearsal
+from tenet.training.checkpoint import Checkpoints
 
 if TYPE_CHECKING:
     from tenet.data import Batch

@@ -9,14 +9,13 @@ from typing import IO, NamedTuple
 
 import torch
 
-from tenet.config import CONFIG_FILE, as_argument, read_config, run_id
+from tenet.config.run_config import as_argument, read_config, run_id
 from tenet.doctor.configuration import outline
 from tenet.doctor.findings import Finding, ok, problem, warning
 from tenet.doctor.hardware import GB
 from tenet.doctor.plan import Plan
-from tenet.metrics_file import read_json
-from tenet.run_folder import LOCK_FILE, WEIGHTS_FILE
-from tenet.tracking import SUMMARY_FILE
+from tenet.files.json import read_json
+from tenet.files.names import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE, WEIGHTS_FILE
 
 # While the newest checkpoint is written, it and the one before it are there still.
 CHECKPOINTS_AT_ONCE = 3
@@ -60,7 +59,7 @@ def check_folder(plan: Plan) -> Finding:
             "command gives that result and trains nothing",
             "rerun=true starts anew", state="finished",
         )  # fmt: skip
-    from tenet.checkpoint import Checkpoints
+    from tenet.training.checkpoint import Checkpoints
 
     checkpoint = Checkpoints(folder).load()
     plan.steps_done = 0 if checkpoint is None else checkpoint["step"]

@@ -13,8 +13,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
-from tenet.entry import explain_to_user
 from tenet.errors import printable
+from tenet.failures import explain_to_user
 
 Task: TypeAlias = Callable[[Any], Any]
 

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tenet.files.json import write_json
+from tenet.files.names import RESULTS_FILE
 from tenet.launching.job import Job, Outcome, State, Work, failure
-from tenet.metrics_file import write_json
-from tenet.progress import format_duration
-
-RESULTS_FILE = "results.json"
+from tenet.run.progress import format_duration
 
 
 class Multirun:

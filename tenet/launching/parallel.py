@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from tenet.errors import ConfigError
-from tenet.gpu_pool import GpuPool, find_gpus
+from tenet.launching.gpu_pool import GpuPool, find_gpus
 from tenet.launching.job import Job, Outcome, State, counted, failure
 from tenet.launching.multirun import Multirun
 from tenet.launching.process import STOP_WITHIN_S, run_in_own_process
-from tenet.progress import ProgressReport
+from tenet.run.progress import ProgressReport
 
 POLL_S = 0.1
 TEN_YEARS_MIN = 10 * 365 * 24 * 60

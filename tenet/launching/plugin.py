@@ -14,13 +14,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import OmegaConf, open_dict
 
-from tenet.config import build, resolve, run_id
+from tenet.config.build import build
+from tenet.config.run_config import resolve, run_id
 from tenet.errors import ConfigError, UserError
+from tenet.files.names import WEIGHTS_FILE
 from tenet.launching.job import Job, Outcome, State, Task, Work, counted, is_for_cpu
 from tenet.launching.multirun import Multirun
 from tenet.launching.table import print_table
-from tenet.run_folder import WEIGHTS_FILE, RunFolder
-from tenet.stopping import Preempted, StopSignals
+from tenet.run.folder import RunFolder
+from tenet.run.signals import Preempted, StopSignals
 
 MAX_GROUP_CHARACTERS = 128  # W&B takes no more
 

@@ -17,10 +17,10 @@ from typing import Any
 from hydra import version
 from hydra.core.utils import setup_globals
 
-from tenet.allocator import keep_freed_memory
-from tenet.gpu_pool import GpuPool
+from tenet.device import keep_freed_memory
+from tenet.launching.gpu_pool import GpuPool
 from tenet.launching.job import Outcome, State, Task, Work, is_for_cpu
-from tenet.stopping import Preempted, StopSignals
+from tenet.run.signals import Preempted, StopSignals
 
 # What a job that is told to stop may take for its step and its checkpoint, before it is ended.
 STOP_WITHIN_S = 30.0

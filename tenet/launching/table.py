@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tenet.files.names import RESULTS_FILE
 from tenet.launching.job import Job, State, counted
-from tenet.launching.multirun import RESULTS_FILE, Multirun
-from tenet.progress import format_duration
+from tenet.launching.multirun import Multirun
+from tenet.run.progress import format_duration
 
 COLORS = {State.FAILED: "red", State.INTERRUPTED: "yellow", State.NOT_STARTED: "dim"}
 # Those that took time of their own.

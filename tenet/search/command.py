@@ -7,14 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tenet.command_line import check_command_line, plan
-from tenet.entry import FAILED, WRONG_COMMAND
+from tenet.config.command_line import check_command_line, plan
 from tenet.errors import ConfigError, UserError
+from tenet.failures import FAILED, INTERRUPTED, WRONG_COMMAND
 from tenet.search.loop import Search
 from tenet.search.report import tell_result
 from tenet.search.space import SearchSpace, ends, read_space
 from tenet.search.study import PRUNERS, Study
-from tenet.stopping import INTERRUPTED
 
 FOLDER = Path("runs/search")
 

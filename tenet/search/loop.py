@@ -10,12 +10,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from tenet.command_line import plan
+from tenet.config.command_line import plan
+from tenet.failures import INTERRUPTED, PREEMPTED
 from tenet.search.process import TrainingProcess
-from tenet.search.report import line, shown
+from tenet.search.report import line, plain_value
 from tenet.search.space import word
 from tenet.search.study import HeldTrial, Study
-from tenet.stopping import INTERRUPTED, PREEMPTED
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -112,7 +112,7 @@ class Search:
         return True
 
     def _tell(self, trial: "Trial", state: str, remark: str) -> None:
-        settings = " ".join(word(key, shown(trial.params[key])) for key in self.study.space.parameters)
+        settings = " ".join(word(key, plain_value(trial.params[key])) for key in self.study.space.parameters)
         print(line(trial.number, state, f"{settings}  {remark}"), flush=True)
 
     def _end_all(self) -> None:

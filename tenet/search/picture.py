@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenet.files.atomic import write_atomically
 from tenet.search.space import Choice, Parameter
 from tenet.search.study import Study
-from tenet.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from tenet.metrics_file import read_json, read_metrics
-from tenet.tracking import METRICS_FILE, SUMMARY_FILE
+from tenet.files.json import read_json
+from tenet.files.names import METRICS_FILE, SUMMARY_FILE
+from tenet.run.metrics_file import read_metrics
 
 GRACE_S = 30  # between asking a training to end and killing it: it may be in the middle of a checkpoint
 RETRY_S = 10  # where another process trains in the same run folder
-FOLDER_IS_HELD = "another process is working in"  # as tenet.run_folder tells it
+FOLDER_IS_HELD = "another process is working in"  # as tenet.run.folder tells it
 
 
 class TrainingProcess:

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenet.command_line import plan
-from tenet.config import as_argument
+from tenet.config.command_line import plan
+from tenet.config.run_config import as_argument
 from tenet.search.picture import draw
 from tenet.search.space import SearchSpace
 from tenet.search.study import Study
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BEST = 10  # trials in the table
 
 
-def shown(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value for people: four digits are enough."""
     return f"{value:.4g}" if isinstance(value, float) else value
 
@@ -56,7 +56,7 @@ def print_table(space: SearchSpace, trials: "list[FrozenTrial]") -> None:
     for name in ("trial", *space.parameters, space.metric):
         table.add_column(Text(name), justify="right")
     for trial in best:
-        values = [str(shown(trial.params[key])) for key in space.parameters]
+        values = [str(plain_value(trial.params[key])) for key in space.parameters]
         table.add_row(str(trial.number), *map(Text, values), f"{trial.value:.2f}")
     console.print(table)
 

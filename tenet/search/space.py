@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 import yaml
 
 from tenet import __version__
+from tenet.config.rules import did_you_mean
 from tenet.errors import ConfigError
-from tenet.rules import nearest
 
 METHODS = ("grid", "random", "bayes")
 # The one metric that is neither learnt from nor reported.
@@ -127,7 +127,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _space(content: Mapping[str, Any], *, stem: str, overrides: Sequence[str]) -> SearchSpace:
     for key in content:
         if key not in (*FILE_KEYS, *WANDB_KEYS):
-            raise ConfigError(f"{key} is no key of a sweep{nearest(str(key), FILE_KEYS)}")
+            raise ConfigError(f"{key} is no key of a sweep{did_you_mean(str(key), FILE_KEYS)}")
     _require("method", content.get("method"), METHODS)
     _require("program", content.get("program", "train.py"), ("train.py",))
     metric = content.get("metric")
@@ -172,7 +172,7 @@ def _space(content: Mapping[str, Any], *, stem: str, overrides: Sequence[str]) -
 
 def _require(key: str, value: Any, options: Sequence[str]) -> None:
     if value not in options:
-        raise ConfigError(f"{key}={value}: must be {' or '.join(options)}{nearest(str(value), options)}")
+        raise ConfigError(f"{key}={value}: must be {' or '.join(options)}{did_you_mean(str(value), options)}")
 
 
 def _parameter(key: str, described: Any, *, is_grid: bool) -> Parameter:
@@ -183,7 +183,7 @@ def _parameter(key: str, described: Any, *, is_grid: bool) -> Parameter:
     name = given.pop("distribution", None) or _default_distribution(given)
     if not isinstance(name, str) or name not in DISTRIBUTIONS:
         raise ConfigError(
-            f"{key}.distribution={name}: not understood{nearest(str(name), DISTRIBUTIONS)}; "
+            f"{key}.distribution={name}: not understood{did_you_mean(str(name), DISTRIBUTIONS)}; "
             f"understood are {', '.join(DISTRIBUTIONS)}"
         )
     needed = DISTRIBUTIONS[name]

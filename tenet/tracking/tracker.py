@@ -6,16 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tenet.metrics_file import (
-    MetricsFile,
-    Scalars,
-    finite_or_null,
-    read_json,
-    read_metrics,
-    write_json,
-)
-from tenet.stopping import PREEMPTED, Preempted
-from tenet.tracking.files import METRICS_FILE, SUMMARY_FILE
+from tenet.failures import PREEMPTED
+from tenet.files.json import Scalars, finite_or_null, read_json, write_json
+from tenet.files.names import METRICS_FILE, SUMMARY_FILE
+from tenet.run.metrics_file import MetricsFile, read_metrics
+from tenet.run.signals import Preempted
 from tenet.tracking.wandb_run import WandbRun
 
 # By the value of tracking.artifacts: what is kept in W&B.

@@ -13,8 +13,8 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Any
 
-from tenet.stopping import PREEMPTED
-from tenet.tracking.files import METRICS_FILE
+from tenet.failures import PREEMPTED
+from tenet.files.names import METRICS_FILE
 from tenet.tracking.service import end_service, one_line
 
 logger = logging.getLogger("tenet")

@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tenet.environment import ENVIRONMENT_FILE, PATCH_FILE
 from tenet.errors import ConfigError
-from tenet.metrics_file import read_json, write_json
-from tenet.tracking.files import METRICS_FILE, WANDB_FILE
+from tenet.files.json import read_json, write_json
+from tenet.files.names import ENVIRONMENT_FILE, METRICS_FILE, PATCH_FILE, WANDB_FILE
 from tenet.tracking.service import end_service, has_credentials, one_line, quiet_settings
 from tenet.tracking.tracker import ARTIFACT_KINDS, Tracker
 from tenet.tracking.wandb_run import PATIENCE_S, WandbRun, sync_command

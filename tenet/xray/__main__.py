@@ -1,8 +1,8 @@
 """See the inhibition of a trained network, image by image: `python -m tenet.xray RUN_DIR`; docs/xray.md."""
 
 if __name__ == "__main__":
-    from tenet.stopping import exit_when_stopped
-    from tenet.threads import share_cores
+    from tenet.device import share_cores
+    from tenet.run.signals import exit_when_stopped
 
     exit_when_stopped()
     share_cores()  # before torch is loaded
@@ -18,13 +18,14 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from tenet import config as configuration
+from tenet.config.build import build
+from tenet.config.rules import did_you_mean
+from tenet.config.run_config import read_config
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from tenet.entry import told_in_one_line
+from tenet.entry import run_and_report_errors
 from tenet.errors import ConfigError, NonFiniteOutputError, printable
 from tenet.inhibition import Inhibition, NonFiniteFeaturesError
-from tenet.rules import nearest
-from tenet.stopping import StopSignals
+from tenet.run.signals import StopSignals
 from tenet.xray.figures import TABLE_COLUMNS, look_through, print_rows, table_rows
 from tenet.xray.picture import draw
 
@@ -42,7 +43,7 @@ def read_settings(
 
     Raises ConfigError unless the model can be cut there into so many groups.
     """
-    settings = configuration.build(config["tenet"], key="tenet") or Inhibition(layer="stage_2")
+    settings = build(config["tenet"], key="tenet") or Inhibition(layer="stage_2")
     given = {name: value for name, value in {"layer": layer, "groups": groups}.items() if value is not None}
     try:
         settings = replace(settings, **given)
@@ -80,18 +81,18 @@ def run(options: argparse.Namespace) -> None:
     """Draw and tabulate what `options` name, in the run's `evaluation` folder unless told otherwise."""
     known = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
     if options.corruption not in known:
-        hint = nearest(options.corruption, known)
+        hint = did_you_mean(options.corruption, known)
         raise ConfigError(f"--corruption {options.corruption}: not there{hint}; there are {', '.join(known)}")
     output = options.output or options.run_dir / "evaluation" / "xray.png"
     if output.suffix != ".png":
         raise ConfigError(f"--output {output}: must be a .png file")
-    from tenet.network import build_network
-    from tenet.pictures import save_figure
-    from tenet.report_files import write_json
-    from tenet.subject import load_subject
+    from tenet.evaluation.files import write_json
+    from tenet.evaluation.plots import save_figure
+    from tenet.evaluation.target import load_subject
+    from tenet.experiment import build_network
 
-    config = configuration.read_config(options.run_dir)
-    dataset: Dataset = configuration.build(config["dataset"], key="dataset")
+    config = read_config(options.run_dir)
+    dataset: Dataset = build(config["dataset"], key="dataset")
     splits = dataset.load()
     # On the CPU: a few images need no more, and the medoids drawn are the same on every machine.
     model = build_network(config["backbone"], num_classes=len(splits.classes)).eval()
@@ -110,7 +111,7 @@ def run(options: argparse.Namespace) -> None:
     title = printable(f"{'/'.join(options.run_dir.resolve().parts[-2:])}, {where}")
     save_figure(draw(seen, title=title, corruption=corruption), output, dpi=120)
     about = {"weights": str(weights), "layer": settings.layer, "groups": settings.groups, **cell}
-    write_json({**about, "images": seen.rows}, output.with_suffix(".json"))
+    write_json(output.with_suffix(".json"), {**about, "images": seen.rows})
     print_rows(seen.rows, title=where, corruption=corruption)
     print(*(printable(str(path)) for path in (output, output.with_suffix(".json"))), sep="\n")
     track(options.run_dir, config, output, table_rows(seen.rows, corruption=corruption))
@@ -118,11 +119,11 @@ def run(options: argparse.Namespace) -> None:
 
 def track(run_dir: Path, config: Mapping[str, Any], picture: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Add picture and table to the run's own W&B run, where it has one."""
-    from tenet.tracking import WANDB_FILE
+    from tenet.files.names import WANDB_FILE
 
     if not (run_dir / WANDB_FILE).exists():
         return
-    tracking = configuration.build(config["tracking"], key="tracking")
+    tracking = build(config["tracking"], key="tracking")
     with tracking.start(run_dir, config=config, job_type="xray", resume=True) as tracker:
         tracker.log_image("xray/picture", picture)
         tracker.log_table("xray/groups", TABLE_COLUMNS, rows)
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     with StopSignals():
-        return told_in_one_line(lambda: run(options))
+        return run_and_report_errors(lambda: run(options))
 
 
 if __name__ == "__main__":

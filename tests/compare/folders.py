@@ -30,7 +30,7 @@ def write_run(
         "dataset": {"_target_": "tenet.data.Digits"},
         "tenet": tenet,
         "optimizer": {"_target_": "torch.optim.SGD", "lr": lr},
-        "trainer": {"_target_": "tenet.training_settings.TrainingSettings", "epochs": 2, "max_steps": None},
+        "trainer": {"_target_": "tenet.training.settings.TrainingSettings", "epochs": 2, "max_steps": None},
         "seed": seed,
         **config,
     }

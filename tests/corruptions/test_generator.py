@@ -52,8 +52,8 @@ def test_result_does_not_depend_on_the_batch(name, height, width, monkeypatch):
     subset = corrupt(images[order], corruption=name, severity=5, seed=3, image_ids=ids[order])
     assert torch.equal(subset, whole[order])
     monkeypatch.setitem(sys.modules["tenet.corruptions.generator"].CHUNK_VALUES, "cpu", 1)
-    one_by_one = corrupt(images, corruption=name, severity=5, seed=3, image_ids=ids)
-    assert torch.equal(one_by_one, whole)
+    rank_zero_first = corrupt(images, corruption=name, severity=5, seed=3, image_ids=ids)
+    assert torch.equal(rank_zero_first, whole)
 
 
 def test_images_are_numbered_from_zero_by_default():

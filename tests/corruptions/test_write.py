@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tenet import __version__
-from tenet.command_line import check_command_line
+from tenet.config.command_line import check_command_line
 from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, OfficialArchive, corrupt, write
 from tenet.corruptions import __main__ as entry
 from tenet.corruptions.__main__ import choose_names, names_a_folder, run

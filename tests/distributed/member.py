@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
-from tenet.backbones import ResNet
-from tenet.bookkeeping import Unheard
-from tenet.checkpoint import Checkpoints
 from tenet.distributed import join
 from tenet.inhibition import Inhibition
+from tenet.networks import ResNet
 from tenet.randomness import make_generator
-from tenet.schedule import Cosine
-from tenet.training import train
-from tenet.training_settings import TrainingSettings
+from tenet.training.books import NullTracker
+from tenet.training.checkpoint import Checkpoints
+from tenet.training.loop import train
+from tenet.training.schedule import Cosine
+from tenet.training.settings import TrainingSettings
 
 STEPS = 8
 LEARNING_RATE = 0.05
@@ -62,8 +62,8 @@ def main(folder: Path) -> None:
             schedule=Cosine(),
             settings=TrainingSettings(epochs=1, log_every_steps=3),
             evaluate=dict,
-            tracker=Unheard(),
-            checkpoints=Checkpoints(folder, writes=team.is_first),
+            tracker=NullTracker(),
+            checkpoints=Checkpoints(folder, writes=team.is_main_process),
             seed=7,
             team=team,
         )

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from tenet.data import ImageArrays, Normalization, TrainingLoader
-from tenet.distributed import ALONE, is_first, is_started_by_torchrun
+from tenet.distributed import ALONE, is_main_process, is_started_by_torchrun
 from tenet.errors import ConfigError
-from tenet.metrics_file import read_metrics
 from tenet.randomness import make_generator
-from tenet.schedule import Cosine
+from tenet.run.metrics_file import read_metrics
+from tenet.training.schedule import Cosine
 from tests.distributed import member
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,11 +156,11 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     # Variables that a cluster may set for other purposes.
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert not is_started_by_torchrun()
-    assert is_first()
+    assert is_main_process()
     value = torch.tensor([1.0])
     assert ALONE.sum(value) is value
     assert ALONE.weight(0, value.device) == 1.0
-    assert ALONE.agree("folder") == "folder"
+    assert ALONE.broadcast("folder") == "folder"
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tenet.bookkeeping import Unheard
-from tenet.checkpoint import Checkpoints
 from tenet.data import TrainingLoader
 from tenet.doctor import duration, memory, steps
 from tenet.doctor.plan import Plan
 from tenet.doctor.rehearsal import Rehearsal
-from tenet.training import TrainingResult, train
+from tenet.training.books import NullTracker
+from tenet.training.checkpoint import Checkpoints
+from tenet.training.loop import TrainingResult, train
 from tests.doctor.plans import plan_in, statuses
 
 
@@ -169,7 +169,7 @@ def run(plan: Plan, *, checkpoints: Checkpoints) -> tuple[TrainingResult, int]:
         schedule=plan.build("schedule"),
         settings=rehearsal.settings,
         evaluate=evaluate,
-        tracker=Unheard(),
+        tracker=NullTracker(),
         checkpoints=checkpoints,
         seed=0,
     )

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tenet.checkpoint import Checkpoints
-from tenet.config import write_config
+from tenet.config.run_config import write_config
 from tenet.doctor import storage
 from tenet.doctor.__main__ import parser, plan_of
 from tenet.doctor.findings import examine
-from tenet.metrics_file import write_json
-from tenet.run_folder import RunFolder
+from tenet.files.json import write_json
+from tenet.run.folder import RunFolder
+from tenet.training.checkpoint import Checkpoints
 from tests.doctor.plans import plan_in
 
 

@@ -144,7 +144,7 @@ def figures_of(run_dir: Path) -> list[dict[str, Any]]:
 
 def step_of(run_dir: Path) -> int:
     """Of the checkpoint that a run would go on from; 0 without one."""
-    from tenet.checkpoint import Checkpoints
+    from tenet.training.checkpoint import Checkpoints
 
     saved = Checkpoints(run_dir).load()
     return 0 if saved is None else saved["step"]
@@ -152,7 +152,8 @@ def step_of(run_dir: Path) -> int:
 
 def assert_same_run(run_dir: Path, whole: Path) -> None:
     """Bitwise the same weights, optimizer and counters, and line by line the same figures."""
-    from tenet.checkpoint import Checkpoints, checksum
+    from tenet.files.weights import checksum
+    from tenet.training.checkpoint import Checkpoints
 
     assert figures_of(run_dir) == figures_of(whole)
     ours, theirs = (Checkpoints(folder).load() for folder in (run_dir, whole))

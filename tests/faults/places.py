@@ -14,18 +14,18 @@ from typing import Any
 
 # At the beginning of these calls.
 CALLS = {
-    "configuration": ("tenet.config", "write_config"),
+    "configuration": ("tenet.config.build", "write_config"),
     "data": ("tenet.data.datasets", "Dataset.load"),
-    "descent": ("tenet.guard", "Guard.descend"),
+    "descent": ("tenet.training.optimizer", "Guard.descend"),
     "inhibited": ("tenet.inhibition", "Inhibition.inhibited_pass"),
-    "evaluation": ("tenet.evaluation", "Classifier.logits"),
-    "checkpoint": ("tenet.checkpoint", "Checkpoints.save"),
-    "closing": ("tenet.bookkeeping", "Bookkeeper.save"),
-    "metrics": ("tenet.metrics_file", "MetricsFile.write"),
+    "evaluation": ("tenet.evaluation.classifier", "Classifier.logits"),
+    "checkpoint": ("tenet.training.checkpoint", "Checkpoints.save"),
+    "closing": ("tenet.training.books", "Bookkeeper.save"),
+    "metrics": ("tenet.run.metrics_file", "MetricsFile.write"),
     "summary": ("tenet.tracking", "Tracker.summarize"),
-    "weights": ("tenet.checkpoint", "save_weights"),
-    "cell": ("tenet.cells", "CellStore.save"),
-    "figures": ("tenet.report_files", "write_figures"),
+    "weights": ("tenet.training.checkpoint", "save_weights"),
+    "cell": ("tenet.evaluation.cache", "PredictionCache.save"),
+    "figures": ("tenet.evaluation.files", "write_figures"),
 }
 
 
@@ -64,7 +64,7 @@ class Fault:
     def set_up(self) -> None:
         kind, _, name = self.place.partition(" ")
         if kind == "half" and name.endswith(".jsonl"):
-            self._in("tenet.metrics_file", "MetricsFile.write", self._tear_line)
+            self._in("tenet.run.metrics_file", "MetricsFile.write", self._tear_line)
         elif kind == "half":
             self._in("pathlib", "Path.write_bytes", self._tear, only=lambda path, _: f".{name}." in path.name)
         elif kind == "named":

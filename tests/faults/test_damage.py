@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from tenet.checkpoint import Checkpoints, checksum, fingerprint, holds_weights, load_weights, save_weights
 from tenet.errors import CheckpointError, StorageError
-from tenet.storage import remove_leftovers, write_atomically
-from tenet.subject import load_subject
+from tenet.evaluation.target import load_subject
+from tenet.files.atomic import remove_leftovers, write_atomically
+from tenet.files.weights import checksum, fingerprint, holds_weights, load_weights, save_weights
+from tenet.training.checkpoint import Checkpoints
 
 
 def make_model(seed: int) -> nn.Module:

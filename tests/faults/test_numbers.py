@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from tenet.backbones import ResNet
-from tenet.checkpoint import Checkpoints, checksum
+from tenet.device import set_determinism
 from tenet.errors import NonFiniteLossError, NonFiniteOutputError
+from tenet.files.weights import checksum
 from tenet.inhibition import Inhibition
-from tenet.metrics_file import read_metrics
-from tenet.training import count_fewest_samples, set_determinism
-from tenet.training_state import Window
+from tenet.networks import ResNet
+from tenet.run.metrics_file import read_metrics
+from tenet.training.checkpoint import Checkpoints
+from tenet.training.loop import find_min_batch_size
+from tenet.training.state import Window
 from tests.faults.commands import assert_told, write_data
 from tests.faults.commands import train as train_command
-from tests.test_training import (
+from tests.training.test_loop import (
     STEPS_PER_EPOCH,
     FixedLoader,
     assert_same_weights,
@@ -204,8 +206,8 @@ def test_dead_channels_stay_dead_and_spoil_nothing(tmp_path):
 def test_maps_of_one_pixel_need_two_samples():
     with torch.device("meta"):
         outline = ResNet(num_classes=3, depth=8, width=4)
-    assert count_fewest_samples(outline, (3, 8, 8)) == 1
-    assert count_fewest_samples(outline, (3, 4, 4)) == 2
+    assert find_min_batch_size(outline, (3, 8, 8)) == 1
+    assert find_min_batch_size(outline, (3, 4, 4)) == 2
 
 
 def test_on_maps_of_one_pixel_an_inhibited_step_of_one_right_sample_is_skipped_and_counted(tmp_path):
@@ -222,7 +224,7 @@ def test_on_maps_of_one_pixel_an_inhibited_step_of_one_right_sample_is_skipped_a
         wrong[0] = predicted[0]
         return images, wrong
 
-    _, result = run(tmp_path, model=model, loader=OddLoader(keep_one_right), fewest_samples=2)
+    _, result = run(tmp_path, model=model, loader=OddLoader(keep_one_right), min_batch_size=2)
     assert (result.inhibited_steps, result.skipped_steps) == (0, 8)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.commands import STEPS, TINY, Command, assert_same_run, step_of, train, wait_for
 from tests.faults.places import Fault
-from tests.test_tracking import read_wandb_file, wandb_files
+from tests.tracking.test_tracking import read_wandb_file, wandb_files
 
 PREEMPTED, INTERRUPTED = 75, 130
 STOPPED = "stopped by SIGTERM: start the same command again to go on\n"

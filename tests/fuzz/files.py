@@ -27,7 +27,7 @@ PREDICTIONS = {
 
 
 def network() -> torch.nn.Module:
-    from tenet.backbones import ResNet
+    from tenet.networks import ResNet
 
     return ResNet(num_classes=2, depth=8, width=1)
 
@@ -72,8 +72,8 @@ def safetensors() -> bytes:
 
 @cache
 def checkpoint() -> bytes:
-    from tenet.checkpoint import CHECKSUM, checksum
-    from tenet.training_state import COUNTERS
+    from tenet.files.weights import CHECKSUM, checksum
+    from tenet.training.state import COUNTERS
 
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -86,7 +86,7 @@ def checkpoint() -> bytes:
 
 @cache
 def config() -> bytes:
-    from tests.test_config import composed
+    from tests.config.test_build import composed
 
     return yaml.safe_dump(composed("experiment=quickstart", "backbone.width=4")).encode()
 

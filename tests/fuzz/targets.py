@@ -30,8 +30,8 @@ def of_npz(path: Path) -> object:
 
 
 def of_predictions(path: Path) -> object:
-    from tenet.array_files import read_arrays
-    from tenet.predictions import Predictions
+    from tenet.evaluation.predictions import Predictions
+    from tenet.files.arrays import read_arrays
 
     return read_arrays(path, Predictions._fields)
 
@@ -58,7 +58,7 @@ def of_videos(path: Path) -> object:
 
 
 def of_weights(path: Path) -> object:
-    from tenet.checkpoint import load_weights
+    from tenet.files.weights import load_weights
 
     load_weights(files.network(), path)
     return None
@@ -66,9 +66,10 @@ def of_weights(path: Path) -> object:
 
 def of_checkpoint(path: Path) -> object:
     """With its checksum set right, as an attacker would: what is behind it must hold too."""
-    from tenet.checkpoint import CHECKSUM, Checkpoints, checksum
-    from tenet.tensor_files import read_tensors
-    from tenet.training_state import TrainingState
+    from tenet.files.tensors import read_tensors
+    from tenet.files.weights import CHECKSUM, checksum
+    from tenet.training.checkpoint import Checkpoints
+    from tenet.training.state import TrainingState
 
     content = copy.deepcopy(read_tensors(path))  # they are views of the file that is written next
     if isinstance(content, dict) and content.pop(CHECKSUM, None):
@@ -79,8 +80,9 @@ def of_checkpoint(path: Path) -> object:
 
 
 def of_config(path: Path) -> object:
-    from tenet.config import build, read_config
-    from tenet.network import build_network
+    from tenet.config.build import build
+    from tenet.config.run_config import read_config
+    from tenet.experiment import build_network
 
     config = read_config(path.parent)
     build_network(config["backbone"], num_classes=2)
@@ -92,7 +94,8 @@ def of_config(path: Path) -> object:
 def of_compared_config(path: Path) -> object:
     from tenet.compare.groups import compare
     from tenet.compare.runs import read_run
-    from tenet.compare.text import csv_text, latex, markdown, terminal
+    from tenet.compare.terminal import terminal
+    from tenet.compare.text import csv_text, latex, markdown
 
     (path.parent / "weights.safetensors").touch()
     comparison = compare([read_run(path.parent)])
@@ -110,7 +113,7 @@ def of_report(path: Path) -> object:
 def compared(run_dir: Path, *, metrics: Sequence[str] = ()) -> object:
     from tenet.compare.groups import compare
     from tenet.compare.runs import read_run
-    from tenet.compare.text import terminal
+    from tenet.compare.terminal import terminal
 
     (run_dir / "config.yaml").write_bytes(files.config())
     (run_dir / "weights.safetensors").touch()
@@ -119,7 +122,7 @@ def compared(run_dir: Path, *, metrics: Sequence[str] = ()) -> object:
 
 def of_metrics(path: Path) -> object:
     from tenet.compare.curves import read_curves
-    from tenet.metrics_file import MetricsFile, read_metrics
+    from tenet.run.metrics_file import MetricsFile, read_metrics
 
     curves = read_curves(path)
     MetricsFile(path).write({"train/loss": 1.0}, step=9)

@@ -5,9 +5,9 @@ import warnings
 import pytest
 import torch
 
-from tenet.backbones import ResNet
 from tenet.inhibition import Inhibition, group_channels, inhibition_mask, orthogonality_loss
 from tenet.inhibition.grouping import trusted_kernel
+from tenet.networks import ResNet
 from tests import golden
 
 pytestmark = [

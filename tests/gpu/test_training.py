@@ -8,7 +8,7 @@ import torch
 from tenet.errors import NonFiniteLossError
 from tests.faults.commands import assert_same_run, train, write_data
 from tests.faults.places import Fault
-from tests.test_training import FixedLoader, make_model, run
+from tests.training.test_loop import FixedLoader, make_model, run
 
 pytestmark = [
     pytest.mark.gpu,

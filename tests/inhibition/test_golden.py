@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tenet.backbones import ResNeXt
 from tenet.inhibition import (
     Inhibition,
     group_channels,
@@ -15,6 +14,7 @@ from tenet.inhibition import (
     inhibition_mask,
     orthogonality_loss,
 )
+from tenet.networks import ResNeXt
 from tests import golden
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def test_a_whole_inhibited_step_is_the_official_one(step):
 COMPILED = """
 import sys
 import torch
-from tenet.training import compile_stages
+from tenet.training.loop import compile_stages
 from tests import golden
 from tests.inhibition.test_golden import assert_official_step, load_step
 

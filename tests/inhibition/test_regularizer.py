@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tenet.backbones import ResNet
 from tenet.inhibition import Inhibition, inhibition_mask, orthogonality_loss, split
+from tenet.networks import ResNet
 
 
 @pytest.fixture

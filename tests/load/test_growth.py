@@ -14,7 +14,7 @@ from tests.faults.commands import Command, write_data
 from tests.load.jobs import JOB
 from tests.load.steps import IMAGES, SMALL, STEPS_PER_EPOCH
 from tests.load.watching import Mark, at_marks, growth, last_step, watch
-from tests.test_training import run
+from tests.training.test_loop import run
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="processes are watched by /proc"

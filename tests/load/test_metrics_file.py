@@ -10,7 +10,7 @@ from tenet.tracking import WandbTracking
 from tenet.tracking.wandb_run import QUEUE_LIMIT
 from tests.compare.folders import write_run
 from tests.security.commands import run
-from tests.wandb_offline import read_wandb_file, wandb_files
+from tests.tracking.wandb_offline import read_wandb_file, wandb_files
 
 LINES = 1_000_000
 WITHIN_S, MEMORY_MB = 60, 100

@@ -14,8 +14,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 PRELOADED = [
     "matplotlib.pyplot", "safetensors.torch", "torch._dynamo",
-    "torchvision.datasets", "train", "evaluate", "tenet.backbones", "tenet.cells", "tenet.compare.__main__",
-    "tenet.corruptions.sources", "tenet.data", "tenet.doctor.__main__", "tenet.report_files", "tenet.training",
+    "torchvision.datasets", "train", "evaluate", "tenet.networks", "tenet.evaluation.cache", "tenet.compare.__main__",
+    "tenet.corruptions.sources", "tenet.data", "tenet.doctor.__main__", "tenet.evaluation.files", "tenet.training.loop",
     "tenet.xray.__main__",
 ]  # fmt: skip
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -18,17 +18,18 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenet.checkpoint import CHECKSUM, Checkpoints, checksum, read_checkpoint
-from tenet.command_line import check_command_line
+from tenet.config.command_line import check_command_line
+from tenet.config.rules import RULES, ListOf, Number, OrNull, Rule, check_rules
 from tenet.errors import CheckpointError, ConfigError, UserError, printable
-from tenet.rules import RULES, ListOf, Number, OrNull, Rule, check_rules
-from tenet.tensor_files import read_tensors
-from tenet.training_state import COUNTERS, TrainingState
+from tenet.files.tensors import read_tensors
+from tenet.files.weights import CHECKSUM, checksum
+from tenet.training.checkpoint import Checkpoints, read_checkpoint
+from tenet.training.state import COUNTERS, TrainingState
+from tests.config.test_build import CONF
 from tests.fuzz.engine import mutate
 from tests.fuzz.files import checkpoint, network
 from tests.fuzz.targets import Target, targets
 from tests.security.commands import look_at, run
-from tests.test_config import CONF
 
 
 def bounded(examples: int) -> settings:

@@ -1,0 +1,25 @@
+"""The names of all files and folders that runs, sweeps, evaluations and archives consist of."""
+
+# A run folder.
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.jsonl"
+SUMMARY_FILE = "summary.json"
+WEIGHTS_FILE = "weights.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
+PREVIOUS_CHECKPOINT_FILE = "checkpoint-previous.pt"
+ENVIRONMENT_FILE = "environment.json"
+PATCH_FILE = "code.patch"
+DIAGNOSIS_FILE = "nonfinite.json"
+WANDB_FILE = "wandb.json"
+LOCK_FILE = ".lock"
+EVALUATION_FOLDER = "evaluation"
+
+# The folder of a multirun.
+RESULTS_FILE = "results.json"
+
+# A folder of cached predictions.
+IDENTITY_FILE = "identity.json"
+PIN_FILE = "kept"
+
+# An archive of corrupted images.
+MANIFEST_FILE = "manifest.json"

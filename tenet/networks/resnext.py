@@ -1,0 +1,85 @@
+"""ResNeXt for 32x32 images (Xie et al. 2017, arXiv 1611.05431), key for key the official checkpoints'."""
+
+from collections import OrderedDict
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tenet.networks.backbone import Backbone, initialize
+
+
+class Bottleneck(nn.Module):
+    """Reduce, grouped 3x3, expand, each with BatchNorm, around a shortcut."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, width: int, cardinality: int, stride: int
+    ) -> None:
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn_reduce = nn.BatchNorm2d(width)
+        self.conv_conv = nn.Conv2d(width, width, 3, stride, padding=1, groups=cardinality, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.conv_expand = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn_expand = nn.BatchNorm2d(out_channels)
+        self.shortcut = nn.Sequential()
+        if in_channels != out_channels:
+            self.shortcut.add_module(
+                "shortcut_conv", nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            )
+            self.shortcut.add_module("shortcut_bn", nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch _ _ _"]:
+        out = F.relu(self.bn_reduce(self.conv_reduce(x)), inplace=True)
+        out = F.relu(self.bn(self.conv_conv(out)), inplace=True)
+        out = self.bn_expand(self.conv_expand(out))
+        return F.relu(out + self.shortcut(x), inplace=True)
+
+
+class ResNeXt(Backbone):
+    """ResNeXt-`depth` (`cardinality` x `base_width`d) with stages stem, stage_1, stage_2, stage_3.
+
+    The stages give 64, 64w, 128w and 256w channels for a widen factor w, at 1, 1, 1/2 and 1/4 of the
+    image's size. Raises ValueError unless depth is 2 more than a multiple of 9.
+
+    The modules carry the names of the official checkpoints, and `stages` and `head` are views of them.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        depth: int = 29,
+        cardinality: int = 4,
+        base_width: int = 32,
+        widen_factor: int = 4,
+    ) -> None:
+        super().__init__()
+        if depth < 11 or (depth - 2) % 9:
+            raise ValueError(f"depth={depth} must be 2 more than a multiple of 9: 11, 20, 29, 38, ...")
+        blocks = (depth - 2) // 9
+        self.conv_1_3x3 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.bn_1 = nn.BatchNorm2d(64)
+        channels = 64
+        for index in (1, 2, 3):
+            stage = nn.Sequential()
+            for block in range(blocks):
+                scale = 2 ** (index - 1)
+                out_channels = 64 * widen_factor * scale
+                bottleneck = Bottleneck(
+                    channels,
+                    out_channels,
+                    width=cardinality * base_width * scale,
+                    cardinality=cardinality,
+                    stride=2 if index > 1 and block == 0 else 1,
+                )
+                stage.add_module(f"stage_{index}_bottleneck_{block}", bottleneck)
+                channels = out_channels
+            self.add_module(f"stage_{index}", stage)
+        self.classifier = nn.Linear(channels, num_classes)
+        # Views, kept out of the registry of submodules: parameters keep their official names, once each.
+        stem = nn.Sequential(self.conv_1_3x3, self.bn_1, nn.ReLU(inplace=True))
+        stages = OrderedDict[str, nn.Module](stem=stem)
+        stages.update((name, self.get_submodule(name)) for name in ("stage_1", "stage_2", "stage_3"))
+        self.__dict__["stages"] = nn.Sequential(stages)
+        self.__dict__["head"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier)
+        initialize(self)

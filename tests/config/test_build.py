@@ -1,0 +1,259 @@
+"""From YAML to values and objects: every option builds, and nothing that a configuration says can run code."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+import tenet.inhibition
+from tenet.config.build import ALLOWED_TARGETS, build, locate, prefix_errors
+from tenet.config.run_config import RUN_KEYS, resolve
+from tenet.data import Augmentation, Dataset
+from tenet.errors import ConfigError, DatasetError
+from tenet.networks import Backbone
+from tenet.training.settings import TrainingSettings
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = ("dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+# What an option needs beside it. (The type checks of these tests take no 30 for a float.)
+BESIDE = {"arrays": ["dataset.path=own.npz"], "folder": ["dataset.path=own"]}
+
+
+def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return resolve(compose(name, list(overrides)))
+
+
+def composed_with(group: str, option: str) -> dict[str, Any]:
+    return composed(f"{group}={option}", *BESIDE.get(option, []))
+
+
+def build_group(group: str, config: dict[str, Any]) -> Any:
+    if group == "backbone":
+        with torch.device("meta"):
+            return build(config[group], num_classes=7, key=group)
+    if group == "optimizer":
+        return build(config[group], nn.Linear(2, 1).parameters(), key=group)
+    return build(config[group], key=group)
+
+
+def test_every_group_of_the_configuration_is_built_in_a_test() -> None:
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    # The launcher is no part of a run: tests/launching/test_launcher.py.
+    assert folders - {"hydra", "experiment", "launcher"} == set(GROUPS)
+    assert ("seed", *GROUPS) == RUN_KEYS
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=map("=".join, OPTIONS))
+def test_every_option_composes_and_builds_with_all_its_values(group: str, option: str) -> None:
+    config = composed_with(group, option)
+    built = build_group(group, config)
+    expected = config[group]["_target_"]
+    if expected is None:
+        assert built is None
+        return
+    assert type(built).__name__ == expected.rpartition(".")[2]
+    for name, value in config[group].items():
+        settings = built.defaults if group == "optimizer" else vars(built)
+        if name in settings:
+            assert settings[name] == value or list(settings[name]) == value, name
+
+
+@pytest.mark.parametrize(
+    ("group", "kind"),
+    [("dataset", Dataset), ("backbone", Backbone), ("augment", Augmentation), ("trainer", TrainingSettings)],
+)
+def test_options_of_a_group_are_of_one_kind(group: str, kind: type) -> None:
+    for option in (option for name, option in OPTIONS if name == group):
+        assert isinstance(build_group(group, composed_with(group, option)), kind)
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_composes_builds_and_can_be_cut_and_grouped(experiment: str) -> None:
+    config = composed(f"experiment={experiment}")
+    built = {group: build_group(group, config) for group in GROUPS}
+    if built["tenet"] is not None:
+        built["tenet"].check(built["backbone"], (3, 32, 32))
+
+
+@pytest.mark.parametrize("backbone", [option for group, option in OPTIONS if group == "backbone"])
+def test_the_default_inhibition_fits_every_backbone(backbone: str) -> None:
+    config = composed(f"backbone={backbone}")
+    build_group("tenet", config).check(build_group("backbone", config), (3, 32, 32))
+
+
+def test_the_default_is_the_official_recipe() -> None:
+    official = {
+        "tenet": {
+            "layer": "stage_2",
+            "groups": 6,
+            "weight": 0.1,
+            "orthogonality": 1e-3,
+            "interval": 3,
+            "start_step": 500,
+        },
+        "optimizer": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+        "schedule": {"final_factor": 1e-5, "warmup_steps": 0},
+        "backbone": {"depth": 29, "cardinality": 4, "base_width": 32, "widen_factor": 4},
+        "augment": {"severity": 3.0, "width": 3, "depth": 0, "clean_view": True},
+        "trainer": {"epochs": 200, "batch_size": 256},
+    }
+    config = composed()
+    assert {
+        group: {name: config[group][name] for name in values} for group, values in official.items()
+    } == official
+
+
+def test_the_evaluation_composes_with_no_subject_and_with_one() -> None:
+    assert "dataset" not in {key for key, value in composed(name="evaluate").items() if value is not None}
+    config = composed("dataset=digits", "backbone=resnet8", "weights=w.pth", name="evaluate")
+    assert isinstance(build_group("backbone", config), Backbone)
+
+
+def test_null_builds_nothing() -> None:
+    assert build(None, key="tenet") is None
+    assert build({"_target_": None}, key="tenet") is None
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"layer": "stage_2", "groups": 0}, r"^tenet\.groups=0 must be at least 1"),
+        ({"layer": "stage_2", "group": 4}, r"^tenet: .*'group'"),
+        ({}, "^tenet: .*'layer'"),
+    ],
+)
+def test_what_a_constructor_refuses_is_told_with_its_key(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build({"_target_": "tenet.inhibition.Inhibition", **config}, key="tenet")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.Popen",
+        "pathlib.Path",
+        "torch.load",
+        "torch.nn.Linear",
+        "tenet.training.checkpoint.Checkpoints",
+        "tenet.training.checkpoint.os",
+        "tenet.training.checkpoint.os.system",
+        "tenet.data.datasets.Path",
+        "tenet.data.datasets.socket.socket",
+        "tenet.tracking.os",
+        "tenet.tracking.os.system",
+        "tenet.training.loop.nn.Linear",
+        "tenet.datasets.Digits",
+        "tenet.data_of_others.Digits",
+        "tenet.data.Digit",
+        "tenet.data.nowhere.Digits",
+        "tenet.data",
+        "torch.optim.sgd.torch.os.system",
+        "torch.optim.sgd.torch.load",
+        "torch.optim.sgd.Tensor",
+        "torch.optim",
+        "torch.optim.",
+        "torch.optimizers.SGD",
+        ".os.system",
+        "Digits",
+        "",
+    ],
+)
+def test_a_target_that_no_allowed_module_defines_is_refused(target: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        locate(target, key="dataset")
+    assert f"dataset._target_={target}: must be a class of tenet.data" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("dataset", "tenet.data.to_images_01"),
+        ("optimizer", "torch.optim.sgd.sgd"),
+        ("trainer", "tenet.training.loop.train"),
+        ("dataset", "tenet.data.arrays"),
+    ],
+)
+def test_a_target_that_is_no_class_is_refused(key: str, target: str) -> None:
+    with pytest.raises(ConfigError, match="must be a class of"):
+        locate(target, key=key)
+
+
+def test_a_class_of_another_group_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"must be a class of tenet\.inhibition"):
+        locate("tenet.data.Digits", key="tenet")
+
+
+def test_a_module_whose_name_only_begins_like_an_allowed_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lookalike = ModuleType("tenet.data_of_others")
+    lookalike.Digits = type("Digits", (), {"__module__": lookalike.__name__})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, lookalike.__name__, lookalike)
+    with pytest.raises(ConfigError, match="must be a class of"):
+        locate("tenet.data_of_others.Digits", key="dataset")
+
+
+@pytest.mark.parametrize("target", [5, ["os.system"], {"a": 1}, True])
+def test_a_target_that_is_no_text_is_refused(target: Any) -> None:
+    with pytest.raises(ConfigError, match="must be a class of"):
+        build({"_target_": target}, key="dataset")
+
+
+def test_a_class_is_found_where_its_package_names_it() -> None:
+    assert locate("tenet.inhibition.Inhibition", key="tenet") is tenet.inhibition.Inhibition
+    assert locate("torch.optim.SGD", key="optimizer") is torch.optim.SGD
+
+
+def test_every_allowed_module_has_an_option_that_needs_it() -> None:
+    targets = [
+        yaml.safe_load((CONF / group / f"{option}.yaml").read_text())["_target_"] for group, option in OPTIONS
+    ]
+    used = {target.rpartition(".")[0] for target in targets if target is not None}
+    assert used == set(ALLOWED_TARGETS.values()) - {ALLOWED_TARGETS["launcher"]}
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (ValueError("groups=700 exceeds the 512 channels"), "tenet.groups=700 exceeds the 512 channels"),
+        (ValueError("tenet.groups=0 is too few"), "tenet.groups=0 is too few"),
+        (TypeError("missing argument: 'layer'"), "tenet: missing argument: 'layer'"),
+    ],
+)
+def test_naming_puts_the_key_before_what_was_refused(raised: Exception, told: str) -> None:
+    with pytest.raises(ConfigError) as error, prefix_errors("tenet"):
+        raise raised
+    assert str(error.value) == told
+    assert error.value.__cause__ is raised
+
+
+def test_naming_leaves_told_errors_and_defects_as_they_are() -> None:
+    for raised in (DatasetError("own.npz is not a file"), RuntimeError("a defect")):
+        with pytest.raises(type(raised)) as error, prefix_errors("dataset"):
+            raise raised
+        assert error.value is raised
+
+
+def test_interpolations_are_resolved_and_a_wrong_one_is_told() -> None:
+    assert composed("seed=7", "tracking.name=seed-${seed}")["tracking"]["name"] == "seed-7"
+    with pytest.raises(ConfigError, match=r"tracking\.name: .*nowhere"):
+        composed("tracking.name=${nowhere}")
+
+
+def test_links_in_a_circle_are_left_to_whoever_opens_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("first").symlink_to("second")
+    Path("second").symlink_to("first")
+    config = composed("dataset=arrays", "dataset.path=first")
+    with pytest.raises(DatasetError, match="first is not a file"):
+        build(config["dataset"], key="dataset").load()

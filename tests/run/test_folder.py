@@ -1,0 +1,123 @@
+"""Which commands share a run folder, and who may write to it."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import evaluate
+import train
+from tenet.config.command_line import plan
+from tenet.config.run_config import run_id, write_config
+from tenet.errors import ConfigError
+from tenet.files.atomic import hold
+from tenet.run.folder import RunFolder
+from tenet.run.summary import selection_error
+
+CONFIG = {"seed": 0, "tenet": {"groups": 6}, "tracking": {"project": "a"}, "resume": None, "rerun": False}
+
+
+def test_the_id_is_of_the_experiment_and_not_of_where_it_is_logged():
+    assert run_id(CONFIG) == run_id({**CONFIG, "tracking": {"project": "b"}, "rerun": True})
+    assert run_id(CONFIG) == run_id(dict(reversed(CONFIG.items())))
+    assert run_id(CONFIG) != run_id({**CONFIG, "seed": 1})
+    assert run_id(CONFIG) != run_id({**CONFIG, "tenet": {"groups": 4}})
+
+
+def test_the_id_changes_with_the_version(monkeypatch):
+    before = run_id(CONFIG)
+    monkeypatch.setattr("tenet.config.build.__version__", "99.0")
+    assert run_id(CONFIG) != before
+
+
+def test_one_process_holds_a_folder_until_it_ends_however_it_ends(tmp_path):
+    code = f"""
+import os, time
+from pathlib import Path
+from tenet.run.folder import RunFolder
+folder = RunFolder(Path({str(tmp_path)!r}))
+folder.__enter__()
+print("held", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(ConfigError, match="another process is working in"), RunFolder(tmp_path):
+        pass
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    with RunFolder(tmp_path) as folder:
+        assert folder.path == tmp_path
+
+
+def test_a_lock_that_its_holder_removes_meanwhile_is_not_held_beside_the_next_ones(tmp_path, monkeypatch):
+    path, flock, others = tmp_path / "lock", fcntl.flock, []
+
+    def late(file, how):
+        if not others:
+            path.unlink()
+            others.append(path.open("a"))
+            flock(others[0], how)
+        return flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert hold(path) is None
+    others[0].close()
+    with hold(path):
+        assert hold(path) is None
+
+
+@pytest.mark.parametrize("name", [".lock", "train.log"])
+def test_a_folder_with_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match=rf"{name} is not a plain file"), RunFolder(tmp_path):
+        pass
+    (tmp_path / name).unlink()
+    with RunFolder(tmp_path):
+        pass
+
+
+def test_a_refused_run_leaves_an_empty_folder_empty(tmp_path):
+    with RunFolder(tmp_path / "new"):
+        pass
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_runs_are_chosen_by_the_validation_error_where_there_is_one():
+    assert selection_error({"validation/error_pct": 3.0, "test/error_pct": 4.0}) == 3
+    assert selection_error({"test/error_pct": 4.0}) == 4
+
+
+def test_an_evaluation_leaves_the_summary_of_a_run_that_still_trains_alone(tmp_path, caplog):
+    _, configuration = plan(["tracking=none"], config_dir=evaluate.CONFIG_DIR, config_name="train")
+    write_config(configuration, tmp_path / "config.yaml")
+    tracking = {"_target_": "tenet.tracking.NoTracking"}
+    subject = {"tracking": tracking, "run_dir": tmp_path, "is_own_dataset": True}
+    report = SimpleNamespace(
+        mce_pct=12.5, source="generated", cells=[], metrics=lambda: {"corruption/mce_pct": 12.5}
+    )
+    with RunFolder(tmp_path):
+        evaluate.track(subject, report, [], {})
+    assert "another process is working in" in caplog.text
+    assert not (tmp_path / "summary.json").exists()
+    evaluate.track(subject, report, [], {})
+    assert json.loads((tmp_path / "summary.json").read_text())["corruption/mce_pct"] == 12.5
+
+
+def test_a_run_that_goes_further_is_unfinished_until_it_gets_there(tmp_path):
+    files = [tmp_path / "summary.json", tmp_path / "weights.safetensors"]
+    for file in files:
+        file.touch()
+    train.prepare_to_go_on(tmp_path, step=60, last_step=60)
+    assert all(file.exists() for file in files), "it goes no further"
+    with pytest.raises(ConfigError, match=r"is at step 60 already, beyond step 20"):
+        train.prepare_to_go_on(tmp_path, step=60, last_step=20)
+    assert all(file.exists() for file in files), "it was refused"
+    train.prepare_to_go_on(tmp_path, step=60, last_step=90)
+    assert not any(file.exists() for file in files), "an evaluation now takes the checkpoint"

@@ -1,0 +1,26 @@
+"""Plain lines without a terminal; a bar that fits where there is one."""
+
+from tenet.run.progress import ProgressReport, _fit, format_duration
+
+
+def test_lines_tell_position_status_and_time_left(capsys):
+    with ProgressReport("training", total=10, unit="step", done=2) as progress:
+        progress.update(5, "loss 1.0")
+        assert capsys.readouterr().out == "", "at most a line in ten seconds"
+        progress.update(6, "loss 0.5  error 3 %", milestone=True)
+        progress.last_line -= 11
+        progress.update(7, "loss 0.4")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("training  step 6/10  loss 0.5  error 3 %  0:00:00 left")
+    assert second.startswith("training  step 7/10  loss 0.4")
+
+
+def test_a_narrow_terminal_gets_the_first_parts_of_the_status():
+    status = "epoch 1/3  loss 0.5  error 3.00 %  700 images/s"
+    assert _fit(status, 100) == status
+    assert _fit(status, 25) == "epoch 1/3  loss 0.5"
+    assert _fit(status, 1) == "epoch 1/3"
+
+
+def test_durations_have_hours_minutes_and_seconds():
+    assert format_duration(3671.4) == "1:01:11"

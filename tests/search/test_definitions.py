@@ -1,0 +1,183 @@
+"""The W&B sweep definitions: what W&B's agent makes of them, and that train.py takes it as it was meant."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import yaml
+
+from tenet.config.build import build
+from tenet.config.command_line import check_command_line, plan
+from tenet.config.overrides import parse
+from tenet.errors import ConfigError
+from tenet.files.json import read_json
+from tenet.search.space import ends, read_space, word
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+DEFINITIONS = sorted((ROOT / "sweeps").glob("*.yaml"))
+
+
+def agents_command(definition: dict[str, Any], values: dict[str, Any]) -> list[str]:
+    """The command that W&B's agent starts for a run with these values, by W&B's own functions."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    # As the server hands them over: JSON.
+    arguments = json.loads(json.dumps({key: {"value": value} for key, value in values.items()}))
+    macros = create_sweep_command_args({"args": arguments})
+    # These three the agent sets in between (wandb_agent.Agent._command_run).
+    macros |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [definition["program"]]}
+    command = []
+    for part in create_sweep_command(definition["command"]):
+        is_macro = part.startswith("${") and part.endswith("}")
+        command += macros[part[2:-1]] if is_macro else [part]
+    return command
+
+
+def agents_words(values: dict[str, Any]) -> list[str]:
+    return agents_command({"program": "train.py", "command": ["${args_no_hyphens}"]}, values)
+
+
+def all_values(path: Path) -> list[dict[str, Any]]:
+    """Every value and both ends of every parameter beside the first of the others, as W&B runs may get them."""
+    described = yaml.safe_load(path.read_text())["parameters"]
+    fixed = {key: parameter["value"] for key, parameter in described.items() if "value" in parameter}
+    varying = {key: ends(parameter) for key, parameter in read_space(path).parameters.items()}
+    first = {**fixed, **{key: values[0] for key, values in varying.items()}}
+    return [first, *({**first, key: value} for key, values in varying.items() for value in values[1:])]
+
+
+class Trainings(NamedTuple):
+    folder: Path
+    started: "dict[str, subprocess.Popen[str]]"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
+    """Two steps by the agent's command of each definition, beside the other tests."""
+    folder = tmp_path_factory.mktemp("trainings")
+    quick = [
+        "dataset=digits", "dataset.fraction=0.1", "backbone=resnet8", "tracking=none", "tenet.start_step=0",
+        "tenet.interval=1", "trainer.batch_size=128", "trainer.max_steps=2", "trainer.log_every_steps=1",
+        "resume=None",  # a null as the agent writes it
+    ]  # fmt: skip
+    # The agent's `python` is this one.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    started = {
+        definition.stem: subprocess.Popen(
+            [
+                *agents_command(yaml.safe_load(definition.read_text()), all_values(definition)[0]),
+                *quick,
+                f"hydra.run.dir={folder / definition.stem}",
+            ],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for definition in DEFINITIONS
+    }
+    yield Trainings(folder, started)
+    for process in started.values():
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_there_are_definitions_to_judge() -> None:
+    assert {path.stem for path in DEFINITIONS} >= {"groups", "strength", "seeds"}
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
+def test_a_definition_tells_its_command_cost_and_purpose_and_chooses_by_validation(path: Path) -> None:
+    text = path.read_text()
+    definition = yaml.safe_load(text)
+    assert f"wandb sweep sweeps/{path.name}" in text
+    assert f"python sweeps/search.py sweeps/{path.name}" in text
+    assert "# Cost: " in text
+    assert "# For: " in text
+    assert definition["metric"] == {"name": "validation/error_pct", "goal": "minimize"}
+    assert definition["parameters"]["dataset.validation_fraction"]["value"] > 0
+    assert (ROOT / definition["program"]).is_file()
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
+def test_what_the_agent_passes_is_taken_with_the_values_that_were_meant_and_fits_the_backbone(
+    path: Path,
+) -> None:
+    for values in all_values(path):
+        words = agents_words(values)
+        assert words == [f"{key}={value}" for key, value in values.items()]
+        checked = check_command_line(words, config_dir=CONF, config_name="train")
+        assert {override.key_or_group: override.value() for override in parse(checked)} == values
+    # All at their first values; the others in their place, as each was read.
+    _, config = plan(agents_words(all_values(path)[0]), config_dir=CONF, config_name="train")
+    with torch.device("meta"):
+        outline = build(config["backbone"], num_classes=2, key="backbone")
+    for values in all_values(path):
+        settings = {key.removeprefix("tenet."): value for key, value in values.items() if "tenet." in key}
+        build(config["tenet"] | settings, key="tenet").check(outline, (3, 32, 32))
+
+
+def lookup(config: dict[str, Any], key: str) -> Any:
+    group, _, name = key.partition(".")
+    return config[group][name] if name else config[group]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {
+            "trainer.max_steps": None,
+            "augment.flip": True,
+            "tenet.orthogonality": 1e-05,
+            "tenet.layer": "stage_1",
+            "tracking.notes": "two words",
+            "dataset.mean": [0.5, 0.25, 0.125],
+        },
+        {
+            "trainer.max_steps": 7,
+            "augment.flip": False,
+            "tenet.orthogonality": 3.1622776601683795e-05,
+            "optimizer.lr": 2.5,
+            "tracking.name": None,
+            "tracking.tags": ["a", "b"],
+        },
+    ],
+)
+def test_nulls_booleans_floats_texts_and_lists_arrive_as_they_left_the_yaml(values: dict[str, Any]) -> None:
+    for words in (agents_words(values), [word(key, value) for key, value in values.items()]):
+        checked = check_command_line(words, config_dir=CONF, config_name="train")
+        _, config = plan(checked, config_dir=CONF, config_name="train")
+        for key, value in values.items():
+            assert lookup(config, key) == value
+            assert type(lookup(config, key)) is type(value)
+
+
+def test_only_a_bare_none_means_null() -> None:
+    def notes(text: str) -> Any:
+        _, config = plan([f"tracking.notes={text}"], config_dir=CONF, config_name="train")
+        return config["tracking"]["notes"]
+
+    assert notes("None") is None
+    assert notes("'None'") == "None"
+    assert notes("None yet") == "None yet"
+    with pytest.raises(ConfigError, match=r"tenet\.groups=None: must be an integer"):
+        check_command_line(["tenet.groups=None"], config_dir=CONF, config_name="train")
+
+
+def test_each_definition_trains_with_the_agents_command(trainings: Trainings) -> None:
+    for name, process in trainings.started.items():
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        summary = read_json(trainings.folder / name / "summary.json")
+        assert math.isfinite(summary["validation/error_pct"])
+        assert summary["train/inhibited_steps"] + summary["train/skipped_steps"] == 2

@@ -1,0 +1,256 @@
+"""Searches as a user starts them: in processes of their own, over real trainings, killed and repeated."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pytest
+
+from tenet.config.command_line import plan
+from tenet.files.json import read_json
+from tenet.run.metrics_file import read_metrics
+from tenet.search.command import main
+from tenet.search.loop import Search
+from tenet.search.space import read_space
+from tenet.search.study import Study
+from tests.search.test_space import write
+
+ROOT = Path(__file__).resolve().parents[2]
+# 115 digits to train on, in batches of 64: 2 steps an epoch.
+TINY = [
+    "dataset=digits", "dataset.fraction=0.1", "dataset.validation_fraction=0.2", "backbone=resnet8", "backbone.width=4",
+    "augment=none", "tracking=none", "tenet.start_step=0", "trainer.batch_size=64", "trainer.epochs=10",
+]  # fmt: skip
+
+
+GROUPS = {"tenet.groups": {"values": [2, 4]}}
+
+
+class Start(Protocol):
+    def __call__(self, space: Path, *arguments: str) -> "subprocess.Popen[str]": ...
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """Starts a search over a space, in its folder; what still runs in the end is stopped."""
+    started = []
+
+    def start_search(space: Path, *arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "sweeps" / "search.py"), str(space), *arguments],
+            cwd=space.parent,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_search
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+
+def output_of(process: "subprocess.Popen[str]", *, code: int = 0) -> str:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == code, output
+    return output
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def children(process: "subprocess.Popen[str]") -> list[int]:
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(number) for number in listed.read_text().split()]
+
+
+def runs(folder: Path) -> list[Path]:
+    return [path.parent for path in (folder / "runs").glob("*/config.yaml")]
+
+
+def evaluations(run: Path) -> list[float]:
+    if not (run / "metrics.jsonl").exists():
+        return []
+    return [row["epoch"] for row in read_metrics(run / "metrics.jsonl") if "validation/error_pct" in row]
+
+
+def study_of(path: Path, overrides: list[str], *, total: int) -> Study:
+    """The study that a search in the folder of `path` uses."""
+    space = read_space(path, overrides)
+    storage = path.parent / "runs" / "search" / f"{space.name}.db"
+    return Study(space, storage=storage, total=total, pruner="none", evaluations=30)
+
+
+class Pruning(NamedTuple):
+    search: "subprocess.Popen[str]"
+    study: Study
+    folder: Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pruning(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Pruning:
+    """A search that goes on beside the other tests: its one trial is hopeless beside those already there."""
+    import optuna
+
+    folder = tmp_path_factory.mktemp("pruning")
+    path = write(folder, {"optimizer.lr": {"values": [1e-12, 1e-11]}})
+    overrides = [*TINY, "trainer.epochs=30"]
+    study = study_of(path, overrides, total=6)
+    good = optuna.trial.create_trial(
+        value=5.0,
+        intermediate_values=dict.fromkeys(range(1, 31), 5.0),
+        params={"optimizer.lr": 1e-12},
+        distributions={"optimizer.lr": optuna.distributions.CategoricalDistribution((1e-12, 1e-11))},
+    )
+    for _ in range(5):
+        study.study.add_trial(good)
+    return Pruning(start(path, *overrides, "--trials", "6", "--pruner", "median"), study, folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def failing(tmp_path_factory: pytest.TempPathFactory, start: Start) -> "subprocess.Popen[str]":
+    """A search beside the other tests whose trials can't be trained."""
+    path = write(tmp_path_factory.mktemp("failing"), {"tenet.groups": {"values": [700, 800]}}, method="grid")
+    return start(path, *TINY)
+
+
+def test_none_is_lost_and_none_run_twice_when_workers_are_killed_stopped_and_started_again(
+    tmp_path: Path, start: Start
+) -> None:
+    space = write(tmp_path, GROUPS, method="grid")
+    # Two commands share the study.
+    one, other = start(space, *TINY), start(space, *TINY)
+    wait_for(lambda: len(runs(tmp_path)) == 2 and all(len(evaluations(run)) > 1 for run in runs(tmp_path)))
+    # One of them dies with its training, as if its machine had.
+    (training,) = children(one)
+    for number in (one.pid, training):
+        os.kill(number, signal.SIGKILL)
+    first = output_of(one, code=-signal.SIGKILL)
+    left = re.findall(r"trial (\d) +started", first)[-1]
+    # The other goes on with what that left, and is stopped itself.
+    wait_for(lambda: (log := next(tmp_path.glob(f"**/trial-{left}.log"))) and "going on" in log.read_text())
+    (training,) = children(other)
+    other.send_signal(signal.SIGINT)
+    second = output_of(other, code=130)
+    assert f"interrupted; go on: python sweeps/search.py {space} dataset=digits" in second
+    assert not Path(f"/proc/{training}").exists()
+    assert re.findall(r"trial (\d) +goes on", second) == [left]
+    # The same command again.
+    third = output_of(start(space, *TINY))
+    assert re.findall(r"trial (\d) +goes on", third) == [left]
+    started = re.findall(r"trial (\d) +started", first + second + third)
+    assert sorted(started) == ["0", "1"]
+    told = first + second + third
+    assert sorted(re.findall(r"trial (\d) +complete", told)) == ["0", "1"]
+    assert "The best of 2 trials: 2 complete" in third
+    assert [evaluations(run) for run in runs(tmp_path)] == [list(range(1, 11))] * 2
+    # What it says is the best run's command is just that.
+    values = {run: read_json(run / "summary.json")["validation/error_pct"] for run in runs(tmp_path)}
+    (command,) = re.findall(r"^python train\.py (.*)$", third, re.MULTILINE)
+    best, _ = plan(command.split(), config_dir=ROOT / "conf", config_name="train")
+    assert values[tmp_path / best] == min(values.values())
+    assert f"validation/error_pct {min(values.values()):.2f}, in {best}" in third
+    (picture,) = (tmp_path / "runs" / "search").glob("space-*.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments", "message"),
+    [
+        ({"tenet.group": {"values": [2, 4]}}, [], "FILE: there is no key tenet.group; did you mean tenet.groups"),
+        ({"tenet.groups": {"values": [2, 0]}}, [], "FILE: tenet.groups=0: must be an integer of at least 1"),
+        ({"tenet.weight": {"min": -1.0, "max": 1.0}}, [], "FILE: tenet.weight=-1.0: must be a number of at least 0"),
+        ({"tenet": {"values": ["inhibition", "nothing"]}}, [], "FILE: tenet=nothing: no such option"),
+        (GROUPS, ["tenet.intreval=3"], "there is no key tenet.intreval; did you mean tenet.interval"),
+        (GROUPS, ["tenet=none"], "the chosen tenet has no key tenet.groups"),
+        (GROUPS, ["tenet.groups=3"], "FILE: nothing varies"),
+        (GROUPS, ["seed=1,2"], "seed=1,2 is a sweep"),
+        (GROUPS, ["rerun=true"], "rerun: a search goes on with its own runs"),
+        (GROUPS, ["dataset.validation_fraction=0"], "dataset.validation_fraction=0: nothing is held out"),
+        ({**GROUPS, "dataset.validation_fraction": {"values": [0, 0.1]}}, [], "FILE: dataset.validation_fraction=0:"),
+        (GROUPS, ["--workers", "0"], "--workers=0: must be at least 1"),
+        (GROUPS, ["--trials", "0"], "--trials=0: must be at least 1"),
+        (GROUPS, [], "--trials is missing: method random has no end"),
+    ],
+)  # fmt: skip
+def test_a_wrong_search_is_refused_in_one_line_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    parameters: dict[str, object], arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, {"dataset.validation_fraction": {"value": 0.1}, **parameters})
+    assert main([str(path), *arguments], root=ROOT) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {message}".replace("FILE", str(path)))
+    assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_storage_that_breaks_is_told_in_one_line_with_the_command_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, GROUPS, method="grid")
+    study = study_of(path, TINY, total=2)
+    while held := study.next_trial():
+        study.tell(held.trial, state="FAIL")
+        held.log.close()
+    # Something wrote over the tables after the search had opened the study.
+    before = Search.run
+
+    def broken(search: Search) -> None:
+        search.study.storage.write_bytes(b"no database" * 10_000)
+        before(search)
+
+    monkeypatch.setattr(Search, "run", broken)
+    assert main([str(path), *TINY], root=ROOT) == 1
+    told = capsys.readouterr().err
+    assert re.match(r"error: runs/search/space-\w+\.db: .*; go on: python sweeps/search\.py ", told), told
+    assert told.count("\n") == 1
+
+
+def test_without_optuna_the_search_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    path = write(tmp_path, {"dataset.validation_fraction": {"values": [0.1, 0.2]}}, method="grid")
+    assert main([str(path)], root=ROOT) == 2
+    assert capsys.readouterr().err == "error: the search needs Optuna: pip install 'tenet-training[search]'\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_bad_trial_is_pruned_and_its_training_interrupted(pruning: Pruning) -> None:
+    text = output_of(pruning.search)
+    (evaluation,) = re.findall(r"trial 5 +pruned .* at evaluation (\d+) of 30", text)
+    assert 11 <= int(evaluation) < 30
+    trial = pruning.study.trials[5]
+    assert trial.state.name == "PRUNED"
+    assert trial.value > 50
+    (run,) = runs(pruning.folder)
+    assert (run / "checkpoint.pt").exists()
+    assert not (run / "weights.safetensors").exists()
+    assert "interrupted" in pruning.study.log_file(5).read_text()
+
+
+def test_a_failed_trial_tells_why_and_does_not_end_the_search_which_fails_if_all_do(
+    failing: "subprocess.Popen[str]",
+) -> None:
+    text = output_of(failing, code=1)
+    for groups in (700, 800):
+        assert f"failed    tenet.groups={groups}  error: tenet.groups={groups} exceeds the 8 channels" in text
+    assert "error: no trial was completed (2 failed); logs in runs/search/space-" in text

@@ -1,0 +1,182 @@
+"""train.py and evaluate.py with W&B, in processes of their own: what is sent, and what W&B's failures do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tenet.config.run_config import read_config, run_id
+from tenet.run.metrics_file import read_metrics
+from tests.tracking.wandb_offline import RunRecords, read_wandb_file, wandb_files
+from tests.tracking.wandb_server import serving
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "planted-3b2e9c4d"
+ROWS = 12
+ARGUMENTS = [
+    "dataset=arrays", "dataset.path=images.npz", "backbone=resnet8", "backbone.width=4", "tenet.groups=3",
+    "tenet.start_step=4", "trainer.batch_size=32", f"trainer.max_steps={ROWS}", "trainer.log_every_steps=1",
+    "tracking.init_timeout_s=1.0", "tracking.finish_timeout_s=1.0",
+]  # fmt: skip
+
+
+class Command(NamedTuple):
+    code: int
+    output: str
+
+
+def start(script: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env={**kept, "OMP_NUM_THREADS": "1", "SECRET_TOKEN": SECRET, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Command:
+    output, _ = process.communicate(timeout=120)
+    return Command(process.returncode, output)
+
+
+def kill_wandbs_process(parent: int, *, when: Path) -> None:
+    """SIGKILL to wandb-core, once the training `parent` has written the file `when`."""
+    deadline = time.monotonic() + 60
+    while not when.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = file.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if name == "wandb-core" and int(rest.split()[1]) == parent:
+            os.kill(int(file.parent.name), signal.SIGKILL)
+
+
+class Runs(NamedTuple):
+    folder: Path
+    commands: dict[str, Command]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """One training that W&B leaves alone, one whose server turns bad, one whose wandb process is killed."""
+    folder = tmp_path_factory.mktemp("runs")
+    generator = np.random.default_rng(0)
+    images = generator.integers(256, size=(160, 32, 32, 3), dtype=np.uint8)
+    np.savez(
+        folder / "images.npz",
+        train_images=images, train_labels=np.arange(160) % 4, test_images=images[:8], test_labels=np.arange(8) % 4,
+    )  # fmt: skip
+    # Settings for git that stand in its environment alone: a remote with credentials.
+    remote = {
+        "KEY_0": "remote.origin.url",
+        "VALUE_0": f"https://me:{SECRET}@example.org/tenet.git",
+        "COUNT": "1",
+    }
+    offline = {f"GIT_CONFIG_{name}": value for name, value in remote.items()} | {
+        "WANDB_MODE": "offline",
+        "WANDB_API_KEY": SECRET * 2 + "12345678",
+    }
+    with serving(turns="stall") as turning:
+        processes = {
+            "good": start(
+                "train.py", *ARGUMENTS, "hydra.run.dir=good", "tracking.artifacts=checkpoints", cwd=folder, **offline
+            ),
+            "turned": start("train.py", *ARGUMENTS, "hydra.run.dir=turned", cwd=folder, **turning.environment),
+            "killed": start("train.py", *ARGUMENTS, "hydra.run.dir=killed", cwd=folder, WANDB_MODE="offline"),
+        }  # fmt: skip
+        kill_wandbs_process(processes["killed"].pid, when=folder / "killed" / "metrics.jsonl")
+        return Runs(folder, {name: end(process) for name, process in processes.items()})
+
+
+@pytest.fixture(scope="module")
+def run_dir(runs: Runs) -> Path:
+    """Of the run that W&B leaves alone."""
+    assert runs.commands["good"].code == 0, runs.commands["good"].output
+    return runs.folder / "good"
+
+
+@pytest.mark.parametrize("name", ["turned", "killed"])
+def test_training_ends_well_with_all_metrics_whatever_wandb_does(
+    name: str, runs: Runs, run_dir: Path
+) -> None:
+    code, output = runs.commands[name]
+    assert code == 0, output
+    assert "Traceback" not in output
+    assert output.count("W&B failed (") == 1
+    rows, undisturbed = (
+        [
+            {key: value for key, value in row.items() if not key.startswith("speed/")}
+            for row in read_metrics(folder / "metrics.jsonl")
+        ]
+        for folder in (runs.folder / name, run_dir)
+    )
+    assert rows == undisturbed
+    assert (runs.folder / name / "weights.safetensors").exists()
+
+
+def test_a_run_has_an_id_of_its_experiment_its_config_and_all_its_metrics(runs: Runs, run_dir: Path) -> None:
+    (run,) = map(read_wandb_file, wandb_files(run_dir)[:1])
+    config = read_config(run_dir)
+    assert run.run.run_id.startswith(f"{run_id(config)}-")
+    assert {name: value for name, value in run.config.items() if name != "_wandb"} == config
+    metrics = read_metrics(run_dir / "metrics.jsonl")
+    assert [{name: row[name] for name in row if not name.startswith("_")} for row in run.history] == metrics
+
+
+def test_weights_and_checkpoint_are_kept_with_their_figures(run_dir: Path) -> None:
+    (run,) = map(read_wandb_file, wandb_files(run_dir)[:1])
+    kept = {artifact.type: artifact for artifact in run.artifacts}
+    summary = json.loads((run_dir / "summary.json").read_text())
+    for kind, file in {"model": "weights.safetensors", "checkpoint": "checkpoint.pt"}.items():
+        assert [entry.path for entry in kept[kind].manifest.contents] == [file]
+        metadata = json.loads(kept[kind].metadata)
+        assert (metadata["step"], metadata["test/error_pct"]) == (ROWS, summary["test/error_pct"])
+
+
+@pytest.fixture(scope="module")
+def evaluated(runs: Runs, run_dir: Path) -> RunRecords:
+    code, output = end(start("evaluate.py", f"run={run_dir}", cwd=runs.folder, WANDB_MODE="offline"))
+    assert code == 0, output
+    training, evaluation = map(read_wandb_file, wandb_files(run_dir))
+    assert (evaluation.run.run_id, evaluation.run.project) == (training.run.run_id, training.run.project)
+    return evaluation
+
+
+def test_an_evaluation_adds_figures_table_pictures_and_report_to_the_runs_own_wandb_run(
+    run_dir: Path, evaluated: RunRecords
+) -> None:
+    report = json.loads((run_dir / "evaluation" / "corruptions.json").read_text())
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["corruption/mce_pct"] == evaluated.summary["corruption/mce_pct"] == report["mce_pct"]
+    assert summary["corruption/contrast/5/error_pct"] == report["corruptions"]["contrast"]["5"]
+    assert evaluated.summary["corruption/contrast/5/error_pct"] == report["corruptions"]["contrast"]["5"]
+    assert evaluated.summary["corruption/source"] == "generated"
+    assert evaluated.config["tenet"]["groups"] == 3, "hyperparameters stand beside the mCE"
+    assert evaluated.summary["corruption/table/nrows"] == 95
+    for name in ("heatmap", "curves", "sheet"):
+        assert evaluated.summary[f"corruption/{name}/_type"] == "image-file"
+    (kept,) = [artifact for artifact in evaluated.artifacts if artifact.type == "evaluation"]
+    assert {"corruptions.json", "corruptions.csv"} <= {entry.path for entry in kept.manifest.contents}
+    assert json.loads(kept.metadata)["corruption/mce_pct"] == report["mce_pct"]
+
+
+def test_no_secret_of_environment_or_remote_stands_in_any_file_of_a_run(
+    run_dir: Path, evaluated: Any
+) -> None:
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    if (git := json.loads((run_dir / "environment.json").read_text())["git"]) is not None:
+        assert git["remote"] == "https://example.org/tenet.git"
