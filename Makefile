@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup quickstart test lint format audit clean
+.PHONY: help setup quickstart test test-slow lint format audit clean
 
 help:
 	@echo "make quickstart  install, train with TENET on the digits, sweep the corruptions (a few minutes)"
-	@echo "make test        install, run all tests"
+	@echo "make test        install, run the tests (a few minutes)"
+	@echo "make test-slow   install, run the tests that take many seconds each"
 	@echo "make lint        install, check style and types"
 	@echo "make setup       install into $(VENV)"
 	@echo "make audit       check that the pinned packages install alone, and for known advisories"
@@ -25,7 +26,10 @@ quickstart: setup
 	$(BIN)/python evaluate.py run=$(RUN)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
+test-slow: setup
+	$(BIN)/python -m pytest -m "slow and not compiler"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,43 +1,34 @@
-"""AugMix on the device, in batches, beside Pillow's in DataLoader workers, and beside a training step.
+"""AugMix on the device, in batches, compared with Pillow in DataLoader workers and with a training step.
 
     python benchmarks/augment.py [--device cpu|cuda] [--batch 256] [--workers N] [--precision fp32|bf16] [--compile]
         [--repeats 5]
 
-All alternate within one run. The Pillow pipeline is the test suite's oracle (tests/augment), image by
-image in worker processes that are started once (and may be a quarter ahead); the step is a plain one of ResNeXt-29.
---compile adds AugMix as `trainer.compile=true` has it on a GPU.
+All alternate within one run. The Pillow pipeline is the test suite's oracle (tests/augment), image by image, in worker
+processes that are started once and may be a quarter ahead. The step is a plain one of ResNeXt-29. --compile adds AugMix
+as `trainer.compile=true` compiles it on a GPU.
 """
 
-import argparse
-import os
-import statistics
 import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the Pillow oracle in tests/
 
 from corruptions import smooth_images
-from timing import add_device, hardware, in_turn, median_ratio, report
+from timing import hardware, in_turn, make_parser, median_ratio, medians, report
+from training import make_rehearsal
 
 from tenet.augment import AugMix
 from tenet.augment.augmix import draw_mixing
-from tenet.networks import ResNeXt
-from tenet.training.loop import autocast
+from tenet.doctor.hardware import usable_cores
 from tests.augment.pillow_reference import mix
 
 
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class PillowAugMix(IterableDataset):
-    """The images of each batch, one by one, for ever."""
+    """The images of each batch, one by one, without end."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images
@@ -51,13 +42,9 @@ class PillowAugMix(IterableDataset):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_device(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--workers", type=int, default=cores(), help="0: in this process")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of the step")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="0: in this process")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
@@ -73,29 +60,15 @@ def main() -> None:
         prefetch_factor=1 if args.workers else None,
     )
     batches = iter(loader)
+    rehearsal = make_rehearsal(args.device, args.precision)
+    batch = rehearsal.random_batch(args.batch)
 
-    model = ResNeXt(num_classes=10).to(args.device).train()
-    inputs = torch.randn(args.batch, 3, 32, 32, device=args.device)
-    is_gpu = args.device == "cuda"
-    if is_gpu:  # a step as fast as it gets there
-        model, inputs = (it.to(memory_format=torch.channels_last) for it in (model, inputs))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True, fused=is_gpu)
-    cast = autocast(torch.device(args.device), args.precision)
-    labels = torch.randint(10, (args.batch,), device=args.device)
-
-    def step() -> None:
-        with cast:
-            loss = F.cross_entropy(model(inputs), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    # While the others are timed each worker has one batch ready: a quarter of what is asked for here.
+    # While the others are timed, each worker prepares one batch: a quarter of what is requested here.
     rows = 4 * max(1, args.workers)
     actions = [
         lambda: augmix.views[0](on_device, generator=generator),
         lambda: [next(batches).to(args.device) for _ in range(rows)],
-        step,
+        lambda: next(rehearsal.steps(batch)),
     ]
     if args.compile:
         compiled.compile()
@@ -106,21 +79,17 @@ def main() -> None:
         device=args.device,
         wall=args.workers > 0,  # other processes do that work
     )
-    ours, pillow, plain, *more = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ours, pillow, plain, *more = medians(rounds)
     ratios = {
         "augmix_over_pillow": median_ratio(rounds, 0, 1) * rows,
         "augmix_over_step": median_ratio(rounds, 0, 2),
     }
-    print(
-        f"{hardware(args.device)}, torch {torch.__version__}, batch {args.batch}, medians of {args.repeats}"
-    )
     pillow_where = f"Pillow in {args.workers} workers" if args.workers else "Pillow in this process"
-    print(f"  AugMix in a batch             {ours * 1e3:9.2f} ms  {args.batch / ours:12,.0f} images/s")
     print(
+        f"{hardware(args.device)}, torch {torch.__version__}, batch {args.batch}, medians of {args.repeats}\n"
+        f"  AugMix in a batch             {ours * 1e3:9.2f} ms  {args.batch / ours:12,.0f} images/s\n"
         f"  {pillow_where:<30}{pillow / rows * 1e3:9.2f} ms  "
-        f"{args.batch * rows / pillow:12,.0f} images/s  {1 / ratios['augmix_over_pillow']:.1f} x ours"
-    )
-    print(
+        f"{args.batch * rows / pillow:12,.0f} images/s  {1 / ratios['augmix_over_pillow']:.1f} x ours\n"
         f"  plain step                    {plain * 1e3:9.2f} ms; AugMix is {ratios['augmix_over_step']:.3f} of it"
     )
     if args.compile:

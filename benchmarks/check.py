@@ -1,12 +1,12 @@
-"""Whether anything has become slower: the ratios of the benchmarks beside those recorded in ratios.json.
+"""Check that nothing has become slower: compare the benchmarks' ratios with those recorded in ratios.json.
 
     python benchmarks/check.py [--device cpu|cuda] [--only NAME ...] [--record]
 
-Runs the benchmarks at small sizes, on a CPU in one thread, in two or three minutes. A ratio is too high above
-the recorded one plus its tolerance plus 0.01: a hundredth of the yardstick never matters. A benchmark with such
-a ratio runs once more, and the lower of the two count: noise passes, a slowdown stays. Ends with 1 where one
-stayed. --record runs each benchmark three times and writes medians, spreads and tolerances (25 %, of memory
-3 %, or twice the spread if that is more), with hardware and version, to ratios.json.
+Runs the benchmarks at small sizes, on a CPU in one thread, in two or three minutes. A ratio is too high if it exceeds
+the recorded ratio plus its tolerance plus 0.01: a hundredth of the reference time does not matter. A benchmark with such
+a ratio runs once more, and the lower ratios of the two runs count: noise passes, a slowdown stays. The exit code is 1 if
+a ratio is still too high. --record runs each benchmark three times and writes medians, spreads and tolerances (25 %, for
+memory 3 %, or twice the spread if that is more), with hardware and version, to ratios.json.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path(__file__).resolve().parent
-# By kind of device: sizes at which a ratio is steady and the whole is over in minutes.
+# By kind of device: sizes at which the ratios are stable and the check takes minutes.
 ARGUMENTS = {
     "cpu": {
         "step": "--batch 2 --grouped 8 --repeats 11",
@@ -46,21 +46,21 @@ ARGUMENTS = {
         "evaluate": "--precision bf16",
     },
 }
-# What keeps ratios steady on a busy CPU: one thread (timing.py then takes the processor's own time), and
-# freed memory that is kept, since asking for it anew takes now no time and now longer than the work itself.
+# These keep ratios stable on a busy CPU: one thread, for which timing.py measures processor time, and an allocator that
+# keeps freed memory, because requesting it again takes a varying time, at worst longer than the work itself.
 STEADY = {
     "OMP_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
 }
 RECORDED_RUNS = 3
-# Peaks of memory hardly differ from run to run, times do.
+# Memory peaks hardly vary between runs; times do.
 TOLERANCES = {"memory": 0.03}
 TOLERANCE, SPREADS, SLACK = 0.25, 2, 0.01
 
 
 class Recorded(NamedTuple):
-    """ratio: the median of the recorded runs. spread: their range over it. tolerance: of a ratio, over it."""
+    """ratio: the median of the recorded runs. spread, tolerance: their range and the allowed excess, relative to it."""
 
     ratio: float
     spread: float
@@ -72,7 +72,7 @@ class Recorded(NamedTuple):
 
 
 def summarize(runs: Sequence[Mapping[str, float]], *, tolerance: float = TOLERANCE) -> dict[str, Recorded]:
-    """tolerance: at least."""
+    """tolerance: the minimum."""
     summary = {}
     for name in runs[0]:
         column = [run[name] for run in runs]
@@ -85,12 +85,12 @@ def summarize(runs: Sequence[Mapping[str, float]], *, tolerance: float = TOLERAN
 
 
 def too_high(recorded: Mapping[str, Recorded], measured: Mapping[str, float]) -> list[str]:
-    """The ratios above their limits, and those that are recorded and no longer measured: nobody would miss them."""
+    """The ratios above their limits, and recorded ratios that are no longer measured."""
     return [name for name, known in recorded.items() if not measured.get(name, float("inf")) <= known.limit]
 
 
 def run_benchmark(name: str, *, device: str, folder: Path) -> dict[str, Any]:
-    """What its last line says. Exits where it fails; it has said why."""
+    """The values of its last line. Exits if the benchmark fails; it has printed the reason."""
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, folder / f"{name}.py", "--device", device, *ARGUMENTS[device][name].split()],
@@ -104,8 +104,8 @@ def run_benchmark(name: str, *, device: str, folder: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def check(name: str, recorded: Mapping[str, Recorded], *, device: str, folder: Path) -> dict[str, float]:
-    """Its ratios; where one is too high, the lower of two runs'."""
+def measure(name: str, recorded: Mapping[str, Recorded], *, device: str, folder: Path) -> dict[str, float]:
+    """Its ratios; if one is too high, the lower ratios of two runs."""
     measured = run_benchmark(name, device=device, folder=folder)["ratios"]
     if too_high(recorded, measured):
         again = run_benchmark(name, device=device, folder=folder)["ratios"]
@@ -135,7 +135,7 @@ def record_all(names: Sequence[str], *, device: str, folder: Path) -> int:
 
 
 def check_all(names: Sequence[str], *, device: str, folder: Path) -> int:
-    """Print a row for every ratio; 1 if one is too high."""
+    """Print a row for every ratio; return 1 if one is too high."""
     records = read_records(folder).get(device, {})
     if unknown := [name for name in names if name not in records]:
         print(f"error: no ratios of {', '.join(unknown)} are recorded for {device}: run this with --record")
@@ -146,7 +146,7 @@ def check_all(names: Sequence[str], *, device: str, folder: Path) -> int:
     regressions = []
     for name in names:
         recorded = {ratio: Recorded(**values) for ratio, values in records[name]["ratios"].items()}
-        measured = check(name, recorded, device=device, folder=folder)
+        measured = measure(name, recorded, device=device, folder=folder)
         slower = too_high(recorded, measured)
         for ratio, known in recorded.items():
             now = f"{measured[ratio]:.3f}" if ratio in measured else "missing"
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None, *, folder: Path = FOLDER) -> in
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", choices=ARGUMENTS, help="cuda where there is one")
+    parser.add_argument("--device", choices=ARGUMENTS, help="default: cuda if available")
     parser.add_argument(
         "--only", nargs="+", choices=ARGUMENTS["cpu"], default=list(ARGUMENTS["cpu"]), metavar="NAME"
     )

@@ -2,8 +2,8 @@
 
     python benchmarks/corruption_fidelity.py CIFAR-10-C --clean clean.npy
 
-The folder has the layout of the official archives; clean.npy holds the images of one severity, in the
-same order. Prints a Markdown table. `--fixture` also writes what the tests compare with.
+The folder has the layout of the official archives; clean.npy holds the images of one severity, in the same order.
+Prints a Markdown table. `--fixture` also writes the fixture that the tests compare with.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def print_table(archive: OfficialArchive, clean: np.ndarray, *, seed: int) -> No
     for name in archive.names:
         cells, shares = [], []
         for severity in SEVERITIES:
-            official, _ = archive.cell(name, severity)
+            official = archive.cell(name, severity).images
             ours = corrupt(torch.from_numpy(clean), corruption=name, severity=severity, seed=seed).numpy()
             ratios = np.divide(cell_statistics(ours, clean), cell_statistics(official, clean))
             cells.append(" / ".join(f"{100 * (ratio - 1):+.1f}" for ratio in ratios))
@@ -76,12 +76,12 @@ def write_fixture(folder: Path, archive: OfficialArchive, clean: np.ndarray) -> 
     folder.mkdir(parents=True, exist_ok=True)
     pictures = np.linspace(0, len(clean) - 1, FIXTURE_PICTURES).round().astype(np.int64)
     statistics = {
-        name: [cell_statistics(archive.cell(name, severity)[0], clean) for severity in SEVERITIES]
+        name: [cell_statistics(archive.cell(name, severity).images, clean) for severity in SEVERITIES]
         for name in CORRUPTIONS + EXTRA_CORRUPTIONS
     }
     (folder / "statistics.json").write_text(json.dumps(statistics, indent=1) + "\n")
     official = {
-        name: np.stack([archive.cell(name, severity)[0][pictures] for severity in SEVERITIES])
+        name: np.stack([archive.cell(name, severity).images[pictures] for severity in SEVERITIES])
         for name in DETERMINISTIC
     }
     np.savez_compressed(folder / "images.npz", clean=clean, pictures=pictures, **official)

@@ -2,15 +2,14 @@
 
     python benchmarks/corruptions.py [--device cpu|cuda] [--images 1000] [--size 32] [--repeats 3]
 
-Each corruption, at all five severities, alternates with the least that any of them must do: turning the
-images into numbers in [0, 1] and back into 8 bits. The ratio is to that. Figures are medians of the repeats.
+Each corruption, at all five severities, alternates with the minimum that every corruption does: converting the images
+to numbers in [0, 1] and back to 8 bits. Ratios are to that minimum. Figures are medians of the repeats.
 """
 
-import argparse
 from statistics import median
 
 import torch
-from timing import add_device, hardware, in_turn, median_ratio, report
+from timing import hardware, in_turn, make_parser, median_ratio, report
 
 from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from tenet.corruptions.generator import to_levels
@@ -25,7 +24,7 @@ def smooth_images(count: int, size: int) -> torch.Tensor:
 
 
 def measure(images: torch.Tensor, name: str, *, repeats: int) -> tuple[float, float]:
-    """Median milliseconds an image at one severity, and how many times those of the conversion alone."""
+    """Median milliseconds per image at one severity, and the ratio to the conversion."""
 
     def convert() -> None:
         for _ in SEVERITIES:
@@ -41,10 +40,7 @@ def measure(images: torch.Tensor, name: str, *, repeats: int) -> tuple[float, fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_device(parser)
+    parser = make_parser(__doc__, precision=False)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)

@@ -1,16 +1,14 @@
-"""A corruption sweep beside the network alone: generated, and from files of the official layout.
+"""A corruption sweep compared with the network alone: generated, and from files of the official layout.
 
     python benchmarks/evaluate.py [--device cpu|cuda] [--backbone resnext29] [--images 1000] [--batch 1000]
         [--precision fp32|bf16] [--repeats 3]
 
-All 75 cells, of random 32x32 images. Five things alternate within one run: the network on ready batches
-(the floor), making the corrupted images, reading them, and the two whole sweeps. The files are written for
-it, to a temporary folder ($TMPDIR; 230 kB an image), so they are read from memory if they fit there.
-The projection is to 10,000 images a cell, by images alone.
+All 75 cells of random 32x32 images. Five things alternate within one run: the network on ready batches (the minimum),
+generating the corrupted images, reading them, and the two whole sweeps. The files are written first, to a temporary
+folder ($TMPDIR; 230 kB an image), so they are read from memory if they fit there. The projection is to 10,000 images a
+cell, in proportion to the number of images.
 """
 
-import argparse
-import statistics
 import tempfile
 from collections.abc import Callable
 from itertools import product
@@ -20,59 +18,59 @@ import torch
 from corruptions import smooth_images
 from rich.console import Console
 from rich.table import Table
-from timing import BACKBONES, add_device, build_backbone, hardware, in_turn, median_ratio, report
-from torch import Tensor
+from timing import hardware, in_turn, make_parser, median_ratio, medians, report
+from training import BACKBONES, CLASSES, make_experiment
 
-from tenet.corruptions import CORRUPTIONS, SEVERITIES
-from tenet.corruptions.sources import ArchivedCorruptions, GeneratedCorruptions
+from tenet.corruptions import CORRUPTIONS, SEVERITIES, OfficialArchive
+from tenet.corruptions.generator import GeneratedCorruptions
 from tenet.corruptions.write import LABELS, ArchiveWriter
-from tenet.data import Normalization
-from tenet.evaluation.classifier import Batches, Classifier, CorruptionSource, sweep
+from tenet.data import ImageArrays
+from tenet.evaluation.classifier import Classifier
 
 CELLS = len(CORRUPTIONS) * len(SEVERITIES)
-CLASSES = [str(number) for number in range(10)]
-# Of the test set of CIFAR-10 and CIFAR-100.
+# In the test sets of CIFAR-10 and CIFAR-100.
 OFFICIAL_IMAGES = 10_000
 
 
 class Ready:
-    """The clean images, on their device, in the place of every cell."""
+    """The clean images, on their device, as every cell."""
 
-    kind = "ready"
-    names = CORRUPTIONS
+    def __init__(self, clean: ImageArrays) -> None:
+        self.clean = clean
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-
-    def batches(self, corruption: str, severity: int, *, batch_size: int) -> Batches:
-        return zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+    def cell(self, corruption: str, severity: int) -> ImageArrays:
+        return self.clean
 
 
-def write_archive(folder: Path, images: Tensor, labels: Tensor, *, device: str) -> ArchivedCorruptions:
-    writer = ArchiveWriter(folder, images, labels, num_classes=len(CLASSES), device=device)
+Source = Ready | GeneratedCorruptions | OfficialArchive
+
+
+def write_archive(folder: Path, images: ImageArrays, *, device: str) -> OfficialArchive:
+    writer = ArchiveWriter(folder, images.images, images.labels, num_classes=len(CLASSES), device=device)
     for name in (LABELS, *CORRUPTIONS):
         writer.write(name)
-    return ArchivedCorruptions(folder, classes=CLASSES)
+    return OfficialArchive(folder, classes=CLASSES)
 
 
 def make_phases(
-    classifier: Classifier, *, images: Tensor, labels: Tensor, folder: Path, device: str
+    classifier: Classifier, *, images: ImageArrays, folder: Path, device: str
 ) -> dict[str, Callable[[], object]]:
-    """The forward alone first: what the others are measured by."""
-    here = images.to(device), labels.to(device)
-    generator, files = GeneratedCorruptions(*here), write_archive(folder, images, labels, device=device)
+    """The forward comes first: the others are compared with it."""
+    on_device = images.to(device)
+    generator, files = GeneratedCorruptions(on_device), write_archive(folder, images, device=device)
 
-    def fetch(source: CorruptionSource) -> None:
+    def fetch(source: Source) -> None:
         for name, severity in product(CORRUPTIONS, SEVERITIES):
-            for batch, _ in source.batches(name, severity, batch_size=classifier.batch_size):
+            ids = torch.arange(len(images)).split(classifier.batch_size)
+            for batch, _ in source.cell(name, severity).batches(ids):
                 batch.to(device)
 
-    def classify(source: CorruptionSource) -> None:
-        for _ in sweep(classifier, source, corruptions=CORRUPTIONS, severities=SEVERITIES):
-            pass
+    def classify(source: Source) -> None:
+        for name, severity in product(CORRUPTIONS, SEVERITIES):
+            classifier.predict(source.cell(name, severity))
 
     return {
-        "forward": lambda: classify(Ready(*here)),
+        "forward": lambda: classify(Ready(on_device)),
         "generating": lambda: fetch(generator),
         "reading": lambda: fetch(files),
         "sweep_generated": lambda: classify(generator),
@@ -99,34 +97,26 @@ def print_table(times: dict[str, float], ratios: dict[str, float], *, images: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_device(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--backbone", choices=BACKBONES, default="resnext29")
     parser.add_argument("--images", type=int, default=1000, help="images a cell")
     parser.add_argument("--batch", type=int, default=1000)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     torch.manual_seed(0)
-    classifier = Classifier(
-        build_backbone(args.backbone).to(args.device),
-        Normalization(),
-        args.batch,
-        args.precision,
-        channels_last=True,
-    )
+    experiment = make_experiment(
+        args.device, f"backbone={args.backbone}", f"trainer.precision={args.precision}",
+        f"trainer.evaluation_batch_size={args.batch}", "trainer.channels_last=true",
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         phases = make_phases(
-            classifier,
-            images=smooth_images(args.images, 32),
-            labels=torch.randint(10, (args.images,)),
+            experiment.classifier,
+            images=ImageArrays(smooth_images(args.images, 32), torch.randint(10, (args.images,)), CLASSES),
             folder=Path(folder),
             device=args.device,
         )
         rounds = in_turn(list(phases.values()), repeats=args.repeats, device=args.device)
-    times = dict(zip(phases, map(statistics.median, zip(*rounds, strict=True)), strict=True))
+    times = dict(zip(phases, medians(rounds), strict=True))
     ratios = {f"{name}_over_forward": median_ratio(rounds, i, 0) for i, name in enumerate(phases) if i > 0}
     print_table(
         times,

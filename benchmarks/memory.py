@@ -1,27 +1,25 @@
-"""Peak memory of TENET training beside plain training, and of the phases of an inhibited step.
+"""Peak memory of TENET training compared with plain training, and of the phases of an inhibited step.
 
     python benchmarks/memory.py [--device cpu|cuda] [--batch 256] [--precision fp32|bf16]
 
-Each kind trains some steps of ResNeXt-29 in a process of its own. On CUDA the figures are the allocator's
-(torch.cuda.max_memory_allocated); on a CPU the processes' peak resident size less that before the first step,
-with all that is freed given back at once.
+Each kind takes some steps of ResNeXt-29 in a process of its own. On CUDA the figures are the allocator's
+(torch.cuda.max_memory_allocated). On a CPU they are the process's peak resident size minus that before the first step,
+with an allocator that returns all freed memory at once.
 """
 
-import argparse
 import os
 import resource
 import subprocess
 import sys
 
 import torch
-from timing import add_device, hardware, report
-from torch.nn import functional as F
+from timing import hardware, make_parser, report
+from training import make_rehearsal
 
-from tenet.inhibition import Inhibition, group_channels
-from tenet.networks import ResNeXt
-from tenet.training.loop import autocast
+from tenet.inhibition import group_channels
+from tenet.methods import importance_pass
 
-# Else glibc keeps what is freed, now more and now less of it, and the peak is a matter of luck.
+# Otherwise glibc keeps a varying part of freed memory, and the peak is a matter of luck.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 KINDS = ("plain", "importance pass", "grouping", "inhibited step")
 
@@ -33,45 +31,28 @@ def peak_bytes(device: str) -> int:
 
 
 def measure(kind: str, *, device: str, batch: int, precision: str) -> int:
-    """Peak bytes of plain steps, each followed by what `kind` names."""
+    """Peak bytes of plain steps, each followed by `kind`."""
     torch.manual_seed(0)
-    model = ResNeXt(num_classes=10).to(device).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
-    images = torch.randn(batch, 3, 32, 32, device=device)
-    labels = torch.randint(10, (batch,), device=device)
-    inhibition = Inhibition(layer="stage_2")
-    cast = autocast(torch.device(device), precision)
+    rehearsal = make_rehearsal(device, precision, "trainer.channels_last=true")
     before = 0 if device == "cuda" else peak_bytes(device)
-
-    def descend(loss: torch.Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
+    images = rehearsal.random_batch(batch)
     for _ in range(2):
-        with cast:
-            loss = F.cross_entropy(model(images), labels)
-        descend(loss)
-        with cast:
-            if kind == "inhibited step":
-                inhibited = inhibition.step(model, images, labels)
-                descend(inhibited.loss)
-                del inhibited  # as the training loop does
-            elif kind != "plain":
-                features, _ = inhibition.importance_pass(model, images, labels)
-                if kind == "grouping":
-                    group_channels(features, groups=inhibition.groups)
+        steps = rehearsal.steps(images)
+        next(steps)
+        if kind == "inhibited step":
+            next(steps)
+        steps.close()
+        if kind in ("importance pass", "grouping"):
+            features, _ = importance_pass(rehearsal.experiment.network, images.images, images.labels)
+            if kind == "grouping":
+                group_channels(features, groups=6)
     return peak_bytes(device) - before
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_device(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--kind", choices=KINDS, help="measure this alone, and print bytes")
+    parser.add_argument("--kind", choices=KINDS, help="measure only this, and print bytes")
     args = parser.parse_args()
     if args.kind:
         print(measure(args.kind, device=args.device, batch=args.batch, precision=args.precision))

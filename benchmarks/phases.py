@@ -1,36 +1,43 @@
-"""What each phase of a training step must cost at least on this device, and what it costs.
+"""The minimum cost of each phase of a training step on this device, and its actual cost.
 
     python benchmarks/phases.py [--device cpu|cuda] [--batch 256] [--precision fp32|bf16] [--count]
 
-ResNeXt-29, 10 classes, 32x32 images, every image taken as classified right (the worst case). Operations are
-those of convolutions and linear layers (a multiply-add is two), forward and backward, and of the products in
-the grouping, over --iterations rounds (on a CPU it stops when all samples have settled). Bytes are read and
-written once by every operator that PyTorch runs (views apart), so kernels that fuse several move less. The
-floor of a phase is the larger of operations over the best matrix product and bytes over the best copy, both
-measured in the same run. --count counts alone, in seconds.
+ResNeXt-29, 10 classes, 32x32 images, every image classified right (the worst case). Operations are those of
+convolutions and linear layers (a multiply-add is two), forward and backward, and of the products in the grouping, over
+--iterations rounds (on a CPU it stops when all samples have settled). Every operator that PyTorch runs (except views)
+reads and writes its tensors once, so kernels that fuse several operators move fewer bytes. The minimum of a phase is the
+larger of operations over the best matrix product and bytes over the best copy, both measured in the same run. --count
+only counts, which takes seconds.
 """
 
-import argparse
-import statistics
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from timing import add_device, best_arithmetic, best_bandwidth, hardware, in_turn, median_ratio, report
+from timing import (
+    best_arithmetic,
+    best_bandwidth,
+    hardware,
+    in_turn,
+    make_parser,
+    median_ratio,
+    medians,
+    report,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from training import make_rehearsal
 
 from tenet.augment import AugMix
-from tenet.inhibition import Inhibition, MaskableForward, group_channels, inhibition_mask, orthogonality_loss
-from tenet.inhibition.regularizer import split
-from tenet.networks import ResNeXt
-from tenet.training.loop import autocast
+from tenet.inhibition import group_channels, inhibition_mask, orthogonality_loss
+from tenet.methods import Update, importance_pass
+from tenet.networks import Network, ResNeXt
 
 
 class Traffic(TorchDispatchMode):
-    """Operators, and the bytes that they read and write; views and allocations are none."""
+    """Counts operators, and the bytes that they read and write, without views and allocations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,41 +52,35 @@ class Traffic(TorchDispatchMode):
         return result
 
 
-def forward_operations(module: nn.Module, inputs: Tensor) -> tuple[int, Tensor]:
-    """Operations of the convolutions and linear layers in one forward, and its result."""
-    count = 0
+def count_operations(batch: int, groups: int, iterations: int) -> dict[str, int]:
+    """Operations by phase. A backward costs two forwards (for inputs and for weights), or one if only the gradient of the
+    features is needed."""
+    counts = [0]
+    cut: list[Tensor] = []
 
     def add(layer: nn.Module, _: Any, output: Tensor) -> None:
-        nonlocal count
-        per_output = layer.weight[0].numel()  # type: ignore[operator, index]
-        count += 2 * output.numel() * per_output
+        counts[-1] += 2 * output.numel() * layer.weight[0].numel()  # type: ignore[operator, index]
 
-    hooks = [
-        layer.register_forward_hook(add)
-        for layer in module.modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
-    with torch.no_grad():
-        output = module(inputs)
-    for hook in hooks:
-        hook.remove()
-    return count, output
+    def start_second_part(features: Tensor) -> Tensor:
+        counts.append(0)
+        cut.append(features)
+        return features
 
-
-def count_operations(batch: int, groups: int, iterations: int) -> dict[str, int]:
-    """By phase. A backward costs two forwards (for inputs and for weights), or one where only the features'
-    gradient is asked for."""
-    with torch.device("meta"):
-        front, back = split(ResNeXt(num_classes=10), "stage_2")
-        before, features = forward_operations(front, torch.empty(batch, 3, 32, 32))
-        behind, _ = forward_operations(back, features)
+    with torch.device("meta"), torch.no_grad():
+        network = Network(ResNeXt(num_classes=10), cut="stage_2")
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_hook(add)
+        with network.at_cut(start_second_part):
+            network(torch.empty(batch, 3, 32, 32))
+    (before, behind), features = counts, cut[0]
     whole = before + behind
     channels, positions = features.shape[1], features[0, 0].numel()
     products = 2 * batch * channels * groups * positions
     return {
         "plain step": 3 * whole,
         "importance pass": before + 2 * behind,
-        # Distances to the medoids, the groups' means, distances to them.
+        # Distances to the medoids, the groups' means, distances to the means.
         "grouping": 3 * products * iterations,
         "mask": products,
         "inhibited pass": 3 * whole,
@@ -91,32 +92,16 @@ def count_operations(batch: int, groups: int, iterations: int) -> dict[str, int]
 def make_phases(
     device: str, batch: int, groups: int, precision: str, *, rounds: int = 50
 ) -> dict[str, Callable[[], object]]:
-    """One call each; later phases work on what earlier ones left, so begin with a round of all."""
+    """One call of each phase. Later phases use the results of earlier ones, so the first round must run all of them."""
     torch.manual_seed(0)
-    with torch.device(device):
-        model = ResNeXt(num_classes=10).train().to(memory_format=torch.channels_last)
-        images = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
-        pixels = torch.randint(256, (batch, 3, 32, 32), dtype=torch.uint8)
-        labels = torch.randint(10, (batch,))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, nesterov=True)
-    inhibition = Inhibition(layer="stage_2", groups=groups)
-    network = MaskableForward(model, "stage_2")
-    cast = autocast(torch.device(device), precision)
+    rehearsal = make_rehearsal(device, precision, "trainer.channels_last=true")
+    network, samples = rehearsal.experiment.network, rehearsal.random_batch(batch)
+    images, labels = samples.images, samples.labels
+    pixels = torch.randint(256, (batch, 3, 32, 32), dtype=torch.uint8, device=device)
     kept: dict[str, Tensor] = {}
 
-    def descend(loss: Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    def plain() -> None:
-        with cast:
-            loss = F.cross_entropy(network(images), labels)
-        descend(loss)
-
     def importance() -> None:
-        with cast:
-            kept["features"], kept["gradients"] = inhibition.importance_pass(model, images, labels)
+        kept["features"], kept["gradients"] = importance_pass(network, images, labels)
 
     def grouping() -> None:
         kept["assignments"] = group_channels(kept["features"], groups=groups, max_iterations=rounds)
@@ -127,11 +112,10 @@ def make_phases(
         )
 
     def inhibited() -> None:
-        with cast:
-            features, logits = network(images, kept["mask"])
-            loss = F.cross_entropy(logits, labels)
+        features, logits = network(images, kept["mask"])
         kept["before mask"] = features.detach().requires_grad_()
-        descend(loss)
+        loss = F.cross_entropy(logits, labels)
+        rehearsal.optimizer.step(Update(loss=loss, batch=samples, samples=batch))
 
     def orthogonality() -> None:
         orthogonality_loss(kept["before mask"], assignments=kept["assignments"], groups=groups).backward()
@@ -140,7 +124,7 @@ def make_phases(
         AugMix().views[0](pixels, generator=torch.Generator(device).manual_seed(0))
 
     return {
-        "plain step": plain,
+        "plain step": lambda: next(rehearsal.steps(samples)),
         "importance pass": importance,
         "grouping": grouping,
         "mask": mask,
@@ -153,8 +137,7 @@ def make_phases(
 def count_traffic(
     batch: int, groups: int, precision: str, iterations: int
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes and operators by phase, from steps of 2 and of 4 images on the CPU: what they add for each image is
-    the same for all."""
+    """Bytes and operators by phase, from steps of 2 and of 4 images on the CPU: every image adds the same."""
 
     def count_rounds(images: int, rounds: int) -> dict[str, tuple[int, int]]:
         counts = {}
@@ -165,14 +148,13 @@ def count_traffic(
         return counts
 
     def count(images: int) -> dict[str, tuple[int, int]]:
-        # What every round of the grouping adds is the same too.
+        # Every round of the grouping adds the same too.
         one, two = count_rounds(images, 1), count_rounds(images, 2)
         return {
-            name: (
-                one[name][0] + (iterations - 1) * (two[name][0] - one[name][0]),
-                one[name][1] + (iterations - 1) * (two[name][1] - one[name][1]),
+            name: tuple(
+                first + (iterations - 1) * (second - first) for first, second in zip(*pair, strict=True)
             )
-            for name in one
+            for name, pair in {name: (one[name], two[name]) for name in one}.items()
         }
 
     two, four = count(2), count(4)
@@ -181,16 +163,12 @@ def count_traffic(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_device(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--groups", type=int, default=6)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--iterations", type=int, default=50, help="rounds of the grouping to count")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--count", action="store_true", help="count, and measure nothing")
+    parser.add_argument("--count", action="store_true", help="only count")
     args = parser.parse_args()
     operations = count_operations(args.batch, args.groups, args.iterations)
     traffic, operators = count_traffic(args.batch, args.groups, args.precision, args.iterations)
@@ -209,10 +187,7 @@ def main() -> None:
         floors = {name: max(operations[name] / arithmetic, traffic[name] / bandwidth) for name in operations}
         phases = make_phases(args.device, args.batch, args.groups, args.precision)
         rounds = in_turn(list(phases.values()), repeats=args.repeats, device=args.device)
-        times = {
-            name: statistics.median(column)
-            for name, column in zip(phases, zip(*rounds, strict=True), strict=True)
-        }
+        times = dict(zip(phases, medians(rounds), strict=True))
         print(f"{hardware(args.device)}, torch {torch.__version__}, {args.precision}, batch {args.batch}")
         print(f"best matrix product {arithmetic / 1e12:.3g} Tflop/s, best copy {bandwidth / 1e9:.3g} GB/s")
         ratios |= {

@@ -1,28 +1,27 @@
-"""What the benchmarks share: actions timed in turn, the line of JSON, the hardware's name and its best speeds."""
+"""Shared by the benchmarks: timing actions in turn, the line of JSON, the hardware's name and its best speeds."""
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from tenet.config.build import build
-from tenet.files.plain import read_yaml
-
-CONF = Path(__file__).resolve().parents[1] / "conf" / "backbone"
-BACKBONES = sorted(path.stem for path in CONF.glob("*.yaml"))
+from tenet.run.environment import cpu_model
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device: the GPU where there is one."""
-    parser.add_argument(
-        "--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu", metavar="cpu|cuda"
+def make_parser(description: str | None, *, precision: bool = True) -> argparse.ArgumentParser:
+    """A parser with --device, by default a GPU if there is one, and --precision."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", type=_device, default=default, metavar="cpu|cuda")
+    if precision:
+        parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    return parser
 
 
 def _device(name: str) -> str:
@@ -36,12 +35,12 @@ def _device(name: str) -> str:
 
 
 def takes_processor_time(device: str) -> bool:
-    """On a CPU in one thread: what other programs do to a busy machine hardly lengthens it."""
+    """On a CPU in one thread: other programs on a busy machine hardly change it."""
     return device == "cpu" and torch.get_num_threads() == 1
 
 
 def seconds(action: Callable[[], object], *, device: str, wall: bool = False) -> float:
-    """Of one call; on CUDA until the device has done it. `wall`: never the processor's own time."""
+    """Seconds of one call; on CUDA until the device has finished. wall: use the clock, never the processor's time."""
     clock = time.process_time if takes_processor_time(device) and not wall else time.perf_counter
     if device == "cuda":
         torch.cuda.synchronize()
@@ -55,8 +54,10 @@ def seconds(action: Callable[[], object], *, device: str, wall: bool = False) ->
 def in_turn(
     actions: Sequence[Callable[[], object]], *, repeats: int, device: str, wall: bool = False
 ) -> list[tuple[float, ...]]:
-    """Seconds of the actions, one after the other, `repeats` times after one round that does not count: a
-    drift of the machine's speed touches all of them alike."""
+    """Seconds of the actions, one after another, in each of `repeats` rounds after a warm-up round.
+
+    If the machine's speed drifts, it drifts for all of them.
+    """
     rounds = [
         tuple(seconds(action, device=device, wall=wall) for action in actions) for _ in range(repeats + 1)
     ]
@@ -64,12 +65,17 @@ def in_turn(
 
 
 def median_ratio(rounds: Sequence[tuple[float, ...]], of: int, to: int) -> float:
-    """The median over the rounds of one action's time over another's."""
+    """The median over the rounds of one action's time divided by another's."""
     return statistics.median(times[of] / times[to] for times in rounds)
 
 
+def medians(rounds: Sequence[tuple[float, ...]]) -> list[float]:
+    """The median seconds of each action."""
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
 def report(benchmark: str, *, device: str, ratios: Mapping[str, float], **figures: Any) -> None:
-    """Print one line of JSON, the last of every benchmark. Of a ratio, `a_over_b`, less is better."""
+    """Print one line of JSON, the last line of every benchmark. A lower ratio, `a_over_b`, is better."""
     line = {
         "benchmark": benchmark,
         "device": device,
@@ -81,28 +87,16 @@ def report(benchmark: str, *, device: str, ratios: Mapping[str, float], **figure
     print(json.dumps(line))
 
 
-def build_backbone(name: str) -> Any:
-    """The network of `conf/backbone/<name>.yaml`, for 10 classes."""
-    return build(read_yaml(CONF / f"{name}.yaml"), num_classes=10, key="backbone")
-
-
 def hardware(device: str) -> str:
+    """The name of the GPU, or the CPU with its number of threads."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:  # noqa: PTH123
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return f"{cpu_model()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def best_arithmetic(*, device: str, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product: what this device does at its best, in practice."""
+    """Operations per second of a large matrix product: the best that this device reaches in practice."""
     size = 8192 if device == "cuda" else 1024
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     before = torch.backends.cuda.matmul.allow_tf32
@@ -113,7 +107,7 @@ def best_arithmetic(*, device: str, dtype: torch.dtype) -> float:
 
 
 def best_bandwidth(*, device: str) -> float:
-    """Bytes a second that a copy of a large tensor reads and writes."""
+    """Bytes per second that a copy of a large tensor reads and writes."""
     source = torch.empty((2**30 if device == "cuda" else 2**27) // 4, device=device).fill_(1)
     target = torch.empty_like(source)
     times = in_turn([lambda: target.copy_(source)], repeats=5, device=device)

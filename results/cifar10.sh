@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains and measures what results/cifar10.md tells of: {AugMix, standard} x {TENET, plain} for each backbone and
+# Trains and measures what results/cifar10.md reports: {AugMix, standard} x {TENET, plain} for each backbone and
 # seed, clean error and mCE on generated CIFAR-10-C. All have the same number of steps: an epoch of AugMix shows
-# every image twice. Interrupted, the same command goes on where it was.
+# every image twice. If it is interrupted, the same command continues.
 #
 #   # The official schedule, a GPU job:
 #   bash results/cifar10.sh trainer.precision=bf16 trainer.channels_last=true optimizer.fused=true

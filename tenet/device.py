@@ -1,6 +1,6 @@
-"""The machine that a process computes on: its device, its threads and its memory.
+"""Settings of the process and its device: memory allocation, threads, device selection and determinism.
 
-Torch is imported inside the functions that need it: threads and memory are set before torch is loaded.
+Functions import torch only where they need it, because memory and threads must be set before torch is loaded.
 """
 
 import ctypes
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import torch
 
 
-# Parameters of glibc's mallopt, and its largest allocation that is not asked from the system anew each time.
+# Parameters of glibc's mallopt. Allocations up to KEPT_BYTES reuse freed memory instead of requesting it from the system.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of freed tensors for the next ones.
+    """Make malloc keep freed memory for later tensors.
 
-    By default glibc gives large ones back at once, and the system zeroes their pages at every step again: a
-    quarter of an evaluation on a CPU. Does nothing where the environment sets one of MALLOC_TRIM_THRESHOLD_ and
-    MALLOC_MMAP_THRESHOLD_, and with other C libraries.
+    By default glibc returns large blocks to the system at once, and the system must zero their pages again at every
+    step. That took a quarter of an evaluation's time on a CPU. Does nothing if the environment sets
+    MALLOC_TRIM_THRESHOLD_ or MALLOC_MMAP_THRESHOLD_, or if the C library has no mallopt.
     """
     if {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys():
         return
@@ -33,17 +33,17 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
-# Looks at the condition that is waited for before the thread goes to sleep: some microseconds. It is what GNU's
-# OpenMP itself takes where threads are more than cores.
+# How often a waiting thread checks its condition before it sleeps; this takes some microseconds. GNU OpenMP uses the
+# same value by default if there are more threads than cores.
 SPINS = "1000"
 
 
 def share_cores() -> None:
-    """Let torch's threads wait for each other for a moment awake, and then asleep. Call it before torch loads.
+    """Make waiting OpenMP threads spin only briefly before they sleep. Call it before torch is loaded.
 
-    By default they spin on for milliseconds, and so take the cores from whatever else runs; if they slept at
-    once, each of the many short operations of a small network would wait for its threads to wake up
-    (docs/performance.md). Does nothing where the environment sets OMP_WAIT_POLICY or GOMP_SPINCOUNT.
+    By default they spin for milliseconds and take the cores from other processes. If they slept at once, each of the
+    many short operations of a small network would have to wake them (docs/performance.md). Does nothing if the
+    environment sets OMP_WAIT_POLICY or GOMP_SPINCOUNT.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -51,7 +51,11 @@ def share_cores() -> None:
 
 
 def pick_device(name: str, *, key: str = "device") -> "torch.device":
-    """auto: CUDA where there is one, else the CPU. Raises ConfigError where CUDA is asked for and missing."""
+    """Return the device called `name`; "auto" is CUDA if available, else the CPU.
+
+    key: the configuration key of the name, for the error message. Raises ConfigError if `name` is "cuda" and there is
+    no CUDA device.
+    """
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
@@ -62,12 +66,12 @@ def pick_device(name: str, *, key: str = "device") -> "torch.device":
 
 
 def set_determinism(is_deterministic: bool) -> None:
-    """Whether operations on CUDA must give the same bits every time. In force until it is set otherwise."""
+    """Choose whether CUDA operations must be bitwise reproducible. The setting holds for the whole process."""
     import torch
 
     if is_deterministic:
-        # Read by cuBLAS when CUDA starts; either of two values is accepted, and one may be set already.
+        # cuBLAS reads it when CUDA starts. Two values are valid, so keep one that is already set.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
     if is_deterministic != torch.are_deterministic_algorithms_enabled():
-        torch.use_deterministic_algorithms(is_deterministic)  # imports the compiler: seconds
+        torch.use_deterministic_algorithms(is_deterministic)  # imports the compiler, which takes seconds

@@ -1,6 +1,6 @@
 """Several processes that train one model, as torchrun starts them: each takes a share of every batch.
 
-Torch is imported where it is needed: a command that is alone, or has nothing to train, doesn't wait for it.
+Torch is imported inside the functions that need it, so that a command without training does not wait for it.
 """
 
 import os
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train together; alone it is one, and every method the identity."""
+    """The processes that train together; in a group of one, every method is the identity."""
 
     rank: int = 0
     size: int = 1
-    # Among hosts alone: what goes through it makes no host wait for its device.
-    hosts: Any = None
+    # A gloo group: its communication does not make the host wait for its device.
+    cpu_group: Any = None
 
     @property
     def is_main_process(self) -> bool:
@@ -32,18 +32,18 @@ class ProcessGroup:
         return self.rank == 0
 
     def broadcast(self, value: Any) -> Any:
-        """The first process's value, in all of them."""
+        """Return the main process's value in all processes."""
         if self.size == 1:
             return value
         from torch.distributed import broadcast_object_list
 
         values = [value]
-        broadcast_object_list(values, src=0, group=self.hosts)
+        broadcast_object_list(values, src=0, group=self.cpu_group)
         return values[0]
 
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """Let the first process go through the context before the others: what it downloads is there then."""
+        """Let the main process run the context before the others, for example to download a file for all."""
         if not self.is_main_process:
             self.broadcast(None)
         yield
@@ -51,7 +51,7 @@ class ProcessGroup:
             self.broadcast(None)
 
     def all_reduce_sum(self, values: "Tensor") -> "Tensor":
-        """Added up over the processes; the argument stays as it is."""
+        """Return the sum over the processes; the argument stays unchanged."""
         if self.size == 1:
             return values
         from torch.distributed import all_reduce
@@ -61,19 +61,26 @@ class ProcessGroup:
         return total
 
     def all_reduce_max(self, *values: int) -> tuple[int, ...]:
-        """The greatest of the processes' values, one by one."""
+        """Return, for each value, the maximum over the processes."""
         if self.size == 1:
             return values
         import torch
         from torch.distributed import ReduceOp, all_reduce
 
-        greatest = torch.tensor(values)
-        all_reduce(greatest, op=ReduceOp.MAX, group=self.hosts)
-        return tuple(greatest.tolist())
+        maxima = torch.tensor(values)
+        all_reduce(maxima, op=ReduceOp.MAX, group=self.cpu_group)
+        return tuple(maxima.tolist())
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        return self.all_reduce_max(flag) != (0,)
 
     def loss_scale(self, samples: int, device: "torch.device") -> "Tensor | float":
-        """The factor of this process's mean over `samples`, so that the mean over the processes, which is
-        what DDP makes of gradients, is the mean over all their samples."""
+        """Scale for this process's mean loss over `samples`.
+
+        DistributedDataParallel averages gradients over processes; with this factor the average is over all samples,
+        however unevenly they are spread.
+        """
         if self.size == 1:
             return 1.0
         import torch
@@ -81,22 +88,22 @@ class ProcessGroup:
         own = torch.tensor(float(samples), device=device)
         return own * self.size / self.all_reduce_sum(own)
 
-    def wrap(self, model: "nn.Module") -> "nn.Module":
-        """The model with gradients that are averaged over the processes, in its own forward alone."""
+    def wrap(self, network: "nn.Module") -> "nn.Module":
+        """Return the network with gradients averaged over the processes; this holds for its own forward alone."""
         if self.size == 1:
-            return model
+            return network
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(model)
+        return DistributedDataParallel(network)
 
 
-ALONE = ProcessGroup()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def is_started_by_torchrun() -> bool:
-    """Whether this is one of several processes; torchrun says so in the environment.
+    """Whether torchrun's environment variables say that this is one of several processes.
 
-    Raises ConfigError where what it says there is no number.
+    Raises ConfigError if one of them is not a number.
     """
     if not {"RANK", "LOCAL_RANK", "MASTER_ADDR"} <= os.environ.keys():
         return False
@@ -110,19 +117,19 @@ def is_started_by_torchrun() -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this process is alone, or the first of its team."""
+    """Whether this process is alone, or the one with rank 0."""
     return not is_started_by_torchrun() or os.environ["RANK"] == "0"
 
 
 @contextmanager
 def join(device: str) -> Iterator[ProcessGroup]:
-    """The team of this process, for as long as the context lasts; ALONE without torchrun.
+    """The process group that torchrun started, within the context; SINGLE_PROCESS without torchrun.
 
-    device: trainer.device. Each process of a machine has a CUDA device of its own.
+    device: trainer.device. Each process of a machine gets a CUDA device of its own.
     Raises ConfigError if there are fewer devices than processes.
     """
     if not is_started_by_torchrun():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     import torch
     from torch import distributed
@@ -139,5 +146,5 @@ def join(device: str) -> Iterator[ProcessGroup]:
     yield ProcessGroup(
         distributed.get_rank(), distributed.get_world_size(), distributed.new_group(backend="gloo")
     )
-    # Not after an error: the others would be waited for, and torchrun ends them.
+    # Not after an error: this would wait for the other processes, which torchrun is about to end.
     distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What the entry points share: check the command line, run, and tell failures in one line."""
+"""Shared code of the entry points: check the command line, run the task and report failures in one line."""
 
 import atexit
 import gc
@@ -18,31 +18,31 @@ from tenet.run.signals import Preempted
 
 
 def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: str) -> int:
-    """Call `task` with the configuration that the command line asks for, and return the exit code."""
+    """Call `task` with the configuration that the command line specifies, and return the exit code."""
     open_streams()
-    # With hydra, which not every command needs.
+    # Imported here because they import hydra, which not every command needs.
     from tenet.config.command_line import call_with_config, check_command_line
     from tenet.config.overrides import null_for_none
 
-    # Hydra would print a traceback cut in a way of its own, and exit; raised whole, errors are told here.
+    # Let Hydra raise errors instead of printing a shortened traceback and exiting; they are reported below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # A log line that a full disk refuses is no traceback on the terminal, which shows the line all the same.
+    # Without this, logging prints a traceback when a full disk refuses a log line. The terminal still shows the line.
     logging.raiseExceptions = False
     try:
         overrides = check_command_line(sys.argv[1:], config_dir=config_dir, config_name=config_name)
         if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & set(sys.argv):
-            raise ConfigError("-m starts many runs and torchrun is for one; give torchrun one of them")
+            raise ConfigError("-m starts many runs, but torchrun is for one run; drop either of them")
     except UserError as error:
         print_error(error)
         return WRONG_COMMAND
-    # Hydra's own parser takes no flag between overrides: `a=1 -m b=2,3`.
+    # Put flags before overrides: Hydra's own parser rejects flags between them, as in `a=1 -m b=2,3`.
     arguments = [word for word in sys.argv[1:] if null_for_none(word) not in overrides] + overrides
     resumed = [override.removeprefix("resume=") for override in overrides if override.startswith("resume=")]
     if resumed and resumed != ["null"]:
-        # The log of a resumed run belongs into its own folder.
+        # Write the log of a resumed run to its existing folder.
         arguments.append(f"hydra.run.dir={resumed[-1]}")
     if not distributed.is_main_process():
-        # The first process of a team speaks and writes for all of them.
+        # Only the main process prints and writes files.
         arguments += ["hydra.run.dir=.", "hydra/job_logging=disabled"]
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     from tenet.launching import register
@@ -54,8 +54,10 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
 
 
 def open_streams() -> None:
-    """A stream that the command was started without goes nowhere, and none fails for a character that its
-    encoding lacks."""
+    """Make stdout and stderr safe to write to.
+
+    A missing stream is replaced by one that discards its input. Characters outside a stream's encoding are escaped.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -65,12 +67,14 @@ def open_streams() -> None:
 
 
 def run_and_report_errors(work: Callable[[], object]) -> int:
-    """Do the work of a command and return its exit code. What the user can mend is told in one line, anything
-    else is a defect and keeps its traceback."""
+    """Run the work of a command and return its exit code.
+
+    Errors that the user can fix are reported in one line. All others are defects and are raised with their traceback.
+    """
     open_streams()
     keep_freed_memory()
     share_cores()
-    # Python looks through all objects once more at its end: half a second, for memory that the system takes anyway.
+    # Skip Python's last garbage collection at exit: it takes half a second, and the system frees the memory anyway.
     atexit.register(gc.freeze)
     try:
         work()
@@ -81,7 +85,8 @@ def run_and_report_errors(work: Callable[[], object]) -> int:
         print_error(line)
         return FAILED
     except Preempted as signal:
-        print(f"stopped by {signal}: start the same command again to go on", file=sys.stderr)
+        but = " (without rerun=true)" if "rerun=true" in sys.argv else ""
+        print(f"stopped by {signal}: start the same command again{but} to continue", file=sys.stderr)
         return PREEMPTED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

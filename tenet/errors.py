@@ -1,9 +1,14 @@
-"""Errors that the user can mend: the message says what is wrong and what to do, and needs no traceback."""
+"""Errors that the user can fix. The message names the problem and the remedy; no traceback is needed."""
 
 
 def printable(text: str) -> str:
-    """Without control characters, which could do things to a terminal, and in one line."""
+    """Replace every non-printable character by `?`, so that the text stays on one line and can't control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as `1 job` or `3 jobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class UserError(ValueError):
@@ -15,20 +20,20 @@ class ConfigError(UserError):
 
 
 class DatasetError(UserError):
-    """A data set's file is missing, or not what it should be."""
+    """A file of a data set is missing or invalid."""
 
 
 class CheckpointError(UserError):
-    """A file of weights or a checkpoint is missing, unreadable or does not fit the model."""
+    """A checkpoint or a weights file is missing, is unreadable or does not fit the model."""
 
 
 class StorageError(UserError, OSError):
-    """A file can't be written: the disk is full, say, or for reading alone."""
+    """A file can't be written, for example because the disk is full or read-only."""
 
 
 class NonFiniteOutputError(UserError):
-    """A model's outputs are NaN or infinite: there is no figure to report."""
+    """The model's outputs contain NaN or infinity, so there is no figure to report."""
 
 
 class NonFiniteLossError(UserError):
-    """The loss became NaN or infinite; training can't go on from here."""
+    """The loss became NaN or infinite; training can't continue."""

@@ -1,33 +1,291 @@
-"""The network of a configuration: in outline, and itself once its weights are known to fit into memory."""
+"""A training run as objects: every part that a configuration describes, built when it is first asked for.
 
+train.py, the doctor and the benchmarks share it, so that all of them work on the same parts.
+"""
+
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from tenet.config.build import build
+from tenet.augment import Augmentation
+from tenet.config.build import build, prefix_errors
+from tenet.data import Dataset, Splits, TrainingLoader
+from tenet.device import pick_device, set_determinism
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
+from tenet.evaluation.classifier import Classifier
+from tenet.methods import CrossEntropy, Inhibited, Method
+from tenet.networks import Network, compile_network, find_min_batch_size, resolve_cut
+from tenet.randomness import derive_seed
+from tenet.run.signals import StopSignals
+from tenet.tracking import Tracking
+from tenet.training.books import MetricsSink
+from tenet.training.checkpoint import Checkpoints
+from tenet.training.loop import train
+from tenet.training.schedule import Schedule
+from tenet.training.settings import TrainingSettings
+from tenet.training.state import TrainingState
+
+logger = logging.getLogger("tenet")
+
+# The image size that checks assume before the data is read.
+NOMINAL_IMAGE_SHAPE = (3, 32, 32)
 
 
-def build_on_meta(config: Mapping[str, Any], *, num_classes: int = 2) -> Any:
-    """The network on the meta device, which has shapes and no memory.
+class Experiment:
+    """The parts of one training run. Each is built once; building one raises ConfigError if the configuration is wrong.
 
-    Raises ConfigError where the weights would take more memory than this machine has.
+    config: a resolved configuration. process_group: the processes that train together.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
+        self.config, self.process_group = config, process_group
+        self.seed: int = config["seed"]
+
+    def check(self) -> None:
+        """Raise ConfigError for everything that can be refused before any data is read."""
+        set_determinism(self.settings.deterministic)  # before anything starts CUDA
+        # Building a part checks it.
+        for part in ("device", "dataset", "augmentation", "schedule", "method", "outline"):
+            getattr(self, part)
+        self.tracking.check()
+        with prefix_errors("optimizer"):
+            try_optimizer(self._build_optimizer, self.device)
+        if self.settings.batch_size < self.process_group.size:
+            raise ConfigError(
+                f"trainer.batch_size={self.settings.batch_size} is shared by {self.process_group.size} processes; "
+                "raise it"
+            )
+
+    @cached_property
+    def settings(self) -> TrainingSettings:
+        return build(self.config["trainer"], key="trainer")
+
+    @cached_property
+    def device(self) -> torch.device:
+        return pick_device(self.settings.device, key="trainer.device")
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return build(self.config["dataset"], key="dataset")
+
+    @cached_property
+    def augmentation(self) -> Augmentation:
+        augmentation = build(self.config["augment"], key="augment")
+        if self.settings.compile and self.device.type == "cuda":
+            augmentation.compile()  # on a CPU, compiling it gains nothing (docs/performance.md)
+        return augmentation
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return build(self.config["schedule"], key="schedule")
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        return build(self.config["tracking"], key="tracking")
+
+    @cached_property
+    def method(self) -> Method:
+        plain = CrossEntropy()
+        inhibited = build(self.config["tenet"], key="tenet", method=plain, process_group=self.process_group)
+        return inhibited or plain  # tenet=none builds nothing
+
+    @property
+    def inhibited(self) -> Inhibited | None:
+        """The method, if it inhibits."""
+        return self.method if isinstance(self.method, Inhibited) else None
+
+    @cached_property
+    def outline(self) -> Network:
+        """The network on the meta device: it has shapes and takes no memory."""
+        outline = self._as_network(build_on_meta(self.config["backbone"]))
+        if self.inhibited is not None:
+            with prefix_errors("tenet"):
+                self.inhibited.check(outline, NOMINAL_IMAGE_SHAPE)
+        return outline
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The data set, read from disk or downloaded by the main process first."""
+        with self.process_group.rank_zero_first():
+            return self.dataset.load()
+
+    @cached_property
+    def network(self) -> Network:
+        """On the device, with initial weights that depend on the seed alone."""
+        torch.manual_seed(derive_seed(self.seed, "initialisation"))
+        backbone = build(self.config["backbone"], num_classes=len(self.splits.classes), key="backbone")
+        min_batch_size = find_min_batch_size(self.outline, self.image_shape)
+        network = self._as_network(backbone.to(self.device), min_batch_size=min_batch_size)
+        if self.settings.compile:
+            compile_network(network, batch_size=self.settings.batch_size // self.process_group.size)
+        return network
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        return self._build_optimizer(self.network.parameters())
+
+    @cached_property
+    def loader(self) -> TrainingLoader:
+        loader = TrainingLoader(
+            self.splits.train.to(self.device),
+            augmentation=self.augmentation,
+            batch_size=self.settings.batch_size,
+            seed=self.seed,
+            device=self.device,
+            rank=self.process_group.rank,
+            processes=self.process_group.size,
+        )
+        last_batch = loader.samples_per_epoch % loader.batch_size or loader.batch_size
+        if max(1, last_batch // self.process_group.size) < self.network.min_batch_size(self.image_shape):
+            raise ConfigError(
+                f"trainer.batch_size={loader.batch_size}: the last batch of an epoch of "
+                f"{loader.samples_per_epoch} images leaves a process with one image, and BatchNorm can't normalise its 1x1 "
+                "maps; choose another"
+            )
+        return loader
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        return Classifier(self.network, self.settings.evaluation_batch_size)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width = self.splits.train.images.shape[1:3]
+        return 3, height, width
+
+    @property
+    def total_steps(self) -> int:
+        """The steps that the schedule spans."""
+        return self.settings.count_steps(self.loader.steps_per_epoch)[0]
+
+    @property
+    def last_step(self) -> int:
+        """The step at which the run ends: `total_steps`, unless `trainer.max_steps` ends it earlier."""
+        return self.settings.count_steps(self.loader.steps_per_epoch)[1]
+
+    def describe(self) -> str:
+        """Such as `cpu, 1437 training images 32x32 in 10 classes`. Warns if no step of the run would be inhibited."""
+        if self.inhibited is not None and self.inhibited.start_step > self.last_step:
+            logger.warning(
+                "tenet.start_step=%d is beyond the run's last step, %d: all of it will be plain training; lower it",
+                self.inhibited.start_step,
+                self.last_step,
+            )
+        size = self.process_group.size
+        where = f"{self.device} in {size} processes" if size > 1 else str(self.device)
+        height, width = self.image_shape[1:]
+        images, classes = len(self.splits.train), len(self.splits.classes)
+        return f"{where}, {images} training images {width}x{height} in {classes} classes"
+
+    def checkpoints(self, run_dir: Path) -> Checkpoints:
+        train, validation, test = self.splits
+        parts = {"training": train, "validation": validation, "test": test}
+        data = {name: part.fingerprint() for name, part in parts.items() if part is not None}
+        return Checkpoints(run_dir, writes=self.process_group.is_main_process, data=data)
+
+    def restore(self, checkpoints: Checkpoints) -> TrainingState:
+        """The state of the last checkpoint, or a new one. Raises CheckpointError if it does not fit."""
+        return TrainingState.restore(
+            self.network,
+            self.optimizer,
+            self.method,
+            checkpoints=checkpoints,
+            process_group=self.process_group,
+        )
+
+    def train(
+        self,
+        state: TrainingState,
+        *,
+        checkpoints: Checkpoints,
+        tracker: MetricsSink,
+        stop: StopSignals | None = None,
+    ) -> None:
+        """Train from `state` to the end; the main process evaluates on the held-out images after epochs."""
+        train(
+            state,
+            loader=self.loader,
+            schedule=self.schedule,
+            settings=self.settings,
+            evaluate=self.evaluate_held_out if self.process_group.is_main_process else no_evaluation,
+            tracker=tracker,
+            checkpoints=checkpoints,
+            seed=self.seed,
+            process_group=self.process_group,
+            stop=stop,
+        )
+
+    def evaluate_held_out(self) -> dict[str, float]:
+        """The error on the validation images if there are any, otherwise on the test images."""
+        name = "test" if self.splits.validation is None else "validation"
+        return self.evaluate(name)
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """The error on one of the splits, by metric name."""
+        return {f"{split}/error_pct": self.classifier.predict(getattr(self.splits, split)).error_pct}
+
+    def _as_network(self, backbone: nn.Module, *, min_batch_size: int = 1) -> Network:
+        with prefix_errors("tenet"):
+            layer = None if self.inhibited is None else self.inhibited.layer
+            cut = None if layer is None else resolve_cut(backbone, layer, argument="layer")
+            return Network(
+                backbone,
+                mean=self.dataset.mean,
+                std=self.dataset.std,
+                cut=cut,
+                precision=self.settings.precision,
+                channels_last=self.settings.channels_last,
+                min_batch_size=min_batch_size,
+            ).to(next(backbone.parameters()).device)
+
+    def _build_optimizer(self, parameters: Any) -> Optimizer:
+        return build(self.config["optimizer"], parameters, key="optimizer")
+
+
+def no_evaluation() -> dict[str, float]:
+    """The evaluation of the processes that leave it to the main process."""
+    return {}
+
+
+def build_on_meta(config: Mapping[str, Any], *, num_classes: int = 2) -> nn.Module:
+    """The backbone on the meta device, which has shapes and takes no memory.
+
+    Raises ConfigError if its weights would take more memory than this machine has.
     """
     with torch.device("meta"):
         outline = build(config, num_classes=num_classes, key="backbone")
     needed = sum(tensor.numel() * tensor.element_size() for tensor in outline.state_dict().values())
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
         raise ConfigError(
-            f"backbone: its weights take {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB of "
+            f"backbone: its weights take {needed / 1e9:,.1f} GB, and this machine has {available / 1e9:,.1f} GB of "
             "memory; choose a smaller one"
         )
     return outline
 
 
-def build_network(config: Mapping[str, Any], *, num_classes: int) -> Any:
+def build_backbone(config: Mapping[str, Any], *, num_classes: int) -> nn.Module:
     """Raises ConfigError as `build_on_meta` does."""
     build_on_meta(config, num_classes=num_classes)
     return build(config, num_classes=num_classes, key="backbone")
+
+
+def try_optimizer(build_optimizer: Callable[[list[Tensor]], Optimizer], device: torch.device) -> None:
+    """Raise ValueError unless the optimizer can take a step on this device."""
+    parameter = torch.zeros(2, 2, device=device, requires_grad=True)
+    try:
+        optimizer = build_optimizer([parameter])
+        parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+    except ConfigError:
+        raise
+    except Exception as error:  # optimizers refuse with TypeError, RuntimeError, AssertionError, ...
+        raise ValueError(f"it can't take a step ({str(error).splitlines()[0]})") from error

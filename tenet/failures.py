@@ -1,21 +1,21 @@
-"""How a command fails: exit codes, and the one line that a user reads."""
+"""Exit codes, and one-line error messages for the user."""
 
 import sys
 
 from tenet.errors import UserError, printable
-from tenet.files.atomic import explain
+from tenet.files.atomic import describe_os_error
 
-# Exit codes: a failed run, a command that can't be run, a run that continues when the same command is started again
-# (EX_TEMPFAIL of sysexits.h), and an interrupt from the keyboard, as shells report it.
+# Exit codes: the run failed; the command is invalid; the run was stopped and the same command continues it (EX_TEMPFAIL
+# of sysexits.h); the keyboard interrupted the run (the shells' code for SIGINT).
 FAILED, WRONG_COMMAND, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
 
 
 def explain_to_user(error: BaseException) -> str | None:
-    """What the user can mend, in one line; None for a defect."""
+    """Return one line about an error that the user can fix; None if the error is a defect."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
-        return explain(error)
+        return describe_os_error(error)
     if is_out_of_memory(error):
         return (
             f"out of memory ({error}); lower trainer.batch_size or batch_size, or choose a smaller backbone"
@@ -24,14 +24,14 @@ def explain_to_user(error: BaseException) -> str | None:
 
 
 def print_error(error: object) -> None:
-    """One line on the error stream, whatever names and texts of files the error repeats."""
+    """Print an error as one line on stderr. Non-printable characters, such as those in file names, are replaced."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's error has a class of its own, torch's on the CPU has not."""
+    """Whether the error means that memory ran out, on the GPU or on the CPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))  # torch on a CPU
     )

@@ -1,4 +1,4 @@
-"""The benchmarks' common form, and the check of their ratios. Speeds themselves are no matter of tests."""
+"""The benchmarks' common form, and the check of their ratios. The speeds themselves are not tested."""
 
 import ast
 import json
@@ -17,7 +17,7 @@ from benchmarks.timing import in_turn, median_ratio, report, seconds
 FOLDER = Path(check.__file__).parent
 BENCHMARKS = tuple(ARGUMENTS["cpu"])
 FORM = ["benchmark", "device", "hardware", "torch", "ratios"]
-# A phase that takes `slow` times the yardstick, then one figure of each run in turn.
+# A phase that takes `slow` times the reference; slow.txt holds one factor for each run.
 FAKE = """
 import json, pathlib, time
 
@@ -31,14 +31,14 @@ first, _, others = slow.read_text().partition(" ")
 slow.write_text(others or first)
 pairs = [(seconds(1), seconds(int(first))) for _ in range(15)]
 ratio = sorted(b / a for a, b in pairs)[7]
-line = {"hardware": "AMD EPYC", "torch": "2.11.0", "ratios": {"phase_over_yardstick": ratio}}
+line = {"hardware": "AMD EPYC", "torch": "2.11.0", "ratios": {"phase_over_reference": ratio}}
 print("a table", json.dumps(line), sep="\\n")
 """
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch) -> Path:
-    """A benchmark of one phase, recorded on a CPU at five times its yardstick."""
+    """A benchmark of one phase, recorded on a CPU at five times its reference."""
     monkeypatch.setattr(check, "ARGUMENTS", {"cpu": {"fake": ""}, "cuda": {"fake": ""}})
     (tmp_path / "fake.py").write_text(FAKE)
     (tmp_path / "slow.txt").write_text("5")
@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_what_is_as_fast_as_recorded_passes(folder, capsys):
+def test_a_benchmark_as_fast_as_recorded_passes(folder, capsys):
     assert main(["--device", "cpu"], folder=folder) == 0
     assert "no ratio is too high" in capsys.readouterr().out
 
@@ -55,7 +55,7 @@ def test_a_slowed_phase_ends_the_check_with_1_and_is_named(folder, capsys):
     (folder / "slow.txt").write_text("15")
     assert main(["--device", "cpu"], folder=folder) == 1
     out = capsys.readouterr().out
-    assert out.splitlines()[-1].startswith("too high: fake phase_over_yardstick: 1")
+    assert out.splitlines()[-1].startswith("too high: fake phase_over_reference: 1")
     assert "recorded on AMD EPYC, torch 2.11.0" in out
 
 
@@ -70,7 +70,7 @@ def test_a_record_says_where_and_how_it_was_measured_and_keeps_other_devices(fol
     written = json.loads(path.read_text())
     fake = written["cpu"]["fake"]
     assert (fake["hardware"], fake["torch"], fake["arguments"]) == ("AMD EPYC", "2.11.0", "")
-    assert 3 < fake["ratios"]["phase_over_yardstick"]["ratio"] < 7
+    assert 3 < fake["ratios"]["phase_over_reference"]["ratio"] < 7
     path.write_text(json.dumps({**written, "cuda": {"fake": fake}}))
     assert main(["--device", "cpu", "--record"], folder=folder) == 0
     assert set(json.loads(path.read_text())) == {"cpu", "cuda"}
@@ -87,7 +87,7 @@ def test_a_benchmark_that_fails_fails_the_check(folder):
         main(["--device", "cpu"], folder=folder)
 
 
-def test_a_ratio_may_rise_by_its_tolerance_and_a_hundredth_of_the_yardstick():
+def test_a_ratio_may_rise_by_its_tolerance_and_a_hundredth_of_the_reference():
     recorded = {"a_over_b": Recorded(ratio=2.0, spread=0.1, tolerance=0.25)}
     assert recorded["a_over_b"].limit == pytest.approx(2.51)
     assert too_high(recorded, {"a_over_b": 2.5}) == []
@@ -95,7 +95,7 @@ def test_a_ratio_may_rise_by_its_tolerance_and_a_hundredth_of_the_yardstick():
     assert too_high(recorded, {"a_over_b": 0.1}) == []
 
 
-def test_a_ratio_that_is_gone_or_no_number_counts_as_too_high():
+def test_a_ratio_that_is_missing_or_nan_counts_as_too_high():
     recorded = {"a_over_b": Recorded(ratio=2.0, spread=0.1, tolerance=0.25)}
     assert too_high(recorded, {"c_over_b": 1.0}) == ["a_over_b"]
     assert too_high(recorded, {"a_over_b": float("nan")}) == ["a_over_b"]
@@ -150,7 +150,8 @@ def test_one_thread_is_timed_by_the_processor_and_several_by_the_clock(monkeypat
         assert (time_s >= 0.1) is sleeps_count
 
 
-def test_the_sweep_is_measured_beside_the_network_alone_and_projected_by_images():
+@pytest.mark.slow
+def test_the_sweep_is_compared_with_the_network_alone_and_projected_by_images():
     command = ["--device", "cpu", "--backbone", "resnet8", "--images", "2", "--repeats", "1"]
     done = subprocess.run(
         [sys.executable, FOLDER / "evaluate.py", *command], stdout=subprocess.PIPE, text=True, check=True

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tenet"
-LAZY = {"wandb", "matplotlib", "sklearn", "torchvision", "PIL", "safetensors", "submitit"}
+LAZY = {"wandb", "matplotlib", "sklearn", "torchvision", "PIL", "safetensors"}
 
 
 class Import(NamedTuple):
@@ -67,27 +67,55 @@ def test_there_are_imports_to_judge() -> None:
 
 
 @pytest.mark.parametrize("package", ["tenet.inhibition", "tenet.networks"])
-def test_the_method_and_the_backbones_import_torch_and_themselves_alone(package: str) -> None:
+def test_the_method_and_the_networks_import_torch_and_themselves_alone(package: str) -> None:
     allowed = {"torch", "jaxtyping", *sys.stdlib_module_names}
     wrong = [
         found
         for found in IMPORTS
         if within(found.importer, package)
         and top(found.imported) not in allowed
-        and not within(found.imported, package)
+        # The markers of their arguments' annotations: a module that imports nothing itself.
+        and not within(found.imported, package, "tenet.rules")
         # The language of torch's own kernels, in the one module that is loaded where there is a GPU for it.
         and not (top(found.imported) == "triton" and found.importer == "tenet.inhibition.grouping_kernel")
+        and not (top(found.imported) == "torchvision" and found.importer == "tenet.networks.imagenet")
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["training", "training_state", "bookkeeping", "evaluation"])
-def test_loop_and_evaluation_receive_what_they_use_and_import_none_of_it(module: str) -> None:
+@pytest.mark.parametrize("package", ["tenet.training", "tenet.methods", "tenet.evaluation"])
+def test_methods_training_and_evaluation_receive_built_objects(package: str) -> None:
+    builders = ("tenet.config.build", "tenet.config.run_config", "tenet.experiment", "tenet.augment")
+    # EvaluationTarget is what an evaluation is given: it builds the network and the data set of a run folder.
     wrong = [
         found
         for found in IMPORTS
-        if found.importer == f"tenet.{module}"
-        and within(found.imported, "tenet.data", "tenet.networks", "tenet.augment", "tenet.config.build")
+        if within(found.importer, package)
+        and within(found.imported, *builders)
+        and found.importer != "tenet.evaluation.target"
+    ]
+    assert wrong == []
+
+
+def test_methods_and_the_loop_do_not_know_data_sets() -> None:
+    packages = ("tenet.training", "tenet.methods")
+    assert [
+        found
+        for found in IMPORTS
+        if within(found.importer, *packages) and within(found.imported, "tenet.data")
+    ] == []
+
+
+def test_evaluation_knows_suites_by_their_base_class() -> None:
+    suites = "tenet.evaluation.suites"
+    imports = [found for found in IMPORTS if within(found.imported, suites)]
+    assert {f"{suites}.clean", f"{suites}.corruptions"} <= {found.importer for found in imports}
+    wrong = [
+        found
+        for found in imports
+        if within(found.importer, "tenet.evaluation")
+        and not within(found.imported, f"{suites}.suite")
+        and found.importer != f"{suites}.build"
     ]
     assert wrong == []
 
@@ -130,6 +158,19 @@ def test_no_module_imports_the_tests_or_the_entry_points() -> None:
 def test_there_is_no_module_of_utilities() -> None:
     stems = {path.stem for path in PACKAGE.rglob("*.py")}
     assert stems.isdisjoint({"utils", "util", "helpers", "misc", "common"})
+
+
+def test_no_two_modules_define_different_things_of_one_name() -> None:
+    defined: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(module_name(path))
+    # The parts of commands, and what every check of the doctor is called.
+    shared = {"main", "parser", "run", "check"}
+    assert {
+        name: modules for name, modules in defined.items() if len(modules) > 1 and name not in shared
+    } == {}
 
 
 def modules_after(statement: str) -> set[str]:

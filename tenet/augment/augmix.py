@@ -6,7 +6,7 @@ images and the choices, without a loop over samples.
 Source: Hendrycks et al., arXiv 1912.02781, section 3; google-research/augmix, cifar.py and augmentations.py.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -24,12 +24,10 @@ from tenet.augment.views import (
     Augmentation,
     Standard,
     View,
-    check_count,
-    check_flag,
     check_images,
-    check_number,
     flip_and_crop,
 )
+from tenet.rules import at_least, at_most, check_arguments
 
 OPERATORS = (
     "autocontrast",
@@ -65,31 +63,33 @@ class Mixing(NamedTuple):
 class AugMix(Augmentation):
     """Two views: AugMix on the flipped and cropped image, and (unless `clean_view` is off) that image alone.
 
-    `severity` bounds the level of every operator, in [0.1, 10]; `width` counts the chains; `depth` their
-    steps, 0 for 1 to 3 at random; `alpha`, in [0.1, 1000], is the concentration of the Dirichlet weights of
-    the chains and of the Beta weight of their mixture. Raises ValueError for a value out of range.
+    severity: upper end of the level of every operator, in [0.1, 10].
+    width: number of chains. depth: operators per chain, or 0 for 1 to 3 at random.
+    alpha: concentration, in [0.1, 1000], of the Dirichlet weights of the chains and of the Beta weight of
+    their mixture. Raises ValueError for a value out of range.
     """
 
     def __init__(
         self,
-        severity: float | int = 3.0,
-        width: int = 3,
-        depth: int = 0,
-        alpha: float | int = 1.0,
+        severity: Annotated[float | int, at_least(0.1), at_most(10)] = 3.0,
+        width: Annotated[int, at_least(1), at_most(100)] = 3,
+        depth: Annotated[int, at_least(0), at_most(100)] = 0,
+        # Below 0.1, whole draws of the sampler would underflow in float32.
+        alpha: Annotated[float | int, at_least(0.1), at_most(1000)] = 1.0,
         flip: bool = True,
-        padding: int = 4,
+        padding: Annotated[int, at_least(0), at_most(256)] = 4,
         clean_view: bool = True,
     ) -> None:
-        self.severity = check_number("severity", severity, least=LOWEST_LEVEL, most=HIGHEST_LEVEL)
-        # Below 0.1, whole draws of the sampler would underflow in float32.
-        self.alpha = check_number("alpha", alpha, least=0.1, most=1000.0)
-        self.width = check_count("width", width, least=1)
-        self.depth = check_count("depth", depth)
-        self.flip = check_flag("flip", flip)
-        self.padding = check_count("padding", padding)
+        check_arguments(AugMix.__init__, locals())
+        self.severity = float(severity)
+        self.alpha = float(alpha)
+        self.width = width
+        self.depth = depth
+        self.flip = flip
+        self.padding = padding
         self.views: tuple[View, ...] = (self._view,)
         self._mix = mix
-        if check_flag("clean_view", clean_view):
+        if clean_view:
             self.views += Standard(flip=flip, padding=padding).views
 
     def compile(self, *, backend: str = "inductor") -> None:

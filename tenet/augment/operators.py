@@ -1,9 +1,9 @@
-"""The nine operators of AugMix, each on a whole batch with parameters of its own for every sample.
+"""The nine operators of AugMix on batches, with separate parameters for every sample.
 
-They do to uint8 images what Pillow does, operator by operator, as the official AugMix calls it. Two
-functions carry them all: `look_up`, a table of 256 entries for each channel (autocontrast, equalize,
-posterize, solarize: equal to Pillow in every pixel), and `resample`, an affine map (rotate, shear,
-translate: equal up to rounding). Neither reads a value back to the host, and no shape depends on the data.
+They reproduce Pillow's operators on uint8 images, as the official AugMix calls them. All use one of two
+functions: `look_up`, a table of 256 entries per channel (autocontrast, equalize, posterize, solarize: equal
+to Pillow in every pixel), and `resample`, an affine map (rotate, shear, translate: equal up to rounding).
+No operator reads a value back to the host, and no shape depends on the data.
 
 Source: arXiv 1912.02781, section 3; google-research/augmix, augmentations.py.
 """
@@ -17,14 +17,14 @@ Images = UInt8[Tensor, "batch channel h w"]
 
 
 def autocontrast(images: Images) -> Images:
-    """Stretch each channel to the full range [0, 255]; a constant channel passes unchanged."""
+    """Stretch each channel to the full range [0, 255]; a constant channel is unchanged."""
     return look_up(images, tables=autocontrast_tables(images))
 
 
 def equalize(images: Images) -> Images:
-    """Spread each channel's values evenly over [0, 255].
+    """Equalise each channel's histogram over [0, 255].
 
-    A channel with fewer than 255 pixels below its highest value passes unchanged.
+    A channel with fewer than 255 pixels below its highest value is unchanged.
     """
     return look_up(images, tables=equalize_tables(images))
 
@@ -35,57 +35,61 @@ def posterize(images: Images, *, bits: Int64[Tensor, "batch"]) -> Images:
 
 
 def solarize(images: Images, *, threshold: Int64[Tensor, "batch"]) -> Images:
-    """Invert the values of at least `threshold` (0 to 256; 256 inverts none)."""
+    """Invert all values of at least `threshold` (0 to 256; 256 inverts none)."""
     return look_up(
         images, tables=point_tables(bits=torch.full_like(threshold, 8), threshold=threshold)[:, None]
     )
 
 
 def rotate(images: Images, *, degrees: Float[Tensor, "batch"]) -> Images:
-    """Turn each image about its centre, counter-clockwise where `degrees` is positive; black comes in."""
+    """Rotate each image about its centre, counter-clockwise for positive `degrees`; fill with black."""
     return _warp(images, degrees=degrees)
 
 
 def shear_x(images: Images, *, factor: Float[Tensor, "batch"]) -> Images:
-    """Take row y from `factor` * y further right, y counted from the top edge; black comes in."""
+    """Shift row y left by `factor` * y pixels, where y is the distance from the top edge; fill with black."""
     return _warp(images, shear_x=factor)
 
 
 def shear_y(images: Images, *, factor: Float[Tensor, "batch"]) -> Images:
-    """Take column x from `factor` * x further down, x counted from the left edge; black comes in."""
+    """Shift column x up by `factor` * x pixels, where x is the distance from the left edge; fill with black."""
     return _warp(images, shear_y=factor)
 
 
 def translate_x(images: Images, *, pixels: Float[Tensor, "batch"]) -> Images:
-    """Move each image left by `pixels`, or right where that is negative; black comes in."""
+    """Move each image left by `pixels`, or right if `pixels` is negative; fill with black."""
     return _warp(images, translate_x=pixels)
 
 
 def translate_y(images: Images, *, pixels: Float[Tensor, "batch"]) -> Images:
-    """Move each image up by `pixels`, or down where that is negative; black comes in."""
+    """Move each image up by `pixels`, or down if `pixels` is negative; fill with black."""
     return _warp(images, translate_y=pixels)
 
 
 def autocontrast_tables(images: Images) -> UInt8[Tensor, "batch channel 256"]:
-    """Each channel's lowest value to 0, its highest to 255; entries for values beyond them mean nothing."""
+    """Map each channel's lowest value to 0 and its highest to 255. Entries outside this range are meaningless."""
     values = torch.arange(256, device=images.device)
-    # int: compiled for a CPU, the least of many uint8 values is 0 (pytorch/pytorch issue 191499).
+    # int: when torch.compile targets a CPU, the minimum of many uint8 values is 0 (pytorch/pytorch issue 191499).
     pixels = images.flatten(2).int()
     lowest, highest = pixels.amin(2, keepdim=True).double(), pixels.amax(2, keepdim=True).double()
     span = highest - lowest
-    # In double precision and in Pillow's order of operations: fractions are cut off, so a last bit decides.
-    # (`255 / span` would be the reciprocal times 255.)
+    # Float64 and Pillow's order of operations: fractions are truncated, so the last bit can change the result.
+    # (torch computes `255 / span` as the reciprocal times 255.)
     scale = torch.full_like(span, 255) / span
     stretched = values * scale + (-lowest * scale)
     return torch.where(span > 0, stretched, values).int().byte()
 
 
 def equalize_tables(images: Images) -> UInt8[Tensor, "batch channel 256"]:
-    """Each value to the count of the channel's pixels below it, in 255ths of the count below the highest."""
+    """Histogram equalisation: value v -> 255 * below(v) / below(max), in integers.
+
+    below(v): the number of the channel's pixels with a value less than v; max: the channel's highest value.
+    The table is the identity if below(max) is less than 255.
+    """
     values = torch.arange(256, device=images.device)
     pixels = images.flatten(2).long()
     counts = torch.zeros(*images.shape[:2], 256, dtype=torch.int32, device=images.device)
-    # Whole numbers: the sum is the same in whatever order a GPU adds.
+    # Integer sums do not depend on the order in which a GPU adds.
     counts.scatter_add_(2, pixels, counts.new_ones(()).expand_as(pixels))
     below = counts.cumsum(2, dtype=torch.int32) - counts
     step = below.gather(2, pixels.amax(2, keepdim=True)) // 255
@@ -104,7 +108,7 @@ def point_tables(
 
 
 def look_up(images: Images, *, tables: UInt8[Tensor, "batch #channel 256"]) -> Images:
-    """Replace each value by its entry in the table of its sample and channel."""
+    """Replace each value by its entry in the table of its sample and channel. A table may serve all channels."""
     values = images.flatten(2).long()
     tables = tables.expand(*images.shape[:2], 256)
     return tables.gather(2, values).view(images.shape)
@@ -119,11 +123,11 @@ def affine_matrices(
     translate_y: Float[Tensor, "*batch"],
     size: tuple[int, int],
 ) -> Float[Tensor, "*batch 2 3"]:
-    """Maps from where a pixel lands to where it comes from, for images of `size` (h, w).
+    """Return affine maps from output positions to input positions, for images of `size` (h, w).
 
-    From pixels, the top left corner at (0, 0) and the centre of its pixel at (1/2, 1/2), to the coordinates
-    of `grid_sample`: -1 and 1 at the edges. Shears and shifts add to the rotation: meant for samples of which
-    at most one of the five is not 0.
+    Output positions are in pixels: the top left corner of the image is (0, 0), and the centre of its first pixel is
+    (1/2, 1/2). Input positions are in the coordinates of `grid_sample`, where the edges are -1 and 1. Shears and
+    translations are added to the rotation, so at most one of the five parameters of a sample should not be 0.
     """
     half_height, half_width = size[0] / 2, size[1] / 2
     cosine, sine = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
@@ -135,28 +139,28 @@ def affine_matrices(
 
 
 def resample(images: Images, *, matrices: Float[Tensor, "batch 2 3"]) -> Images:
-    """Fill each pixel bilinearly from where `matrices` (see `affine_matrices`) say that it comes from.
+    """Resample images bilinearly at the input positions that `matrices` define (see `affine_matrices`).
 
-    As Pillow has it: neighbours beyond the edge repeat the edge, a pixel that comes from outside the image
-    is black, and fractions are cut off.
+    Follows Pillow: neighbours beyond the edge repeat the edge, positions outside the image are black, and fractions
+    are truncated.
     """
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device)[:, None] + 0.5
     y = torch.arange(height, device=images.device)[:, None, None] + 0.5
-    # Written out, not a matrix product: that would lose digits under TF32 or autocast.
+    # Not a matrix product, which would lose precision under TF32 or autocast.
     from_x, from_y, shift = matrices[:, None, None].unbind(-1)
     grid = from_x * x + (from_y * y + shift)
     within = (grid >= -1) & (grid < 1)
     inside = within[..., 0] & within[..., 1]
     sampled = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    # The coordinates are off by a few last bits, which must not push a whole value below itself: images that
-    # don't move would fade, step by step.
+    # Coordinates have rounding errors of a few last bits. Without this offset, truncation would turn an exact value
+    # into the next lower one, and repeated identity maps would darken the image.
     rounding = 2 * 255 * max(height, width) * torch.finfo(torch.float32).eps
     return sampled.add_(rounding).mul_(inside[:, None]).byte()
 
 
 def _warp(images: Images, **given: Tensor) -> Images:
-    """Resample by the `given` parameters of `affine_matrices`, the others at 0."""
+    """Resample with the `given` parameters of `affine_matrices`; the others are 0."""
     zero = torch.zeros_like(next(iter(given.values())))
     names = ("degrees", "shear_x", "shear_y", "translate_x", "translate_y")
     height, width = images.shape[-2:]

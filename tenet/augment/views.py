@@ -1,30 +1,35 @@
-"""What an augmentation is, and the two plain ones: random crop with flip, and none."""
+"""Views of images, and the two simplest augmentations: none, and a random crop with a flip."""
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from tenet.rules import at_least, at_most, check_arguments
+
 
 @runtime_checkable
 class View(Protocol):
-    """One look at a batch: uint8 images in, float32 images in [0, 1] out, on the same device."""
+    """Maps a batch of uint8 images to float32 images in [0, 1], on the same device."""
 
     def __call__(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
     ) -> Float[Tensor, "batch channel h w"]: ...
 
 
-@runtime_checkable
-class Augmentation(Protocol):
-    """An epoch shows every image once through each of the views."""
+class Augmentation(ABC):
+    """An epoch shows every image once through each of the `views`, which the constructor sets."""
 
     views: tuple[View, ...]
 
+    @abstractmethod
+    def __init__(self) -> None: ...
+
     def compile(self, *, backend: str = "inductor") -> None:
-        """Let torch.compile make few kernels of many, where there are many; the draws stay the same."""
+        """Compile the views with torch.compile, if they consist of many kernels; the draws stay the same."""
         return
 
 
@@ -32,7 +37,7 @@ class NoAugmentation(Augmentation):
     """One view: the images as they are."""
 
     def __init__(self) -> None:
-        self.views: tuple[View, ...] = (self._view,)
+        self.views = (self._view,)
 
     def _view(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
@@ -44,13 +49,14 @@ class NoAugmentation(Augmentation):
 class Standard(Augmentation):
     """One view: horizontal flip with probability 1/2, then a random crop of the zero-padded image.
 
-    Raises ValueError if `padding` is negative.
+    `padding` is in [0, 256]. Raises ValueError for a value out of range.
     """
 
-    def __init__(self, flip: bool = True, padding: int = 4) -> None:
-        self.flip = check_flag("flip", flip)
-        self.padding = check_count("padding", padding)
-        self.views: tuple[View, ...] = (self._view,)
+    def __init__(self, flip: bool = True, padding: Annotated[int, at_least(0), at_most(256)] = 4) -> None:
+        check_arguments(Standard.__init__, locals())
+        self.flip = flip
+        self.padding = padding
+        self.views = (self._view,)
 
     def _view(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
@@ -89,21 +95,3 @@ def check_images(images: Tensor) -> None:
         raise TypeError(f"images of type {images.dtype} can't be augmented; pass uint8 values from 0 to 255")
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images of shape {tuple(images.shape)}: must be [batch, 1 or 3, h, w]")
-
-
-def check_flag(name: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"augment.{name}={value!r} must be true or false")
-    return value
-
-
-def check_count(name: str, value: int, *, least: int = 0) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"augment.{name}={value!r} must be a whole number of at least {least}")
-    return value
-
-
-def check_number(name: str, value: float | int, *, least: float, most: float) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"augment.{name}={value!r} must be a number from {least} to {most}")
-    return float(value)

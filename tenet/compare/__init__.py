@@ -1,1 +1,1 @@
-"""Compare runs over their seeds: `python -m tenet.compare --help`. Neither torch nor hydra is imported here."""
+"""Compare runs over their seeds: `python -m tenet.compare --help`. Imports neither torch nor hydra."""

@@ -10,14 +10,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tenet.compare import terminal, text
-from tenet.compare.groups import Comparison, compare
+from tenet.compare.groups import compare
+from tenet.compare.page import page
 from tenet.compare.runs import CompareError, find_runs, read_run
+from tenet.compare.terminal import terminal
+from tenet.compare.text import csv_text, latex, markdown, notes
 from tenet.entry import run_and_report_errors
 from tenet.errors import printable
 from tenet.files.json import replace_file
 from tenet.run.signals import StopSignals
 
+WRITERS = {"terminal": terminal, "markdown": markdown, "latex": latex, "csv": csv_text}
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
 
 
@@ -26,88 +29,45 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tenet.compare",
         description="Mean and deviation over seeds of groups of runs, and their paired differences.",
     )
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN_DIR", help="run folders, folders above them, or patterns"
-    )
-    parser.add_argument(
-        "--by", nargs="+", default=[], metavar="KEY", help="keys to group by; default: all that differ"
-    )
-    parser.add_argument(
-        "--metrics",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="more columns, by their names in summary.json; and as curves, where metrics.jsonl has them",
-    )
-    parser.add_argument(
-        "--sort",
-        default="mce",
-        metavar="FIGURE",
-        help="lowest first: mce (the default), test, or one of --metrics; or by name",
-    )
-    parser.add_argument(
-        "--baseline",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="the group the others are compared with; default: the first",
-    )
-    parser.add_argument(
-        "--format", choices=("terminal", *SUFFIXES.values()), help="default: by the suffix of --output"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there and not to the terminal")
-    parser.add_argument(
-        "--surface",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar="KEY",
-        help="two keys for a heatmap of the figure sorted by, in HTML; default: all pairs that make a grid",
-    )
-    parser.add_argument("--published", action="store_true", help="add published figures, marked as such")
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN_DIR", help="run folders, folders above them, or patterns")
+    add("--by", nargs="+", default=[], metavar="KEY", help="keys to group by; default: all that differ")
+    text = "more columns, by their names in summary.json; also drawn as curves if metrics.jsonl has them"
+    add("--metrics", nargs="+", default=[], metavar="NAME", help=text)
+    text = "lowest first: mce (the default), test, or one of --metrics; or by name"
+    add("--sort", default="mce", metavar="FIGURE", help=text)
+    text = "the group that the others are compared with; default: the first"
+    add("--baseline", nargs="+", default=[], metavar="KEY=VALUE", help=text)
+    add("--format", choices=(*WRITERS, "html"), help="default: by the suffix of --output")
+    add("--output", type=Path, metavar="FILE", help="write to this file instead of the terminal")
+    text = "keys of a heatmap of the figure that --sort names, in HTML; default: all pairs that make a grid"
+    add("--surface", nargs=2, action="append", default=[], metavar="KEY", help=text)
+    add("--published", action="store_true", help="add published figures, marked as not measured here")
     return parser
 
 
-def choose_format(asked: argparse.Namespace) -> str:
-    """Raises CompareError for a suffix that tells of no format."""
-    if asked.format or asked.output is None:
-        return asked.format or "terminal"
-    if asked.output.suffix not in SUFFIXES:
-        raise CompareError(
-            f"--output {asked.output}: its suffix is none of {', '.join(SUFFIXES)}; take one of them, or "
-            "add --format"
-        )
-    return SUFFIXES[asked.output.suffix]
-
-
-def render(comparison: Comparison, form: str, asked: argparse.Namespace) -> str:
-    if form == "html":
-        from tenet.compare.page import page
-
-        link_from = asked.output.parent if asked.output else Path()
-        return page(comparison, published=asked.published, link_from=link_from, surfaces=asked.surface)
-    if asked.surface:
-        raise CompareError("--surface: a heatmap is drawn in HTML alone; give --output FILE.html")
-    writers = {
-        "terminal": terminal.terminal,
-        "markdown": text.markdown,
-        "latex": text.latex,
-        "csv": text.csv_text,
-    }
-    return writers[form](comparison, published=asked.published)
-
-
 def run(asked: argparse.Namespace) -> None:
-    form = choose_format(asked)
+    """Raises CompareError for a wrong command, and for runs that cannot be compared as asked."""
+    form = asked.format or (SUFFIXES.get(asked.output.suffix) if asked.output else "terminal")
+    if form is None:
+        raise CompareError(
+            f"--output {asked.output}: its suffix is none of {', '.join(SUFFIXES)}; use one of them or add --format"
+        )
+    if asked.surface and form != "html":
+        raise CompareError("--surface: heatmaps need HTML; add --output FILE.html")
     runs = [read_run(folder) for folder in find_runs(asked.runs)]
     comparison = compare(runs, by=asked.by, metrics=asked.metrics, sort=asked.sort, baseline=asked.baseline)
-    rendered = render(comparison, form, asked)
-    if form == "csv":  # a clean table of figures: what is beside them goes elsewhere
-        sys.stderr.writelines(f"{note}\n" for note in text.notes(comparison))
-    if asked.output is None:
-        sys.stdout.write(rendered)
+    if form == "html":
+        link_from = asked.output.parent if asked.output else Path()
+        text = page(comparison, published=asked.published, link_from=link_from, surfaces=asked.surface)
     else:
-        replace_file(asked.output, rendered)
+        text = WRITERS[form](comparison, published=asked.published)
+    if form == "csv":  # the table itself holds figures only
+        sys.stderr.writelines(f"{note}\n" for note in notes(comparison))
+    if asked.output is None:
+        sys.stdout.write(text)
+    else:
+        replace_file(asked.output, text)
         print(printable(str(asked.output)))
 
 

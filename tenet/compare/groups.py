@@ -1,33 +1,26 @@
-"""Groups of runs that differ in nothing but the seed, their figures, and paired differences between them."""
+"""Groups of runs that differ only in the seed, their figures, and paired differences between groups."""
 
 import difflib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tenet.compare.keys import (
-    differing_keys,
-    label,
-    natural,
-    short_label,
-    short_numbers,
-    value_text,
-)
-from tenet.compare.repeats import left_out_for_another
-from tenet.compare.runs import MCE, SOURCES, TEST_ERROR, CompareError, Run
+from tenet.compare.keys import differing_keys, natural, short_label, short_numbers, value_text
+from tenet.compare.runs import MCE, SOURCES, TEST_ERROR, CompareError, Run, find_repeats
 from tenet.config.rules import did_you_mean
 
 MAX_NAMED = 5  # values in a message
-MIN_PAIRS = 3  # with fewer the resamples are too few different ones to tell of an interval
+MIN_PAIRS = 3  # fewer pairs have too few distinct resamples for an interval
+RESAMPLES = 10_000
 
 
 class Spread(NamedTuple):
-    """Over seeds; deviation: of the sample (n - 1), None for one seed."""
+    """Mean over seeds and sample deviation (n - 1), which is None for one seed."""
 
     mean: float
     deviation: float | None
@@ -35,7 +28,7 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean difference over common seeds, and its 95 % interval; None where there are too few pairs."""
+    """Mean difference over common seeds (None without any) and its 95 % interval (None with too few)."""
 
     mean: float | None
     interval: tuple[float, float] | None
@@ -44,9 +37,11 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """values: texts, one for each of the comparison's keys."""
+    """values: one text for each of the comparison's keys. short_values: with numbers to four digits."""
 
     values: tuple[str, ...]
+    short_values: tuple[str, ...]
+    label: str
     runs: tuple[Run, ...]
 
     def by_seed(self, column: str) -> dict[int, float]:
@@ -63,8 +58,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """keys: dotted, those by which the groups differ. groups: lowest figure in the column `sorted_by` first.
-    baseline: one of them. columns: names of figures. metrics: those of them that were asked for by name."""
+    """keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
+    `sorted_by`. baseline: one of the groups. runs: all runs, with their problems. columns: names of figures.
+    metrics: the columns that were asked for by name.
+    """
 
     keys: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -74,19 +71,9 @@ class Comparison:
     sorted_by: str
     metrics: tuple[str, ...] = ()
 
-    @cached_property
-    def _shown(self) -> list[dict[str, str]]:
-        """For each key, what its values look like in a table."""
-        return [
-            short_numbers(values) for values in zip(*(group.values for group in self.groups), strict=True)
-        ]
-
-    def shown(self, group: Group) -> tuple[str, ...]:
-        """The group's values as people read them, numbers to four significant digits."""
-        return tuple(texts[value] for texts, value in zip(self._shown, group.values, strict=True))
-
-    def label(self, group: Group) -> str:
-        return short_label(self.keys, self.shown(group))
+    @property
+    def members(self) -> list[Run]:
+        return [run for group in self.groups for run in group.runs]
 
     @property
     def problems(self) -> list[Run]:
@@ -94,38 +81,13 @@ class Comparison:
 
     @property
     def mixed_keys(self) -> list[str]:
-        """Keys that differ between runs of one group, where `by` told only some of them apart."""
+        """Keys that differ within a group, because `by` left them out."""
         return sorted(
             {key for group in self.groups for key in differing_keys([r.config for r in group.runs])}
         )
 
     def difference(self, group: Group, column: str) -> Difference:
-        generator = np.random.default_rng(0)  # the same runs always print the same interval
-        return paired_difference(
-            group.by_seed(column), baseline=self.baseline.by_seed(column), generator=generator
-        )
-
-
-def columns_of(runs: Sequence[Run], metrics: Sequence[str] = ()) -> tuple[str, ...]:
-    """The test error, then the mCEs, official files first, then the metrics asked for.
-
-    Raises CompareError for a metric that no run has.
-    """
-    order = [TEST_ERROR, *(f"{MCE}{source}, %" for source in SOURCES.values())]
-    names = dict.fromkeys(name for run in runs for name in sorted(run.figures))
-    headline = [name for name in names if name == TEST_ERROR or name.startswith(MCE)]
-    headline.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
-    asked = []
-    for metric in metrics:
-        # Measured under corruptions, it has a column for each source of them.
-        found = [name for name in names if name == metric or name.startswith(f"{metric}, ")]
-        if not found:
-            known = {name.partition(", ")[0] for name in names if "/" in name}
-            raise CompareError(
-                f"--metrics {metric}: no finished run's summary has it{did_you_mean(metric, known)}"
-            )
-        asked += found
-    return tuple(dict.fromkeys([*headline, *asked]))
+        return paired_difference(group.by_seed(column), baseline=self.baseline.by_seed(column))
 
 
 def compare(
@@ -136,12 +98,12 @@ def compare(
     sort: str = "mce",
     baseline: Sequence[str] = (),
 ) -> Comparison:
-    """Group the finished runs by the keys that differ, or by those given.
+    """Group the finished runs by the keys that differ, or by those in `by`.
 
-    metrics: more columns, by the names in summary.json. sort: mce, test, name, or one of the metrics.
-    baseline: KEY=VALUE texts that choose one group; without, the first.
-    Raises CompareError for unknown keys or metrics, no finished run, a seed twice in a group, or a baseline
-    that is not one group.
+    metrics: more columns, by their names in summary.json. sort: mce, test, name, or one of the metrics.
+    baseline: KEY=VALUE texts that select one group; the first group by default.
+    Raises CompareError for unknown keys or metrics, without a finished run, if a group has a seed twice, or
+    if the baseline is not exactly one group.
     """
     finished = [run for run in runs if run.is_finished]
     if not finished:
@@ -153,57 +115,83 @@ def compare(
             known = {key for run in finished for key in run.config}
             raise CompareError(f"--by {key}: no run has this key{did_you_mean(key, known)}")
     keys = tuple(dict.fromkeys(by)) or differing_keys([run.config for run in finished])
-    groups, left_out = _grouped(finished, keys)
-    columns = columns_of(finished, metrics)
-    column = _column_to_sort_by(sort, columns)
+    groups, left_out = _group(finished, keys)
+    columns = _columns(finished, metrics)
+    column = _sort_column(sort, columns)
     if sort != "name":
         groups.sort(key=lambda group: getattr(group.spread(column), "mean", float("inf")))
-    told = tuple(left_out.get(run.folder, run) for run in runs)
     return Comparison(
-        keys, tuple(groups), _choose_baseline(groups, keys, baseline), told, columns, column, tuple(metrics)
+        keys=keys,
+        groups=tuple(groups),
+        baseline=_choose_baseline(groups, keys, baseline),
+        runs=tuple(left_out.get(run.folder, run) for run in runs),
+        columns=columns,
+        sorted_by=column,
+        metrics=tuple(metrics),
     )
 
 
-def _grouped(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], dict[Path, Run]]:
-    """Groups in the natural order of their values, and by folder the runs that another one of the same
-    configuration stands for, telling so."""
+def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], dict[Path, Run]]:
+    """Groups in the natural order of their values, and by folder the duplicates with their problem."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in finished:
         members.setdefault(tuple(value_text(run.config, key) for key in keys), []).append(run)
     left_out: dict[Path, Run] = {}
     for values, together in members.items():
-        problems = left_out_for_another(together)
-        for run in together:
-            if run.folder in problems:
-                left_out[run.folder] = replace(run, is_finished=False, problem=problems[run.folder])
-        kept = [run for run in together if run.folder not in problems]
+        repeats = find_repeats(together)
+        left_out |= {
+            run.folder: replace(run, is_finished=False, problem=repeats[run.folder])
+            for run in together
+            if run.folder in repeats
+        }
+        kept = [run for run in together if run.folder not in repeats]
         members[values] = sorted(kept, key=lambda run: run.seed)
-        _refuse_twice_the_same_seed(members[values])
+        for one, other in pairwise(members[values]):
+            if one.seed == other.seed:
+                raise CompareError(
+                    f"seed {one.seed} twice in a group: {one.folder} and {other.folder} differ in no compared "
+                    "key; leave one out, or separate them with --by KEY"
+                )
     ordered = sorted(members, key=lambda values: [natural(value) for value in values])
-    return [Group(values, tuple(members[values])) for values in ordered], left_out
+    short = [short_numbers(values) for values in zip(*ordered, strict=True)]
+    groups = []
+    for values in ordered:
+        shown = tuple(texts[value] for texts, value in zip(short, values, strict=True))
+        groups.append(Group(values, shown, short_label(keys, shown), tuple(members[values])))
+    return groups, left_out
 
 
-def _refuse_twice_the_same_seed(runs: Sequence[Run]) -> None:
-    seen: dict[int, Run] = {}
-    for run in runs:
-        if run.seed in seen:
+def _columns(runs: Sequence[Run], metrics: Sequence[str]) -> tuple[str, ...]:
+    """The test error, then the mCEs with official files first, then the metrics asked for.
+
+    Raises CompareError for a metric that no run has.
+    """
+    names = dict.fromkeys(name for run in runs for name in sorted(run.figures))
+    order = [TEST_ERROR, *(f"{MCE}{source}, %" for source in SOURCES.values())]
+    headline = [name for name in names if name == TEST_ERROR or name.startswith(MCE)]
+    headline.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
+    for metric in metrics:
+        found = _of_metric(metric, names)
+        if not found:
+            known = {name.partition(", ")[0] for name in names if "/" in name}
             raise CompareError(
-                f"seed {run.seed} twice among runs that differ in nothing compared: {seen[run.seed].folder} "
-                f"and {run.folder}; leave one out, or tell them apart with --by KEY"
+                f"--metrics {metric}: no finished run's summary has it{did_you_mean(metric, known)}"
             )
-        seen[run.seed] = run
+        headline += found
+    return tuple(dict.fromkeys(headline))
 
 
-def _column_to_sort_by(sort: str, columns: Sequence[str]) -> str:
-    """The first column that `sort` names; where there is none, the first of all; empty without any figure."""
-    if sort == "test":
-        wanted = [name for name in columns if name == TEST_ERROR]
-    elif sort in ("mce", "name"):
-        wanted = [name for name in columns if name.startswith(MCE)]
-    else:
-        wanted = [name for name in columns if name == sort or name.startswith(f"{sort}, ")]
-        if not wanted:
-            raise CompareError(f"--sort {sort}: neither mce, test or name, nor one of --metrics")
+def _of_metric(metric: str, columns: Iterable[str]) -> list[str]:
+    """The columns of a metric: a metric under corruption has one for each source."""
+    return [name for name in columns if name == metric or name.startswith(f"{metric}, ")]
+
+
+def _sort_column(sort: str, columns: Sequence[str]) -> str:
+    """The first column that `sort` names, or else the first column; empty if there are no columns."""
+    prefix = {"test": TEST_ERROR, "mce": MCE, "name": MCE}.get(sort)
+    wanted = [name for name in columns if name.startswith(prefix)] if prefix else _of_metric(sort, columns)
+    if not wanted and prefix is None:
+        raise CompareError(f"--sort {sort}: choose mce, test, name or one of --metrics")
     return (*wanted, *columns, "")[0]
 
 
@@ -217,43 +205,31 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
         known = dict.fromkeys(group.values[place] for group in chosen)
         chosen = [group for group in chosen if group.values[place] == value]
         if not chosen:
-            raise CompareError(
-                f"--baseline {text}: no group is such{_nearest_value(key, value, list(known))}"
-            )
+            nearest = difflib.get_close_matches(value, known, n=MAX_NAMED, cutoff=0.0)
+            more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+            raise CompareError(f"--baseline {text}: no group matches; {key} is {', '.join(nearest)}{more}")
     if baseline and len(chosen) > 1:
-        differing = [key for index, key in enumerate(keys) if len({g.values[index] for g in chosen}) > 1]
-        example = label(differing, [chosen[0].values[keys.index(key)] for key in differing])
+        pairs = zip(keys, chosen[0].values, chosen[1].values, strict=True)
+        example = " ".join(f"{key}={value}" for key, value, other in pairs if value != other)
         raise CompareError(
-            f"--baseline {' '.join(baseline)}: {len(chosen)} groups are such; add KEY=VALUE, such as "
-            f"{example.replace(', ', ' ')}"
+            f"--baseline {' '.join(baseline)}: {len(chosen)} groups match; add KEY=VALUE, such as {example}"
         )
     return chosen[0]
 
 
-def _nearest_value(key: str, value: str, known: Sequence[str]) -> str:
-    """The values like it, or else the first ones."""
-    if near := difflib.get_close_matches(value, known):
-        return f"; did you mean {', '.join(f'{key}={text}' for text in near)}?"
-    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-    return f"; {key} is one of {', '.join(known[:MAX_NAMED])}{more}"
+def paired_difference(values: Mapping[int, float], *, baseline: Mapping[int, float]) -> Difference:
+    """Mean of values - baseline over common seeds, with a percentile bootstrap interval over seeds.
 
-
-def paired_difference(
-    values: Mapping[int, float],
-    *,
-    baseline: Mapping[int, float],
-    generator: np.random.Generator,
-    resamples: int = 10_000,
-) -> Difference:
-    """values - baseline over the seeds that both have, with a percentile bootstrap interval over the seeds'
-    differences. With few seeds such intervals are too narrow: they can't reach past the extremes seen."""
+    With few seeds the interval is too narrow: it cannot reach past the differences that were seen.
+    """
     seeds = sorted(values.keys() & baseline.keys())
     if not seeds:
         return Difference(None, None, 0)
     differences = np.array([values[seed] - baseline[seed] for seed in seeds])
     interval = None
     if len(seeds) >= MIN_PAIRS:
-        drawn = generator.integers(len(seeds), size=(resamples, len(seeds)))
+        generator = np.random.default_rng(0)  # the same runs always print the same interval
+        drawn = generator.integers(len(seeds), size=(RESAMPLES, len(seeds)))
         low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
         interval = (float(low), float(high))
     return Difference(float(differences.mean()), interval, len(seeds))

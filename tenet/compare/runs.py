@@ -1,40 +1,46 @@
-"""Run folders, read for comparing: what a run was, what it reached, and whether it can be compared at all."""
+"""Run folders as the comparison reads them: configuration, figures, and why a run cannot be compared."""
 
 import glob
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenet.compare.keys import OFF, flat
+from tenet.compare.keys import OFF, flatten_config, natural, varying
 from tenet.errors import UserError, printable
 from tenet.files.json import number, read_json
-from tenet.files.names import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from tenet.files.names import CONFIG_FILE, EVALUATION_FOLDER, METRICS_FILE, SUMMARY_FILE, WEIGHTS_FILE
 from tenet.files.plain import read_yaml, sha256_of
 
-OUT_OF_DATE = "evaluated before it was trained on; evaluate it again"
 TEST_ERROR = "test error, %"
-MCE = "mCE, "  # how the names of its columns begin
-MAX_NAME = 200
-# Official figures stand first: they are the ones that papers compare.
+MCE = "mCE, "  # prefix of the mCE columns
+MAX_NAME = 200  # characters
+TAIL_BYTES = 65536
+# Official figures come first, since papers compare those.
 SOURCES = {"files": "official files", "generated": "generated"}
 
-Cells = dict[str, dict[int, float]]
+# Groups that are not part of a run's identity, as in tenet.config.run_config.run_id.
+NOT_THE_CONFIGURATION = {"tracking", "resume", "rerun"}
+# The name that rerun=true gives to the folder of the older run.
+SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}(-\d{6})?")
+
+Cells = dict[str, dict[int, float]]  # corruption -> severity -> error in percent
 
 
 class CompareError(UserError):
-    """What was asked for cannot be compared; the message says why."""
+    """The comparison that was asked for is not possible; the message says why."""
 
 
 @dataclass(frozen=True)
 class Run:
     """A run folder.
 
-    config: values by dotted key. figures: by column: the test error, the mCEs, and all of summary.json by
-    the metrics' names. cells: errors in percent by column of the mCE, then corruption, then severity.
-    problem: why the run, or its mCE, is left out; else empty.
+    config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of
+    summary.json under their own names. cells: by mCE column. problem: why the run or its mCE is left out;
+    empty if nothing is.
     """
 
     folder: Path
@@ -53,15 +59,15 @@ class Run:
         return any(column.startswith(MCE) for column in self.figures)
 
     @property
-    def is_plain_in_fact(self) -> bool:
-        """Whether it was to be inhibited, and ended before its first inhibited step."""
+    def is_never_inhibited(self) -> bool:
+        """Whether a run with TENET ended before its first inhibited step."""
         return self.config.get("tenet", OFF) != OFF and self.figures.get("train/inhibited_steps") == 0
 
 
 def find_runs(places: Sequence[str]) -> list[Path]:
-    """The run folders that the paths and glob patterns name or hold, each once, in natural order.
+    """The run folders at or below the paths and glob patterns, each once, in natural order.
 
-    Raises CompareError for a place that holds none.
+    Raises CompareError for a place without any.
     """
     found: dict[Path, Path] = {}
     for place in places:
@@ -70,8 +76,9 @@ def find_runs(places: Sequence[str]) -> list[Path]:
         folders = [folder for path in paths for folder in _runs_below(Path(path))]
         if not folders:
             raise CompareError(f"{place}: no run folder (one with {CONFIG_FILE}) there or below")
-        found.update({folder.resolve(): folder for folder in folders if folder.resolve() not in found})
-    return sorted(found.values(), key=_natural)
+        for folder in folders:
+            found.setdefault(folder.resolve(), folder)
+    return sorted(found.values(), key=lambda folder: [natural(part) for part in folder.parts])
 
 
 def _runs_below(top: Path) -> Iterator[Path]:
@@ -80,21 +87,16 @@ def _runs_below(top: Path) -> Iterator[Path]:
             yield Path(folder)
             below.clear()  # a tracker's folder inside the run has a config.yaml of its own
         else:
-            # Hydra and trackers keep theirs in such folders also where a run was refused.
+            # Hydra and trackers write a config.yaml even for a run that was refused.
             below[:] = [name for name in below if not name.startswith(".") and name != "wandb"]
 
 
-def _natural(folder: Path) -> tuple[tuple[int, int, str], ...]:
-    """Orders 9 before 10."""
-    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in folder.parts)
-
-
 def read_run(folder: Path) -> Run:
-    """Never raises for what a run folder holds: `problem` tells of it."""
+    """Never raises for the contents of a run folder: `problem` describes what is wrong."""
     try:
         return _read(folder)
     except (OSError, ValueError, RecursionError) as error:
-        # A folder in a file's place, a file of another user, a number of thousands of digits.
+        # A folder in place of a file, a file of another user, a number of thousands of digits.
         return Run(folder, problem=f"can't be read ({type(error).__name__}: {error})")
 
 
@@ -102,33 +104,30 @@ def _read(folder: Path) -> Run:
     try:
         loaded = read_yaml(folder / CONFIG_FILE)
     except ValueError as error:
-        return Run(folder, problem=f"{CONFIG_FILE} is no YAML ({error})")
-    values = flat(loaded) if isinstance(loaded, dict) else {}
+        return Run(folder, problem=f"{CONFIG_FILE} is not valid YAML ({error})")
+    values = flatten_config(_mapping(loaded))
     config = {_name(key): value for key, value in values.items()}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
-    if stop := _where_it_stopped(folder, config):
-        return Run(folder, config, problem=f"unfinished: {stop}")
-    mces, cells, clean, problem = _evaluations(folder)
+    if reason := _unfinished(folder, config):
+        return Run(folder, config, problem=f"unfinished: {reason}")
+    mces, cells, clean, problem = _read_evaluations(folder)
     summary = read_json(folder / SUMMARY_FILE)
     test = number(summary.get("test/error_pct"))
     test = clean if test is None else test
-    figures = ({} if test is None else {TEST_ERROR: test}) | mces | _metrics(summary)
-    return Run(folder, config, is_finished=True, figures=figures, cells=cells, problem=problem)
-
-
-def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The summary's numbers; what was measured under corruption tells under whose: never one mean of both."""
+    # Names under `corruption/` get their source, so that sources are never mixed.
     origin = f", {_origin(summary.get('corruption/source'))}"
-    return {
+    metrics = {
         f"{_name(name)}{origin if name.startswith('corruption/') else ''}": figure
         for name, value in summary.items()
         if (figure := number(value)) is not None
     }
+    figures = ({} if test is None else {TEST_ERROR: test}) | mces | metrics
+    return Run(folder, config, is_finished=True, figures=figures, cells=cells, problem=problem)
 
 
-def _where_it_stopped(folder: Path, config: Mapping[str, Any]) -> str:
-    """Empty if the training went as far as its configuration says."""
+def _unfinished(folder: Path, config: Mapping[str, Any]) -> str:
+    """Why the run is not finished; empty if it is."""
     last = _last_row(folder / METRICS_FILE)
     epochs, max_steps = number(config.get("trainer.epochs")), number(config.get("trainer.max_steps"))
     epoch, step = number(last.get("epoch")), number(last.get("step"))
@@ -138,12 +137,12 @@ def _where_it_stopped(folder: Path, config: Mapping[str, Any]) -> str:
     return "" if (folder / WEIGHTS_FILE).exists() else f"no {WEIGHTS_FILE}"
 
 
-def _last_row(path: Path, tail: int = 65536) -> dict[str, Any]:
-    """The last whole line of a metrics file that tells its epoch; long files are not read whole."""
+def _last_row(path: Path) -> dict[str, Any]:
+    """The last whole line with an epoch; only the end of a long file is read."""
     if not path.is_file():
         return {}
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - tail))
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         lines = file.read().split(b"\n")
     for line in reversed(lines):
         try:
@@ -155,36 +154,36 @@ def _last_row(path: Path, tail: int = 65536) -> dict[str, Any]:
     return {}
 
 
-def _evaluations(folder: Path) -> tuple[dict[str, float], dict[str, Cells], float | None, str]:
-    """mCE and cells by column, the clean error, and what is wrong or missing."""
-    # The names that evaluate.py gives stand first: an extra file of the same kind never takes their place.
-    paths = sorted((folder / "evaluation").glob("corruptions*.json"), key=lambda path: (len(path.stem), path))
+def _read_evaluations(folder: Path) -> tuple[dict[str, float], dict[str, Cells], float | None, str]:
+    """The mCEs and the cells by column, the clean error, and the problems as one text."""
+    # evaluate.py's own names are the shortest; a file that was added later never takes their place.
+    paths = sorted((folder / EVALUATION_FOLDER).glob("corruptions*.json"), key=lambda p: (len(p.stem), p))
     mces: dict[str, float] = {}
     cells: dict[str, Cells] = {}
-    clean, problems = None, []
+    clean, partial, problems = None, [], []
     weights_sha256 = sha256_of(folder / WEIGHTS_FILE) if paths else ""
     for path in paths:
         report = read_json(path)
-        if report.get("weights_sha256", weights_sha256) != weights_sha256:
-            problems.append(f"{path.name} is out of date: {OUT_OF_DATE}")
-            continue
         mce, column = number(report.get("mce_pct")), mce_column(report)
+        if report.get("weights_sha256", weights_sha256) != weights_sha256:
+            reason = "is out of date: the run was trained further after it; evaluate again"
+            problems.append(f"{path.name} {reason}")
+            continue
         if clean is None:
             clean = number(_mapping(report.get("clean")).get("error_pct"))
         if mce is None:
-            problems.append(f"{path.name} has no mCE")
+            partial.append(f"{path.name} has no mCE")
         elif column in mces:
             problems.append(f"{path.name} is left out: a second {column}")
         else:
             mces[column], cells[column] = mce, _cells(report)
     if not mces:
-        return mces, cells, clean, "not evaluated" + "".join(f"; {text}" for text in problems)
-    # A part measured beside the whole sweep is no fault.
-    return mces, cells, clean, "; ".join(text for text in problems if "has no mCE" not in text)
+        problems = ["not evaluated", *problems, *partial]
+    return mces, cells, clean, "; ".join(problems)
 
 
 def mce_column(report: Mapping[str, Any]) -> str:
-    """Official and generated corruptions, plain and relative errors: each its own column, never one mean."""
+    """The column of a report's mCE: one for each source of corruptions and definition of the mCE."""
     is_relative = "AlexNet" in str(report.get("mce_definition", ""))
     return f"{MCE}{_origin(report.get('source'))}{', relative to AlexNet' if is_relative else ''}, %"
 
@@ -205,9 +204,34 @@ def _cells(report: Mapping[str, Any]) -> Cells:
 
 
 def _name(text: object) -> str:
-    """As it may stand in a table, whoever wrote the file."""
+    """A name from a run folder as it can be shown: printable and of bounded length."""
     return printable(str(text))[:MAX_NAME]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def find_repeats(runs: Sequence[Run]) -> dict[Path, str]:
+    """Folder -> reason, for runs that duplicate another run's configuration.
+
+    A run that was set aside is left out if the newer run is present. Of other runs with one configuration, an
+    evaluated run is kept, or else the first.
+    """
+    folders = {run.folder for run in runs}
+    reasons: dict[Path, str] = {}
+    kept: list[Run] = []
+    for run in sorted(runs, key=lambda run: not run.is_evaluated):
+        name = SET_ASIDE.fullmatch(run.folder.name)
+        same = (other for other in kept if other.seed == run.seed and _is_same(other.config, run.config))
+        if name and run.folder.with_name(name[1]) in folders:
+            reasons[run.folder] = "set aside by rerun=true; the newer run is compared"
+        elif other := next(same, None):
+            reasons[run.folder] = f"the same configuration as {other.folder}, which is compared"
+        else:
+            kept.append(run)
+    return reasons
+
+
+def _is_same(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return {key.partition(".")[0] for key in varying([config, other])} <= NOT_THE_CONFIGURATION

@@ -1,63 +1,58 @@
-"""From the command line and YAML to checked values, and from values to objects. Torch isn't imported here."""
+"""Objects from a configuration: each group names a class by its `_target_`. Torch isn't imported here."""
 
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
 
 from tenet.errors import ConfigError, UserError
 
-# Configurations may come from others: a `_target_` names a class that one of these modules defines, or
-# nothing. Only code can widen the list. (Hydra's unrestricted `instantiate` runs any callable at all.)
+
+class Allowed(NamedTuple):
+    """What the `_target_` of a group may name: a class that `package` defines, derived from one of `bases`."""
+
+    package: str
+    bases: tuple[str, ...]
+
+
+# A configuration may be untrusted, and Hydra's `instantiate` would call any function that it names. Only code can
+# add to this table.
 ALLOWED_TARGETS = {
-    "dataset": "tenet.data",
-    "backbone": "tenet.networks",
-    "tenet": "tenet.inhibition",
-    "augment": "tenet.augment",
-    "optimizer": "torch.optim",
-    "schedule": "tenet.training.schedule",
-    "trainer": "tenet.training.settings",
-    "tracking": "tenet.tracking",
-    "launcher": "tenet.launching",
-}
-# What the objects of each group have, and no others that are built from its modules.
-KINDS = {
-    "dataset": "load",
-    "backbone": "forward",
-    "tenet": "is_due",
-    "augment": "views",
-    "optimizer": "add_param_group",
-    "schedule": "warmup_steps",
-    "trainer": "batch_size",
-    "tracking": "start",
-    "launcher": "run",
+    "dataset": Allowed("tenet.data", ("tenet.data.Dataset",)),
+    "backbone": Allowed("tenet.networks", ("torch.nn.Module",)),
+    "tenet": Allowed("tenet.methods", ("tenet.methods.Inhibited",)),
+    "augment": Allowed("tenet.augment", ("tenet.augment.Augmentation",)),
+    "optimizer": Allowed("torch.optim", ("torch.optim.Optimizer",)),
+    "schedule": Allowed("tenet.training.schedule", ("tenet.training.schedule.Schedule",)),
+    "trainer": Allowed("tenet.training.settings", ("tenet.training.settings.TrainingSettings",)),
+    "tracking": Allowed("tenet.tracking", ("tenet.tracking.Tracking",)),
+    "launcher": Allowed("tenet.launching", ("tenet.launching.executor.Executor",)),
 }
 
 
 def build(config: Mapping[str, Any] | None, *args: Any, key: str, **kwargs: Any) -> Any:
     """Construct the class that `_target_` names from the other values, `args` and `kwargs`; None if null.
 
-    key: where `config` stands, for the message. Raises ConfigError if the target is not allowed or
-    refuses its arguments.
+    key: the group, for the message. Raises ConfigError if the target is not allowed or refuses its
+    arguments.
     """
     if config is None or (key == "tenet" and config.get("_target_") is None):
         return None
     if "_target_" not in config:
         raise ConfigError(f"{key}._target_ is missing")
     values = {name: value for name, value in config.items() if name != "_target_"}
+    target = locate(str(config["_target_"]), key=key)
     with prefix_errors(key):
-        built = locate(str(config["_target_"]), key=key)(*args, **values, **kwargs)
-    if not hasattr(built, KINDS[key]):
-        raise ConfigError(f"{key}._target_={config['_target_']}: another kind of class; choose {key}=OPTION")
-    return built
+        return target(*args, **values, **kwargs)
 
 
 @contextmanager
 def prefix_errors(key: str) -> Iterator[None]:
-    """Put the key before what a constructor or a check says of its arguments: `groups=0 ...` under `tenet`
-    becomes `tenet.groups=0 ...`, as a ConfigError."""
+    """Turn a TypeError or ValueError into a ConfigError that begins with the key: under `tenet`, the message
+    `groups=0 ...` becomes `tenet.groups=0 ...`."""
     try:
         yield
     except UserError:
@@ -69,21 +64,33 @@ def prefix_errors(key: str) -> Iterator[None]:
         ) from error
 
 
-def locate(target: str, *, key: str) -> type:
-    """The class `target` names. Raises ConfigError unless the module allowed for `key` defines it."""
-    allowed = f"{key}._target_={target}: must be a class of {ALLOWED_TARGETS[key]}"
+def locate(target: str, *, key: str) -> Callable[..., Any]:
+    """Import the class that `target` names, or the function that builds a backbone.
+
+    Raises ConfigError unless ALLOWED_TARGETS allows it for `key`.
+    """
+    allowed = ALLOWED_TARGETS[key]
     module_name, _, name = target.rpartition(".")
-    if not _within(module_name, ALLOWED_TARGETS[key]):
-        raise ConfigError(allowed)
+    if not is_within(module_name, allowed.package):
+        raise refusal(target, key=key)
     try:
-        found = getattr(importlib.import_module(module_name), name, None)
+        found: Any = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:
-        raise ConfigError(f"{allowed} ({error})") from error
-    # Where it was defined, not only where it was found: a module's own imports are not for the taking.
-    if not inspect.isclass(found) or not _within(found.__module__, ALLOWED_TARGETS[key]):
-        raise ConfigError(allowed)
+        raise ConfigError(f"{refusal(target, key=key)} ({error})") from error
+    # Where it was defined: a module also holds what it imports from elsewhere.
+    is_builder = key == "backbone" and inspect.isfunction(found)
+    if not (is_builder or inspect.isclass(found)) or not is_within(found.__module__, allowed.package):
+        raise refusal(target, key=key)
+    if is_builder:
+        return found
+    if not issubclass(found, tuple(map(resolve_name, allowed.bases))):
+        raise ConfigError(f"{key}._target_={target:.200}: must derive from {' or '.join(allowed.bases)}")
     return found
 
 
-def _within(module: str, package: str) -> bool:
+def refusal(target: str, *, key: str) -> ConfigError:
+    return ConfigError(f"{key}._target_={target:.200}: must be a class of {ALLOWED_TARGETS[key].package}")
+
+
+def is_within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")

@@ -1,4 +1,4 @@
-"""What a command asks for, checked before anything is built or read."""
+"""Checks the command line before anything is built or read, and runs Hydra with it."""
 
 import functools
 import re
@@ -12,26 +12,26 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tenet.config.overrides import is_hydras, null_for_none, parse, variants
-from tenet.config.rules import OPEN_GROUP, RULES, check_rules, did_you_mean, flatten
+from tenet.config.rules import OPTIMIZER, check_rules, did_you_mean, flatten
 from tenet.config.run_config import first_line, resolve, resumed_config
 from tenet.errors import ConfigError, UserError
+from tenet.files.plain import read_yaml
 
-# Hydra's flags that take the configuration from elsewhere; the last one unpickles a file.
+# Hydra's flags that load another configuration; the last one unpickles a file.
 CLOSED_FLAGS = ("config_path", "config_name", "config_dir", "experimental_rerun")
 
 
 def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_name: str) -> list[str]:
     """Compose and check every configuration that the command line asks for; return its overrides.
 
-    Flags that only print something are left to Hydra. Of a sweep, each value (of a range its ends) is
-    checked beside the first values of the others. Raises ConfigError: which key or option is wrong, and
-    which is nearest.
+    The list is empty if a flag only prints something. Of a sweep, `variants` chooses what is checked.
+    Raises ConfigError with the wrong key or option and the nearest right one.
     """
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
@@ -39,7 +39,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
     for flag in CLOSED_FLAGS:
         if getattr(parsed, flag) is not None:
             raise ConfigError(
-                f"--{flag.replace('_', '-')}: not taken; give KEY=VALUE, or add an option to conf/"
+                f"--{flag.replace('_', '-')}: not supported; give KEY=VALUE, or add an option to conf/"
             )
     if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
         return []
@@ -52,18 +52,18 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
         if override.is_sweep_override() and override.get_key_element() == "resume":
             raise ConfigError(f"{override.input_line}: resume one run at a time")
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
-    if config_name == "evaluate" and swept - {"run", "weights"} and "output" not in swept:
+    shared = sorted(swept - {"run", "weights"})
+    if config_name == "evaluate" and shared and "output" not in swept:
         raise ConfigError(
-            f"{min(swept - {'run', 'weights'})}: one evaluation of a run would overwrite the other's report; sweep "
-            "run= or weights= alone, or give output= in commands of their own"
+            f"{shared[0]}: the evaluations would overwrite each other's report; sweep only run= or weights=, or "
+            "give each its own command with output="
         )
     with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
         for variant in variants(overrides):
             config = _compose(config_name, variant, config_dir)
             if parsed.package is not None and not isinstance(config.get(parsed.package), Mapping):
-                raise ConfigError(
-                    f"--package {parsed.package}: no group{did_you_mean(parsed.package, config)}"
-                )
+                hint = did_you_mean(parsed.package, config)
+                raise ConfigError(f"--package {parsed.package}: no group{hint}")
             try:
                 resumed = config.get("resume")
             except OmegaConfBaseException as error:
@@ -83,14 +83,14 @@ def _refuse(message: str) -> NoReturn:
 def call_with_config(
     task: Callable[[Any], Any], arguments: Sequence[str], *, config_dir: Path, config_name: str
 ) -> None:
-    """Let Hydra compose the configuration, as the checked `arguments` ask, and call `task` with it (of a
-    multirun let its launcher).
+    """Run Hydra on the checked `arguments`: it composes the configuration and calls `task` with it, or starts
+    the launcher of a multirun.
 
-    Raises what the task raises, and ConfigError where Hydra refuses its own settings (`hydra.*`).
+    Raises the task's errors, and ConfigError if Hydra refuses its own settings (`hydra.*`).
     """
     if "${" in str(Path.cwd()):
         raise ConfigError(
-            f"{Path.cwd()}: Hydra takes ${{...}} in a folder's name for a key; start from another"
+            f"{Path.cwd()}: Hydra would read ${{...}} in a folder's name as a key; start from another folder"
         )
     failures: list[Exception] = []
 
@@ -101,7 +101,7 @@ def call_with_config(
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            # Past Hydra, which would print a line of its own before it raises the error.
+            # Kept from Hydra, which would print a line of its own before raising the error.
             failures.append(error)
             return None
 
@@ -112,10 +112,9 @@ def call_with_config(
     except (UserError, OSError):
         raise
     except Exception as error:
-        # Of a single run nothing of ours gets here, of a multirun its launcher's errors do.
-        if not isinstance(error, HydraException | OmegaConfBaseException) and {"-m", "--multirun"} & {
-            *arguments
-        }:
+        # The errors of a multirun's launcher arrive here; those of a single run are in `failures`.
+        is_hydras_error = isinstance(error, HydraException | OmegaConfBaseException)
+        if not is_hydras_error and {"-m", "--multirun"} & set(arguments):
             raise
         raise ConfigError(first_line(error)) from error
     if failures:
@@ -123,8 +122,8 @@ def call_with_config(
 
 
 def plan(overrides: Sequence[str], *, config_dir: Path, config_name: str) -> tuple[Path, dict[str, Any]]:
-    """The folder (from the working directory) and the resolved configuration of the run that the overrides
-    ask for."""
+    """The folder, relative to the working directory, and the resolved configuration of the run that the
+    overrides describe. Raises ConfigError."""
     with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
         try:
             words = [null_for_none(word) for word in overrides]
@@ -136,52 +135,47 @@ def plan(overrides: Sequence[str], *, config_dir: Path, config_name: str) -> tup
 
 
 def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mapping[str, Any]:
-    """Hydra's composition, with its refusals turned into the name that was probably meant."""
+    """Compose with Hydra. Raises ConfigError that suggests the name that was probably meant."""
     groups = {str(path.relative_to(config_dir)) for path in config_dir.rglob("*") if path.is_dir()}
-    groups = {group for group in groups if not is_hydras(group)}  # of those, Hydra and its plugins have more
-    parsed = parse(overrides)
-    for override in parsed:
-        if override.is_delete() and not is_hydras(override.key_or_group):
+    choices: list[Override] = []
+    others: list[Override] = []
+    for override in parse(overrides):
+        if is_hydras(override.key_or_group):
+            continue
+        if override.is_delete():
             raise ConfigError(
                 f"{override.input_line}: keys can't be removed; choose another option, such as tenet=none"
             )
-    choices = [override for override in parsed if override.key_or_group in groups]
+        (choices if override.key_or_group in groups else others).append(override)
     for choice in choices:
-        _check_choice(choice, config_dir)
+        group, option = choice.key_or_group, choice.value()
+        options = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
+        if not isinstance(option, dict) and option not in options:
+            hint = did_you_mean(str(option), options)
+            raise ConfigError(f"{group}={option}: no such option{hint}; the options are {', '.join(options)}")
     try:
+        # Without the other overrides: a key that `+key=value` adds must be one that exists.
         config = compose(config_name, [choice.input_line or "" for choice in choices])
         keys = [key for key, _ in flatten(OmegaConf.to_container(config))]  # type: ignore[arg-type]
-        for override in parsed:
-            if override not in choices:
-                _check_key(override, keys, groups)
+        for override in others:
+            _check_key(override, keys, groups, config_dir)
         return compose(config_name, overrides)
-    except ConfigCompositionException as error:
-        if group := re.match(r"Could not override '([\w/]+)'", str(error)):
-            raise ConfigError(f"{config_name}.py takes no {group[1]}=OPTION (see --help)") from error
-        raise ConfigError(first_line(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
+        if group_of_another := re.match(r"Could not override '([\w/]+)'", str(error)):
+            message = f"{config_name}.py takes no {group_of_another[1]}=OPTION (see --help)"
+            raise ConfigError(message) from error
         raise ConfigError(first_line(error)) from error
 
 
-def _check_choice(choice: Override, config_dir: Path) -> None:
-    """Raise ConfigError if a group is given something that is none of its options."""
-    group, option = choice.key_or_group, choice.value()
-    options = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
-    if not choice.is_delete() and not isinstance(option, dict) and option not in options:
-        raise ConfigError(
-            f"{group}={option}: no such option{did_you_mean(str(option), options)}; there are {', '.join(options)}"
-        )
-
-
-def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str]) -> None:
-    """Raise ConfigError if the override's key is none of the composed `keys`, nor above one."""
+def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str], config_dir: Path) -> None:
+    """Raise ConfigError if the override's key is none of the composed `keys` and no prefix of one."""
     key = override.key_or_group
-    added = override.is_add() or override.is_force_add()
-    if is_hydras(key) or (added and key.startswith(OPEN_GROUP)):
+    group, _, name = key.partition(".")
+    if (override.is_add() or override.is_force_add()) and group == OPTIMIZER:
         return
     if any(known == key or known.startswith(f"{key}.") for known in keys):
         return
-    group = key.partition(".")[0]
-    if key in RULES and group in groups and any(known.startswith(f"{group}.") for known in keys):
+    is_chosen = group in groups and any(known.startswith(f"{group}.") for known in keys)
+    if is_chosen and any(name in (read_yaml(option) or ()) for option in (config_dir / group).glob("*.yaml")):
         raise ConfigError(f"the chosen {group} has no key {key}; choose another {group}=OPTION")
     raise ConfigError(f"there is no key {key}{did_you_mean(key, [*keys, *groups])}")

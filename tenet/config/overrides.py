@@ -1,4 +1,4 @@
-"""The words of a command line in Hydra's grammar: read, and a sweep counted before it is spelled out."""
+"""The overrides of a command line in Hydra's grammar: parsed, and their sweeps counted and listed."""
 
 import math
 import re
@@ -15,13 +15,12 @@ MAX_JOBS = 10_000
 
 
 def null_for_none(word: str) -> str:
-    """`key=None` as `key=null`: so write W&B's agent and Python what YAML and Hydra call null. A text "None"
-    needs its quotes."""
+    """Turn `key=None`, as W&B's agent and Python write it, into `key=null`. The text "None" needs quotes."""
     return re.sub(r"^([^=]+=)None$", r"\1null", word)
 
 
 def parse(words: Sequence[str]) -> list[Override]:
-    """Raises ConfigError naming a word that is no override."""
+    """Raises ConfigError for a word that is not an override."""
     parser = OverridesParser.create()
     parsed = []
     for word in words:
@@ -30,7 +29,7 @@ def parse(words: Sequence[str]) -> list[Override]:
             if not parsed[-1].key_or_group:
                 raise ValueError("no key")
         except (HydraException, ValueError, RecursionError) as error:
-            # ValueError: a number of thousands of digits. RecursionError: as many brackets.
+            # ValueError: a number of thousands of digits. RecursionError: thousands of brackets.
             raise ConfigError(
                 f"{truncate(word)} can't be read as KEY=VALUE; put special characters in '\"quotes\"'"
             ) from error
@@ -42,11 +41,11 @@ def is_hydras(key: str) -> bool:
 
 
 def variants(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """Override lists without sweeps: the first value of each, then every other value in its turn (of a range
-    its last). Raises ConfigError for a sweep of too many jobs."""
+    """Override lists without sweeps: the first value of every sweep, then each other value in turn, with the
+    first values of the rest. A range counts as its two ends. Raises ConfigError for too many jobs."""
     jobs = math.prod(map(_count, overrides))
     if not 1 <= jobs <= MAX_JOBS:
-        raise ConfigError(f"the sweep is of {jobs:,} jobs; make it one of 1 to {MAX_JOBS:,}")
+        raise ConfigError(f"the sweep has {jobs:,} jobs; it must have 1 to {MAX_JOBS:,}")
     values = [options for options in map(_values, overrides) if options]
     first = [options[0] for options in values]
     yield first
@@ -56,7 +55,7 @@ def variants(overrides: Sequence[Override]) -> Iterator[list[str]]:
 
 
 def _count(override: Override) -> int:
-    """How many values a sweep has; 1 for globs and intervals, which are for their sweepers to read."""
+    """The number of a sweep's values; 1 for globs and intervals, which only their sweepers can list."""
     sweep = override.value() if override.is_sweep_override() else None
     if isinstance(sweep, ChoiceSweep):
         return len(sweep.list)

@@ -1,4 +1,4 @@
-"""The configuration of a run: resolved, named, written into its folder and read back."""
+"""The configuration of a run: resolved, named, written to its folder and read back."""
 
 import hashlib
 import json
@@ -22,15 +22,22 @@ from tenet.files.names import CONFIG_FILE
 from tenet.files.paths import user_path
 from tenet.files.plain import read_yaml
 
-# What the configuration of every run holds.
+# The keys of every run's configuration.
 RUN_KEYS = ("seed", "dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
 
+# Classes and modules that have other names in the run folders of version 0.1.
+MOVED = {
+    "tenet.inhibition.Inhibition": "tenet.methods.Inhibited",
+    "tenet.backbones.ImageNetResNet": "tenet.networks.imagenet_resnet",
+    "tenet.backbones.": "tenet.networks.",
+    "tenet.schedule.": "tenet.training.schedule.",
+    "tenet.training_settings.": "tenet.training.settings.",
+}
 
-# Keys without which two runs are the same experiment.
+# Keys in which two runs of the same experiment may differ.
 NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun")
 
-
-# What a resumed run may change: how far and on what it trains, and what is done beside, never what it is.
+# Keys that a resumed run may change: length, device and bookkeeping, never the experiment.
 CHANGEABLE_ON_RESUME = (
     "trainer.epochs",
     "trainer.max_steps",
@@ -45,9 +52,9 @@ CHANGEABLE_ON_RESUME = (
 
 
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values of what Hydra composed, every interpolation replaced.
+    """Plain values of a composed configuration, without the launcher and with interpolations replaced.
 
-    Raises ConfigError naming a missing or wrong value.
+    Raises ConfigError for a missing or wrong value.
     """
     try:
         missing = sorted(OmegaConf.missing_keys(config))
@@ -58,20 +65,20 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{missing[0]} is missing: give {missing[0]}=VALUE")
     values: dict[str, Any] = dict(plain)  # type: ignore[arg-type]
     check_rules(values)
-    values.pop("launcher", None)  # how jobs are started is no part of what any of them is
+    values.pop("launcher", None)  # not part of a run's identity
     if values.get("dataset") and "path" in values["dataset"]:
-        # For an evaluation or a resumed run, which may start from another folder.
+        # An evaluation or a resumed run may start from another folder.
         path = user_path(values["dataset"]["path"], key="dataset.path")
-        # Not Path.resolve, which fails for links in a circle: whoever opens the file tells of them.
+        # Not Path.resolve, which fails for links in a circle; opening the file reports them.
         values["dataset"]["path"] = os.path.realpath(path)
-        check_rules(values)  # the folders above, too, will be written down and read again
+        check_rules(values)  # the absolute path may hold characters that the relative one didn't
     return values
 
 
 def run_id(config: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits: the same for the same resolved configuration and version of the package.
+    """Ten hexadecimal digits, a hash of the resolved configuration and the package version.
 
-    Keys that only say where to log, or how to treat an earlier run, don't count.
+    Keys for logging and for the treatment of an earlier run don't count.
     """
     content = {key: value for key, value in config.items() if key not in NOT_THE_EXPERIMENT}
     text = json.dumps({"package_version": __version__, **content}, sort_keys=True)
@@ -79,9 +86,9 @@ def run_id(config: Mapping[str, Any]) -> str:
 
 
 def run_name(*, _root_: Any) -> str:
-    """The name of a run's folder, from its configuration: such as cifar10-resnext29-inhibition-seed0-1f0c5a2b3d.
+    """The name of a run's folder, such as cifar10-resnext29-inhibition-seed0-1f0c5a2b3d.
 
-    A resolver, `${run_name:}`, for Hydra's folders: it sees Hydra's own configuration beside ours.
+    The resolver `${run_name:}` of conf/train.yaml; `_root_` is the configuration with Hydra's own node.
     """
     choices = _root_.hydra.runtime.choices
     names = [str(choices.get(group)) for group in ("dataset", "backbone", "tenet")]
@@ -92,14 +99,14 @@ def run_name(*, _root_: Any) -> str:
 
 def write_config(config: Mapping[str, Any], path: Path) -> None:
     text = yaml.safe_dump(dict(config), sort_keys=False)
-    # A run folder must not be left with half of its configuration.
     write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """The resolved configuration of a run folder, as plain values: nothing in it is interpolated or run.
+    """The resolved configuration of a run folder, as plain values: nothing in it is interpolated or executed.
 
-    The folder may come from others: it is refused, by a ConfigError, if it holds a link that leads out of it.
+    The folder is not trusted. Raises ConfigError if it is not a run folder, if a value breaks its rule, or if a
+    link leads out of the folder.
     """
     path = run_dir / CONFIG_FILE
     try:
@@ -112,17 +119,22 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if leading_out is not None:
-        raise ConfigError(f"{leading_out} is a link out of the run folder; put there what it names")
+        raise ConfigError(f"{leading_out} is a link out of the run folder; replace it by its target")
     if not isinstance(config, dict):
         raise ConfigError(f"{path} holds no configuration")
     if lacking := [key for key in RUN_KEYS if key not in config]:
         raise ConfigError(f"{path} is not the configuration of a run: it lacks {', '.join(lacking)}")
+    for group in (group for group in config.values() if isinstance(group, dict)):
+        target = group.get("_target_")
+        old = next((old for old in MOVED if isinstance(target, str) and target.startswith(old)), None)
+        if old is not None:
+            group["_target_"] = MOVED[old] + str(target).removeprefix(old)
     check_rules(config)
     return config
 
 
 def _links_out(run_dir: Path) -> Iterator[Path]:
-    """Where writing into the folder would write elsewhere. W&B's own files are not looked at, but for their folder."""
+    """Links through which writing into the folder would write elsewhere. W&B's own files are not searched."""
     inside = run_dir.resolve()
     for folder, names, files in os.walk(inside):
         for path in (Path(folder, name) for name in (*names, *files)):
@@ -132,7 +144,7 @@ def _links_out(run_dir: Path) -> Iterator[Path]:
 
 
 def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The run's own configuration with the `overrides` that leave the experiment what it is.
+    """The run's own configuration, with `overrides` of keys in CHANGEABLE_ON_RESUME.
 
     Raises ConfigError for any other override.
     """
@@ -143,7 +155,7 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
             continue
         if key not in CHANGEABLE_ON_RESUME:
             raise ConfigError(
-                f"{override.input_line}: a resumed run keeps its configuration, but for "
+                f"{override.input_line}: a resumed run keeps its configuration, except "
                 f"{', '.join(CHANGEABLE_ON_RESUME)}"
             )
         group, _, name = key.partition(".")
@@ -153,7 +165,7 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def as_argument(key: str, value: object) -> str:
-    """`key=value`, quoted for Hydra and for a shell where the value needs it: to be pasted."""
+    """`key=value` for pasting into a shell, quoted for it and for Hydra if the value needs it."""
     text = str(value)
     if re.fullmatch(r"[\w./~+:-]+", text):
         return f"{key}={text}"
@@ -162,10 +174,11 @@ def as_argument(key: str, value: object) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Of an error of Hydra's, after the key that it is about."""
+    """The first line of an error that Hydra or OmegaConf raised, after the key that it concerns."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    key = getattr(error, "full_key", None)
-    return f"{key}: {line}" if key else line
+    return (
+        f"{error.full_key}: {line}" if isinstance(error, OmegaConfBaseException) and error.full_key else line
+    )
 
 
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)

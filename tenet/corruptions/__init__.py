@@ -16,7 +16,7 @@ _LAZY = {"OfficialArchive": "archive", "contact_sheet": "pictures", "corrupt": "
 
 
 def __getattr__(name: str) -> Any:
-    # The names alone are wanted by code that must not wait for torch or numpy.
+    # Lazy, so that code that needs only the names does not import torch and numpy.
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -2,11 +2,8 @@
 
 import logging
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig
 
 from tenet.config.build import build
 from tenet.config.rules import did_you_mean
@@ -25,28 +22,26 @@ logger = logging.getLogger("tenet")
 def main() -> int:
     if not (CONFIG_DIR / f"{CONFIG_NAME}.yaml").is_file():
         print(
-            f"error: {CONFIG_DIR} does not hold the configuration; run this in a clone of the repository, "
+            f"error: {CONFIG_DIR} does not contain the configuration; run this in a clone of the repository, "
             "installed with pip install -e",
             file=sys.stderr,
         )
         return WRONG_COMMAND
     folder = Path(sys.argv.pop(1)) if len(sys.argv) > 1 and names_a_folder(sys.argv[1]) else None
-
-    def write(composed: DictConfig) -> None:
-        run(resolve(composed), folder)
-
-    return run_main(write, config_dir=CONFIG_DIR, config_name=CONFIG_NAME)
+    return run_main(
+        lambda composed: run(resolve(composed), folder), config_dir=CONFIG_DIR, config_name=CONFIG_NAME
+    )
 
 
 def names_a_folder(argument: str) -> bool:
-    """Hydra's overrides hold a "=", and none starts as a path may."""
+    """Whether an argument is a path: Hydra's overrides contain "=" and do not start with "/" or "."."""
     if argument.startswith(("-", "+", "~")):
         return False
     return "=" not in argument or argument.startswith(("/", "."))
 
 
 def run(config: dict[str, Any], folder: Path | None) -> None:
-    """Write what is missing of the archive of `config` into `folder`."""
+    """Write the missing arrays of the archive that `config` describes into `folder`."""
     if folder is None:
         raise ConfigError(f"the first argument is the folder to write: {USAGE}")
     if config.get("dataset") is None:
@@ -62,7 +57,8 @@ def run(config: dict[str, Any], folder: Path | None) -> None:
     splits = dataset.load()
     writer = ArchiveWriter(
         folder,
-        *splits.test,
+        splits.test.images,
+        splits.test.labels,
         num_classes=len(splits.classes),
         seed=asked["seed"],
         dataset=config["dataset"],
@@ -74,12 +70,12 @@ def run(config: dict[str, Any], folder: Path | None) -> None:
         logger.info("%s: verified %s", folder, ", ".join(whole))
     done = 0
     with ProgressReport("archive", total=sum(map(writer.rows, missing)), unit="image") as progress:
-
-        def show(before: int, name: str, rows: int) -> None:
-            progress.update(before + rows, name)
-
         for name in missing:
-            writer.write(name, on_rows=partial(show, done, name))
+
+            def show(rows: int, before: int = done, name: str = name) -> None:
+                progress.update(before + rows, name)
+
+            writer.write(name, on_rows=show)
             done += writer.rows(name)
     written = f"wrote {len(missing)} files" if missing else "there is nothing left to write"
     logger.info("%s: %s; evaluate on it: python evaluate.py corruptions.root=%s ...", folder, written, folder)
@@ -91,7 +87,7 @@ def choose_names(asked: list[str] | None) -> list[str]:
     for name in asked or ():
         if name not in known:
             raise ConfigError(
-                f"corruptions.names={name}: not there{did_you_mean(name, known)}; there are {', '.join(known)}"
+                f"corruptions.names={name}: unknown{did_you_mean(name, known)}; choose from {', '.join(known)}"
             )
     return [name for name in known if asked is None or name in asked]
 

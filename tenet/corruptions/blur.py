@@ -1,4 +1,4 @@
-"""Blurs and the elastic transform: everything that moves light between pixels."""
+"""Blurs and the elastic transform: corruptions that move light between pixels."""
 
 import math
 from collections import Counter
@@ -10,9 +10,9 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from tenet.corruptions.operators import (
+    apply_separable,
     fold,
     gaussian_operator,
-    resample,
     to_whole_levels,
     zoom_operator,
     zoom_sizes,
@@ -23,14 +23,15 @@ Images = Float64[Tensor, "batch 3 h w"]
 
 
 def gaussian_blur(images_01: Images, *, sigma: float) -> Images:
+    """Gaussian filter with `sigma` in pixels, cut at 4 sigma; edge pixels repeat."""
     height, width = images_01.shape[-2:]
     rows = gaussian_operator(height, sigma, 4.0, "nearest", images_01.device)
     columns = gaussian_operator(width, sigma, 4.0, "nearest", images_01.device)
-    return resample(images_01, rows=rows, columns=columns)
+    return apply_separable(images_01, rows=rows, columns=columns)
 
 
 def defocus_blur(images_01: Images, *, radius: float, antialias_sigma: float) -> Images:
-    """Convolve with a disk whose edge is softened."""
+    """Convolve with an antialiased disk; `radius` is in pixels."""
     kernel = disk(radius, antialias_sigma)
     reach = kernel.shape[0] // 2
     height, width = images_01.shape[-2:]
@@ -39,7 +40,7 @@ def defocus_blur(images_01: Images, *, radius: float, antialias_sigma: float) ->
     columns = fold(index[: width + 2 * reach], width, boundary="mirror").to(images_01.device)
     padded = images_01[:, :, rows][..., columns]
     blurred = torch.zeros_like(images_01)
-    # A sum of shifted images, in fixed order: the same bits whatever the batch.
+    # A sum of shifted images in a fixed order: the result is bitwise independent of the batch.
     for (dy, dx), weight in np.ndenumerate(kernel):
         if weight > 0:
             blurred.add_(padded[..., dy : dy + height, dx : dx + width], alpha=float(weight))
@@ -59,22 +60,22 @@ def disk(radius: float, antialias_sigma: float) -> np.ndarray:
 
 
 def zoom_blur(images_01: Images, *, end: float, step: float) -> Images:
-    """The mean of the image and of its enlargements."""
-    zooms = np.arange(1, end, step)  # rounding may take in the end itself, as in the official code
+    """The mean of the image and its enlargements by 1, 1 + step, ... up to `end`."""
+    zooms = np.arange(1, end, step)  # rounding may include `end` itself, as in the official code
     height, width = images_01.shape[-2:]
-    # Many factors crop and enlarge to the same whole numbers of pixels: do each of those once.
+    # Many factors crop and enlarge to the same numbers of pixels: compute each such pair once.
     same = {(zoom_sizes(height, zoom), zoom_sizes(width, zoom)): float(zoom) for zoom in zooms}
     counts = Counter((zoom_sizes(height, zoom), zoom_sizes(width, zoom)) for zoom in zooms)
     total = images_01.clone()
     for sizes, zoom in same.items():
         rows = zoom_operator(height, zoom, images_01.device)
         columns = zoom_operator(width, zoom, images_01.device)
-        total.add_(resample(images_01, rows=rows, columns=columns), alpha=counts[sizes])
+        total.add_(apply_separable(images_01, rows=rows, columns=columns), alpha=counts[sizes])
     return total / (len(zooms) + 1)
 
 
 def motion_blur(images_01: Images, *, draws: Draws, radius: float, sigma: float) -> Images:
-    """Smear along a direction within 45 degrees of the horizontal."""
+    """Smear along a random direction within 45 degrees of the horizontal; lengths in pixels."""
     angles = draws.uniform(low=-math.pi / 4, high=math.pi / 4)
     return to_whole_levels(smear(images_01, angles=angles, radius=radius, sigma=sigma))
 
@@ -93,7 +94,7 @@ def smear(
     steps = torch.arange(2 * math.ceil(radius) + 1)
     weights = torch.exp(-0.5 * (steps.double() / sigma) ** 2)
     weights /= weights.sum()
-    steps, weights = steps[weights > 1e-4], weights[weights > 1e-4]  # below, no level changes
+    steps, weights = steps[weights > 1e-4], weights[weights > 1e-4]  # smaller weights change no 8-bit level
     height, width = images_01.shape[-2:]
     flat = images_01.flatten(2)
     blurred = torch.zeros_like(flat)
@@ -106,12 +107,12 @@ def smear(
 
 
 def shifted(size: int, offsets: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch size"]:
-    """Positions along an axis moved by an offset an image, the edge repeated."""
+    """Positions along an axis, moved by one offset per image and clamped to the edge."""
     return (torch.arange(size, device=offsets.device) + offsets[:, None]).clamp_(0, size - 1)
 
 
 def glass_blur(images_01: Images, *, draws: Draws, sigma: float, reach: float, passes: float) -> Images:
-    """Blur, let pixels take the value of a random neighbour, blur again."""
+    """Blur, replace pixels by a random neighbour within `reach` pixels in `passes` passes, blur again."""
     softened = to_whole_levels(gaussian_blur(images_01, sigma=sigma))
     flat = softened.flatten(2)
     for _ in range(int(passes)):
@@ -121,12 +122,12 @@ def glass_blur(images_01: Images, *, draws: Draws, sigma: float, reach: float, p
 
 
 def neighbour_sources(height: int, width: int, *, draws: Draws, reach: int) -> Int64[Tensor, "batch pixels"]:
-    """Which pixel's value each pixel ends with after one pass of the local shuffle.
+    """Index of the pixel whose value each pixel has after one pass of the local shuffle.
 
     The official pass visits pixels from the bottom right to the top left and copies to each the value
     of a neighbour at -reach to reach - 1 in both axes. (It is written as a swap, but on views of one
-    array, which makes it a copy.) A neighbour visited earlier, one further on in the raster, hands on
-    the value it took itself: chains of copies, which doubling the pointers follows to their ends.
+    array, which makes it a copy.) A neighbour later in raster order was visited earlier and passes on
+    its new value. This forms chains of copies; pointer doubling finds their ends.
     """
     offsets = draws.integers(-reach, reach, 2, height, width)
     device = offsets.device
@@ -134,11 +135,11 @@ def neighbour_sources(height: int, width: int, *, draws: Draws, reach: int) -> I
     rows, columns = pixels // width, pixels % width
     visited = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
     sources = pixels + torch.where(visited, (offsets[:, 0] * width + offsets[:, 1]).flatten(1), 0)
-    if reach == 1:  # no neighbour lies further on
+    if reach == 1:  # no neighbour is later in raster order
         return sources
-    # Nodes: the value of a pixel after the pass, then its value before the pass, where a chain ends.
-    handed_on = (sources > pixels) & visited[sources]
-    nodes = torch.where(handed_on, sources, sources + height * width)
+    # Nodes: first the pixels' values after the pass, then their values before it, where chains end.
+    passed_on = (sources > pixels) & visited[sources]
+    nodes = torch.where(passed_on, sources, sources + height * width)
     ends = (pixels + height * width).expand_as(nodes)
     nodes = torch.cat([nodes, ends], dim=1)
     for _ in range((height * width - 1).bit_length()):
@@ -149,7 +150,10 @@ def neighbour_sources(height: int, width: int, *, draws: Draws, reach: int) -> I
 def elastic_transform(
     images_01: Images, *, draws: Draws, displacement: float, sigma: float, shift: float
 ) -> Images:
-    """An affine map given by three corners moved at random, then a smooth field of displacements."""
+    """A random affine map, then a smooth random displacement field; all lengths are fractions of the image size.
+
+    The affine map moves three corners of a square by up to `shift` along each axis.
+    """
     height, width = images_01.shape[-2:]
     size = min(height, width)
     affine = torch.stack(inverse_affine(height, width, draws=draws, shift=shift * size), dim=-1)
@@ -159,7 +163,7 @@ def elastic_transform(
     fields = draws.uniform(2, height, width, low=-1.0, high=1.0)
     rows = gaussian_operator(height, sigma * size, 3.0, "reflect", images_01.device)
     columns = gaussian_operator(width, sigma * size, 3.0, "reflect", images_01.device)
-    dx, dy = (resample(fields, rows=rows, columns=columns) * (displacement * size)).unbind(1)
+    dx, dy = (apply_separable(fields, rows=rows, columns=columns) * (displacement * size)).unbind(1)
     x = torch.arange(width, device=images_01.device) + dx
     y = torch.arange(height, device=images_01.device)[:, None] + dy
     return sample(moved, torch.stack([x, y], dim=-1), boundary="reflect")
@@ -168,7 +172,7 @@ def elastic_transform(
 def inverse_affine(
     height: int, width: int, *, draws: Draws, shift: float
 ) -> tuple[Float64[Tensor, "batch h w"], Float64[Tensor, "batch h w"]]:
-    """Where (x, y) each pixel comes from under the affine map that moves three corners of a square."""
+    """Source position (x, y) of each pixel under the affine map that moves three corners of a square."""
     side = min(height, width) // 3
     corners = torch.tensor([[side, side], [side, -side], [-side, -side]], dtype=torch.float64)
     moves = draws.uniform(3, 2, low=-shift, high=shift)
@@ -178,7 +182,7 @@ def inverse_affine(
     determinant = (ax * by - bx * ay)[:, None, None]
     x = torch.arange(width, device=moves.device) - width // 2 - moved[:, 0, 0, None, None]
     y = torch.arange(height, device=moves.device)[:, None] - height // 2 - moved[:, 0, 1, None, None]
-    # (u, v): coordinates along the two moved edges, and so along the edges they came from
+    # (u, v): coordinates along the two moved edges, which are also those along the original edges
     u = (x * by[:, None, None] - y * bx[:, None, None]) / determinant
     v = (y * ax[:, None, None] - x * ay[:, None, None]) / determinant
     edge_u, edge_v = corners[1] - corners[0], corners[2] - corners[0]
@@ -189,7 +193,7 @@ def inverse_affine(
 
 
 def sample(images_01: Images, positions: Float64[Tensor, "batch h w 2"], *, boundary: str) -> Images:
-    """Bilinear samples at positions (x, y) in pixels; `fold` names the boundaries."""
+    """Bilinear samples at positions (x, y) in pixels; boundaries as in `fold`."""
     sizes = positions.new_tensor([images_01.shape[-1], images_01.shape[-2]])
     mirror = boundary == "mirror"
     grid = 2 * positions / (sizes - 1) - 1 if mirror else (2 * positions + 1) / sizes - 1

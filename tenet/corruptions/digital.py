@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from tenet.corruptions.operators import box_operator, resample
+from tenet.corruptions.operators import apply_separable, box_operator
 
 Images = Float64[Tensor, "batch 3 h w"]
 
@@ -18,47 +18,47 @@ VALUES_PER_WORKER = 2**20
 
 
 def contrast(images_01: Images, *, factor: float) -> Images:
-    """Pull each channel towards its mean over the image."""
+    """Scale each channel's distance from its mean over the image by `factor`."""
     means = images_01.mean(dim=(2, 3), keepdim=True)
     return (images_01 - means) * factor + means
 
 
 def brightness(images_01: Images, *, offset: float) -> Images:
-    """Raise the value of HSV; hue and saturation stay."""
+    """Add `offset` to the value in HSV; hue and saturation stay."""
     value = images_01.amax(dim=1, keepdim=True)
     raised = (value + offset).clamp_(max=1.0)
-    # black has no hue and no saturation: it turns grey
+    # black has no hue and no saturation, so it turns grey
     return torch.where(value > 0, images_01 * (raised / value), raised)
 
 
 def saturate(images_01: Images, *, factor: float, offset: float) -> Images:
-    """Scale and shift the saturation of HSV; hue and value stay."""
+    """Scale the saturation in HSV by `factor` and add `offset`; hue and value stay."""
     value = images_01.amax(dim=1, keepdim=True)
     spread = value - images_01.amin(dim=1, keepdim=True)
     saturation = torch.where(value > 0, spread / value, 0.0)
-    # How far each channel lies below the value, 0 to 1. Grey counts as red, as hue 0 does in HSV.
+    # How far each channel lies below the value, 0 to 1. Grey counts as red, because its hue is 0 in HSV.
     red = images_01.new_tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1)
     depth = torch.where(spread > 0, (value - images_01) / spread, red)
     return value * (1 - (saturation * factor + offset).clamp_(0, 1) * depth)
 
 
 def pixelate(images_01: Images, *, scale: float) -> Images:
-    """Pillow's box filter down and up again: four passes, each rounded to 8 bits."""
+    """Shrink by `scale` and enlarge again with Pillow's box filter: four passes, each rounded to 8 bits."""
     levels = images_01 * 255
     height, width = levels.shape[-2:]
     for target_height, target_width in ((int(height * scale), int(width * scale)), (height, width)):
         columns = box_operator(levels.shape[-1], target_width, levels.device)
         rows = box_operator(levels.shape[-2], target_height, levels.device)
-        # 1e-6: the fixed-point sums of Pillow round halves up
-        levels = (resample(levels, columns=columns) + (0.5 + 1e-6)).floor_()
-        levels = (resample(levels, rows=rows) + (0.5 + 1e-6)).floor_()
+        # 1e-6: Pillow's fixed-point sums round halves up
+        levels = (apply_separable(levels, columns=columns) + (0.5 + 1e-6)).floor_()
+        levels = (apply_separable(levels, rows=rows) + (0.5 + 1e-6)).floor_()
     return levels / 255
 
 
 def jpeg_compression(images_01: Images, *, quality: float) -> Images:
-    """Through libjpeg at Pillow's default settings (chroma at half resolution)."""
+    """Compress with libjpeg at Pillow's default settings (chroma at half resolution) and decompress."""
     levels = (images_01 * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
-    # Small images spend their time in Python, one thread at a time: threads pay for large batches alone.
+    # Small images spend their time in Python code, which holds the GIL: threads help large batches only.
     workers = max(1, min(os.cpu_count() or 1, levels.size // VALUES_PER_WORKER))
     with ThreadPoolExecutor(workers) as pool:
         parts = pool.map(partial(_through_jpeg, quality=int(quality)), np.array_split(levels, workers))

@@ -1,4 +1,4 @@
-"""Synthetic frost, in place of the photographs of the official code, which are not ours to ship."""
+"""Synthetic frost textures, because the photographs of the official code may not be redistributed."""
 
 import math
 
@@ -9,22 +9,22 @@ from torch import Tensor
 from tenet.corruptions.blur import smear
 from tenet.corruptions.random import Draws
 
-# The five kinds of frost among the crops that CIFAR-10-C shows (measured on them, in levels): turquoise
-# ice, dark crystals, grey frost, and rime twice. Their mean colours, how far the brightness of a crop
-# strays from that, the deviation of the grain, and whether crystals are brighter than the gaps or darker.
+# The five kinds of frost in CIFAR-10-C: turquoise ice, dark crystals, grey frost, and two of rime. For each,
+# measured in levels: the mean colour, the deviation of a crop's brightness from it, the deviation of the
+# grain, and whether crystals are brighter (1) or darker (-1) than the gaps.
 COLOURS = ((74, 148, 165), (96, 108, 120), (138, 152, 164), (195, 200, 209), (206, 211, 220))
 BRIGHTNESS_DEVIATIONS = (11, 9, 11, 7, 7)
 GRAIN_DEVIATIONS = ((21, 12.5, 12.5), (33, 33, 33), (28, 28, 28), (20, 20, 20), (17, 17, 17))
 POLARITIES = (1, 1, 1, -1, -1)
 
-ROUGHNESS = 0.55  # amplitude falls as frequency to this power: the textures' spectrum is near 1/f
-NEEDLE_SIGMA = 4.0  # pixels of the photograph, before it is scaled
+ROUGHNESS = 0.55  # amplitude ~ 1 / frequency ** ROUGHNESS; the power spectrum of the photographs is about 1/f
+NEEDLE_SIGMA = 4.0  # in pixels of the photograph before scaling
 
 
 def frost_texture(
     height: int, width: int, *, draws: Draws, texture_scale: float
 ) -> Float64[Tensor, "batch 3 {height} {width}"]:
-    """A crop of frost an image, in [0, 1]; texture_scale 1 is the scale of the photographs."""
+    """One crop of frost per image, in [0, 1]; texture_scale 1 is the scale of the photographs."""
     kinds = draws.integers(0, len(COLOURS))
     table = torch.tensor([COLOURS, GRAIN_DEVIATIONS], dtype=torch.float64, device=kinds.device)
     spreads = torch.tensor([BRIGHTNESS_DEVIATIONS, POLARITIES], dtype=torch.float64, device=kinds.device)
@@ -39,7 +39,7 @@ def frost_texture(
 def crystals(
     height: int, width: int, *, draws: Draws, needle_sigma: float
 ) -> Float64[Tensor, "batch {height} {width}"]:
-    """Needles in the three directions of ice, 60 degrees apart; mean 0 and deviation 1 in each image."""
+    """Needles in three directions 60 degrees apart, as in ice; each image has mean 0 and deviation 1."""
     noise = draws.normal(3, height, width)
     angles = draws.uniform(1, high=math.pi / 3) + torch.arange(3, device=noise.device) * (math.pi / 3)
     needles = smear(
@@ -54,7 +54,7 @@ def crystals(
 
 
 def fractal(noise: Float64[Tensor, "*batch h w"]) -> Float64[Tensor, "*batch h w"]:
-    """White noise coloured so that its amplitude falls as frequency ** ROUGHNESS."""
+    """Colour white noise so that its amplitude is proportional to 1 / frequency ** ROUGHNESS."""
     height, width = noise.shape[-2:]
     rows = torch.fft.fftfreq(height, dtype=noise.dtype, device=noise.device)[:, None]
     columns = torch.fft.rfftfreq(width, dtype=noise.dtype, device=noise.device)

@@ -1,20 +1,23 @@
-"""`corrupt`: one cell of the benchmark, for a batch of images."""
+"""`corrupt`: one cell of the benchmark, for a batch of images; and the cells of a data set, as sources."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from tenet.corruptions import blur, digital, noise, weather
-from tenet.corruptions.names import check_cell
+from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, check_cell
 from tenet.corruptions.operators import LEVEL_SLACK
 from tenet.corruptions.parameters import settings
 from tenet.corruptions.random import Draws, image_keys
 from tenet.corruptions.spatter import spatter
+from tenet.data import ImageArrays, ImageBatch, ImageSource
+from tenet.files.weights import checksum
 
-# Values a chunk: large enough to hide the cost of a call, small enough for the caches of a CPU and
-# for a fraction of a GPU's memory (float64, some ten tensors alive).
+# Values per chunk: large enough to hide the cost of a call, small enough for a CPU's caches and for a
+# fraction of a GPU's memory (about ten float64 tensors are alive at a time).
 CHUNK_VALUES = {"cpu": 2**17, "cuda": 2**24}
 
 RANDOM: dict[str, Callable[..., Tensor]] = {
@@ -51,16 +54,16 @@ def corrupt(
     seed: int = 0,
     image_ids: Int64[Tensor, "batch"] | None = None,
 ) -> UInt8[Tensor, "batch h w 3"]:
-    """The images under one corruption at one severity (1 to 5), on their device.
+    """Apply one corruption at one severity (1 to 5); the result is on the device of the images.
 
-    What an image turns into depends on (seed, corruption, severity, its id) and its pixels alone, so
-    any subset, order or split into batches gives the same result. The ids default to 0, 1, 2...
-    At 32 x 32 the statistics are those of CIFAR-10-C; docs/corruptions.md says how sizes scale.
+    The result depends only on (seed, corruption, severity, image id) and the pixels, so any subset,
+    order or split into batches returns the same images. The ids default to 0, 1, 2...
+    At 32 x 32 the statistics match CIFAR-10-C; docs/corruptions.md describes other sizes.
     Raises ValueError for an unknown corruption or severity, TypeError for images that are not uint8.
     Source: Hendrycks and Dietterich, ICLR 2019.
     """
     check_cell(corruption, severity)
-    check_images(images)
+    check_channels_last(images)
     if image_ids is None:
         image_ids = torch.arange(len(images))
     if image_ids.shape != (len(images),):
@@ -84,13 +87,48 @@ def corrupt(
 
 
 def to_levels(images_01: Tensor) -> Tensor:
-    """Clip to [0, 1] and cut to 8 bits, downwards as the official code does."""
+    """Clip to [0, 1] and truncate to 8 bits, as the official code does."""
     return (images_01.clamp(0, 1) * 255 + LEVEL_SLACK).to(torch.uint8)
 
 
-def check_images(images: Tensor) -> None:
+def check_channels_last(images: Tensor) -> None:
     """Raise TypeError or ValueError unless these are uint8 images with the channels last."""
     if images.dtype != torch.uint8:
         raise TypeError(f"images are {images.dtype}, not torch.uint8; give levels 0 to 255, not normalised")
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images have shape {list(images.shape)}, not [batch, h, w, 3]; move channels last")
+
+
+class GeneratedCell(ImageSource):
+    """`clean` images under one corruption; each batch is corrupted when it is read, on the images' device."""
+
+    def __init__(self, clean: ImageArrays, *, corruption: str, severity: int, seed: int) -> None:
+        self.clean, self.labels, self.classes = clean, clean.labels, clean.classes
+        self.corruption, self.severity, self.seed = corruption, severity, seed
+
+    def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
+        for chosen in ids:
+            images, labels = next(self.clean.batches([chosen]))
+            corrupted = corrupt(
+                images, corruption=self.corruption, severity=self.severity, seed=self.seed, image_ids=chosen
+            )
+            yield ImageBatch(corrupted, labels)
+
+    def fingerprint(self) -> str:
+        return checksum([self.clean.fingerprint(), self.corruption, self.severity, self.seed])[:16]
+
+
+@dataclass(frozen=True)
+class GeneratedCorruptions:
+    """All cells of a data set, made from its `clean` test images."""
+
+    clean: ImageArrays
+    seed: int = 0
+    kind = "generated"
+    names = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
+
+    def cell(self, corruption: str, severity: int) -> GeneratedCell:
+        return GeneratedCell(self.clean, corruption=corruption, severity=severity, seed=self.seed)
+
+    def identity(self) -> dict[str, object]:
+        return {"kind": self.kind, "seed": self.seed}

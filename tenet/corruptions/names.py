@@ -1,4 +1,4 @@
-"""Names and order of the corruptions: no import beyond the standard library."""
+"""Names and order of the corruptions. Imports only the standard library."""
 
 from difflib import get_close_matches
 
@@ -22,13 +22,13 @@ CORRUPTIONS = (
 """The 15 corruptions of the mean corruption error, in the order of the paper's tables."""
 
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The 4 held out for validation: reported apart, never part of the mean."""
+"""The 4 held out for validation: reported separately, never part of the mean."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def check_cell(corruption: str, severity: int) -> None:
-    """Raise ValueError unless (corruption, severity) is a cell of the benchmark; a typo gets a suggestion."""
+    """Raise ValueError unless (corruption, severity) is a cell of the benchmark; the message suggests the nearest name."""
     names = CORRUPTIONS + EXTRA_CORRUPTIONS
     if corruption not in names:
         nearest = get_close_matches(corruption, names, n=1, cutoff=0.0)[0]

@@ -1,4 +1,4 @@
-"""The four noises, value by value."""
+"""The four noise corruptions."""
 
 from functools import lru_cache
 
@@ -12,25 +12,26 @@ Images = Float64[Tensor, "batch 3 h w"]
 
 
 def gaussian_noise(images_01: Images, *, draws: Draws, deviation: float) -> Images:
+    """Additive noise with the same deviation everywhere."""
     return images_01 + draws.normal(*images_01.shape[1:]) * deviation
 
 
 def speckle_noise(images_01: Images, *, draws: Draws, deviation: float) -> Images:
-    """Noise in proportion to the brightness."""
+    """Multiplicative noise: the deviation is proportional to the value."""
     return images_01 + images_01 * draws.normal(*images_01.shape[1:]) * deviation
 
 
 def impulse_noise(images_01: Images, *, draws: Draws, share: float) -> Images:
-    """Salt and pepper, on each channel by itself."""
+    """Salt and pepper: set a `share` of the values, independently per channel, to 0 or 1."""
     uniform = draws.uniform(*images_01.shape[1:])
     peppered = images_01.masked_fill(uniform < share / 2, 0.0)
     return peppered.masked_fill_(uniform > 1 - share / 2, 1.0)
 
 
 def shot_noise(images_01: Images, *, draws: Draws, photons: float) -> Images:
-    """Poisson noise of `photons` at white, by inversion of its distribution function."""
+    """Poisson noise with a mean of `photons` at white, by inversion of the distribution function."""
     levels = images_01.mul(255).round_()
-    white = int(photons)  # counts above white are clipped there: their exact number plays no part
+    white = int(photons)  # larger counts are clipped to white, so their exact value does not matter
     table = poisson_table(white, images_01.device)
     positions = torch.searchsorted(table, levels + draws.uniform(*images_01.shape[1:]))
     return (positions - levels.long() * (white + 1)).double() / white
@@ -40,7 +41,7 @@ def shot_noise(images_01: Images, *, draws: Draws, photons: float) -> Images:
 def poisson_table(white: int, device: torch.device) -> Float64[Tensor, "entries"]:
     """Level + P(count <= k) for each of the 256 levels and k in 0..white, in ascending order.
 
-    One search for (level + uniform) then inverts the distribution that belongs to the level.
+    One binary search for (level + uniform) then inverts the distribution of that level.
     """
     rates = torch.arange(256, dtype=torch.float64) * (white / 255)
     counts = torch.arange(white, dtype=torch.float64)

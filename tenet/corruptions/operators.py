@@ -1,6 +1,6 @@
-"""Linear resampling along one axis, as matrices, and their application to batches.
+"""Linear resampling along one axis as matrices, and their application to batches.
 
-A separable filter is rows @ image @ columns^T: boundary rules, crops and zooms are all in the matrix.
+A separable filter is rows @ image @ columns^T; the matrices include boundary rules, crops and zooms.
 """
 
 from functools import lru_cache
@@ -14,25 +14,25 @@ from torch import Tensor
 Operator = Float64[Tensor, "output input"]
 Boundary = Literal["nearest", "reflect", "mirror"]
 
-LEVEL_SLACK = 1e-6  # a value that misses its whole level by rounding alone is not cut to the one below
+LEVEL_SLACK = 1e-6  # keeps a value just below a whole level, due to rounding errors, from truncation to the next lower one
 
 
 def to_whole_levels(images_01: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-    """Cut to 8 bits, downwards, still in [0, 1]: what passing through an integer image does."""
+    """Truncate to 8 bits, still in [0, 1], like a conversion to an integer image and back."""
     return (images_01 * 255 + LEVEL_SLACK).floor_().div_(255)
 
 
-def resample(
+def apply_separable(
     images: Float64[Tensor, "*batch h w"], *, rows: Tensor | None = None, columns: Tensor | None = None
 ) -> Float64[Tensor, "*batch h2 w2"]:
-    """Apply one operator along the height, another along the width."""
+    """Apply `rows` [h2, h] along the height and `columns` [w2, w] along the width; None changes nothing."""
     if columns is not None:
         images = images @ columns.mT
     return images if rows is None else rows @ images
 
 
 def fold(indices: Int64[Tensor, "*shape"], size: int, *, boundary: Boundary) -> Int64[Tensor, "*shape"]:
-    """Bring indices outside [0, size) back inside.
+    """Map indices outside [0, size) to the pixels that a boundary rule puts there.
 
     nearest: a a | a b c | c c; reflect: b a | a b c | c b; mirror: c b | a b c | b a.
     """
@@ -47,7 +47,7 @@ def fold(indices: Int64[Tensor, "*shape"], size: int, *, boundary: Boundary) -> 
 def gaussian_operator(
     size: int, sigma: float, truncate: float, boundary: Boundary, device: torch.device
 ) -> Operator:
-    """Gaussian filter, cut at `truncate` deviations, as in scipy.ndimage."""
+    """Gaussian filter with `sigma` in pixels, cut at `truncate` sigma, as in scipy.ndimage."""
     radius = int(truncate * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets.double() / max(sigma, 1e-12)) ** 2)
@@ -59,7 +59,7 @@ def gaussian_operator(
 
 @lru_cache(maxsize=64)
 def zoom_operator(size: int, zoom: float, device: torch.device) -> Operator:
-    """Crop the middle, enlarge it linearly by `zoom` >= 1 with its corners kept, trim to `size`."""
+    """Crop the middle, enlarge it linearly by `zoom` >= 1 with aligned corners, trim to `size`."""
     cropped, enlarged = zoom_sizes(size, zoom)
     start, trimmed = (size - cropped) // 2, (enlarged - size) // 2
     step = (cropped - 1) / max(enlarged - 1, 1)
@@ -73,7 +73,7 @@ def zoom_operator(size: int, zoom: float, device: torch.device) -> Operator:
 
 
 def zoom_sizes(size: int, zoom: float) -> tuple[int, int]:
-    """(pixels cropped, pixels they are enlarged to): all that the result of a zoom depends on."""
+    """(pixels cropped, pixels after enlarging): two zooms with equal sizes have equal results."""
     cropped = ceil(size / zoom)
     return cropped, round(cropped * zoom)
 

@@ -1,9 +1,9 @@
 """The published parameters of each corruption, by image size.
 
 Source: github.com/hendrycks/robustness, make_cifar_c.py (32), make_tinyimagenet_c.py (64) and
-imagenet_c/corruptions.py (224). Every figure here is one that somebody published; between these
-sizes the nearest set on a logarithmic scale holds, and only the reach of the blurs, a length in
-pixels, grows with the size (`PIXEL_FIELDS`). elastic_transform is in fractions of the image size.
+imagenet_c/corruptions.py (224). All values are published ones. Other sizes use the nearest set on a
+logarithmic scale; only the reach of the blurs, a length in pixels, scales with the size (`PIXEL_FIELDS`).
+The lengths of elastic_transform are fractions of the image size.
 """
 
 import math
@@ -19,17 +19,17 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "glass_blur": ("sigma", "reach", "passes"),
     "defocus_blur": ("radius", "antialias_sigma"),
     "motion_blur": ("radius", "sigma"),
-    "zoom_blur": ("end", "step"),  # of the zoom factors, which start at 1
+    "zoom_blur": ("end", "step"),  # zoom factors from 1 to end
     "snow": ("mean", "deviation", "zoom", "threshold", "radius", "sigma", "kept"),
     "frost": ("image_weight", "frost_weight", "texture_scale"),
-    "fog": ("thickness", "decay"),  # of the plasma's roughness from one scale to the next
-    # strength: the opacity of water, the sigma of mud's edges
+    "fog": ("thickness", "decay"),  # decay: of the plasma's roughness from one scale to the next
+    # strength: the opacity of water, or the sigma of mud's edges
     "spatter": ("mean", "deviation", "sigma", "threshold", "strength", "mud"),
     "contrast": ("factor",),
-    "brightness": ("offset",),  # added to the value of HSV
-    "saturate": ("factor", "offset"),  # of the saturation of HSV
+    "brightness": ("offset",),  # added to the value in HSV
+    "saturate": ("factor", "offset"),  # of the saturation in HSV
     "jpeg_compression": ("quality",),
-    "pixelate": ("scale",),  # of the small image
+    "pixelate": ("scale",),  # of the intermediate image
     "elastic_transform": ("displacement", "sigma", "shift"),  # fractions of the size
 }
 
@@ -151,7 +151,7 @@ IMAGENET: dict[str, tuple[Settings, ...]] = {
     "saturate": ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
     "jpeg_compression": ((25,), (18,), (15,), (10,), (7,)),
     "pixelate": ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,)),
-    # The official code scales these by 244 where the images have 224 pixels.
+    # The official code scales these by 244, although the images have 224 pixels.
     "elastic_transform": (
         (2 * 244 / 224, 0.7 * 244 / 224, 0.1 * 244 / 224),
         (2 * 244 / 224, 0.08 * 244 / 224, 0.2 * 244 / 224),
@@ -164,17 +164,12 @@ IMAGENET: dict[str, tuple[Settings, ...]] = {
 PUBLISHED = {32: CIFAR, 64: TINY_IMAGENET, 224: IMAGENET}
 
 
-def published_size(size: int) -> int:
-    """The size, of 32, 64 and 224, whose parameters hold for images of `size` pixels a side."""
-    return min(PUBLISHED, key=lambda published: abs(math.log(size / published)))
-
-
 def settings(corruption: str, *, severity: int, size: int) -> dict[str, float]:
     """The parameters of one cell, by name, for images whose shorter side has `size` pixels."""
-    nearest = published_size(size)
+    nearest = min(PUBLISHED, key=lambda published: abs(math.log(size / published)))
     published = map(float, PUBLISHED[nearest][corruption][severity - 1])
     values = dict(zip(FIELDS[corruption], published, strict=True))
     for field in PIXEL_FIELDS.get(corruption, ()):
-        # Not below the smallest published reach: at less than a pixel a blur is none at all.
+        # Never below the smallest published reach: a blur of less than a pixel would do nothing.
         values[field] *= max(size, min(PUBLISHED)) / nearest
     return values

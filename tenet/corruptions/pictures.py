@@ -17,33 +17,32 @@ if TYPE_CHECKING:
 
 
 def contact_sheet(image: UInt8[Tensor, "h w 3"], *, path: str | PathLike[str], seed: int = 0) -> None:
-    """Write a PNG of the image under every corruption (a row each) at every severity (a column each)."""
-    cells = {
-        name: {
-            severity: corrupt(image[None], corruption=name, severity=severity, seed=seed)[0]
-            for severity in SEVERITIES
-        }
-        for name in CORRUPTIONS + EXTRA_CORRUPTIONS
-    }
-    sheet_of(cells).savefig(path, dpi=80)
+    """Write a PNG that shows the image under every corruption (rows) at every severity (columns)."""
+
+    def cell(name: str, severity: int) -> Tensor:
+        return corrupt(image[None], corruption=name, severity=severity, seed=seed)[0]
+
+    names = CORRUPTIONS + EXTRA_CORRUPTIONS
+    sheet_of({name: {level: cell(name, level) for level in SEVERITIES} for name in names}).savefig(path)
 
 
 def sheet_of(cells: Mapping[str, Mapping[int, Tensor]]) -> "Figure":
-    """uint8 images [h, w, 3] by corruption (a row each) and severity (a column each) as a figure."""
+    """A figure of uint8 images [h, w, 3]: one row per corruption, one column per severity."""
     from matplotlib.figure import Figure
 
     severities = list(next(iter(cells.values())))
-    # One picture: a hundred axes take seconds to lay out.
+    # One mosaic, because a hundred axes take seconds to lay out.
     rows = [torch.stack([image.cpu() for image in by_severity.values()]) for by_severity in cells.values()]
     images = torch.stack(rows)  # [row, column, h, w, 3]
     height, width = images.shape[2:4]
     gap = max(1, width // 16)
     padded = F.pad(images, (0, 0, 0, gap, 0, gap), value=255)
     mosaic = padded.permute(0, 2, 1, 3, 4).flatten(2, 3).flatten(0, 1)[:-gap, :-gap]
-    # Inches: a cell is one, the names on the left and the severities above take the rest.
+    # In inches: a cell is one wide; names are on the left, severities above.
     across, down, left, above = len(severities), len(cells), 1.5, 0.3
-    figure = Figure(figsize=(left + across, down + above))
-    axes = figure.add_axes((left / (left + across), 0, across / (left + across), down / (down + above)))
+    tall = down * height / width
+    figure = Figure(figsize=(left + across, tall + above), dpi=80)
+    axes = figure.add_axes((left / (left + across), 0, across / (left + across), tall / (tall + above)))
     axes.imshow(mosaic.numpy(), interpolation="nearest", aspect="auto")
     columns = [(width + gap) * column + width / 2 for column in range(across)]
     axes.set_xticks(columns, [f"severity {severity}" for severity in severities])

@@ -1,11 +1,11 @@
-"""Spatter: drops of water, or specks of mud, on the lens."""
+"""Spatter: drops of water or specks of mud on the lens."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from tenet.corruptions.operators import gaussian_operator, resample, to_whole_levels
+from tenet.corruptions.operators import apply_separable, gaussian_operator, to_whole_levels
 from tenet.corruptions.random import Draws
 
 Images = Float64[Tensor, "batch 3 h w"]
@@ -13,7 +13,7 @@ Map = Float64[Tensor, "batch h w"]
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
-RELIEF = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))  # lights a drop from one corner
+RELIEF = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))  # emboss filter: lights a drop from one corner
 WEAK_EDGE, STRONG_EDGE = 50, 150  # in levels
 FARTHEST = 20  # pixels
 
@@ -29,7 +29,7 @@ def spatter(
     strength: float,
     mud: float,
 ) -> Images:
-    """Cover the image where a smooth noise is above the threshold."""
+    """Cover the image where smoothed noise exceeds `threshold`, with water (mud = 0) or mud (mud = 1)."""
     noise = draws.normal(*images_01.shape[-2:]) * deviation + mean
     liquid = _smooth(noise, sigma)
     liquid = liquid.masked_fill(liquid < threshold, 0.0)
@@ -42,13 +42,13 @@ def spatter(
 
 
 def water_cover(levels: Map) -> Map:
-    """How much light each pixel of a layer of drops (whole levels) adds: in [0, 1], 1 at its brightest."""
+    """Light that a layer of drops (whole levels) adds to each pixel: in [0, 1], 1 at the brightest pixel."""
     distance = distance_to(edges(levels)).clamp_(max=FARTHEST)
-    ranks = equalize(_convolve(distance, torch.full((3, 3), 1 / 9)).add_(1e-9).floor_())
+    ranks = equalize_levels(_convolve(distance, torch.full((3, 3), 1 / 9)).add_(1e-9).floor_())
     lit = _convolve(ranks, torch.tensor(RELIEF)).clamp_(0, 255)
     cover = levels * _convolve(lit, torch.full((3, 3), 1 / 9)).round_()
     brightest = cover.amax(dim=(1, 2), keepdim=True)
-    # no drop, no light; here the official code divides 0 by 0, and the image turns black
+    # without drops nothing is added; the official code divides 0 by 0, which turns the image black
     return cover / brightest.clamp(min=1e-9)
 
 
@@ -64,7 +64,7 @@ def edges(levels: Map) -> Bool[Tensor, "batch h w"]:
     def neighbour(row: int, column: int) -> Tensor:
         return near[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
 
-    # A pixel stays if it is the ridge across the edge: along x, along y, or along a diagonal.
+    # Non-maximum suppression across the edge: along x, along y, or along a diagonal.
     tangent = 2**0.5 - 1  # of 22.5 degrees
     flat, steep = dy.abs() < dx.abs() * tangent, dy.abs() > dx.abs() * (tangent + 2)
     ridge_x = (strength > neighbour(0, -1)) & (strength >= neighbour(0, 1))
@@ -75,15 +75,15 @@ def edges(levels: Map) -> Bool[Tensor, "batch h w"]:
     ridge = torch.where(flat, ridge_x, torch.where(steep, ridge_y, diagonal))
     weak = (ridge & (strength > WEAK_EDGE)).double()
     found = weak * (strength > STRONG_EDGE)
-    for _ in range(16):  # strong edges spread along weak ones; longer chains do not happen in noise
+    for _ in range(16):  # strong edges extend along weak ones; noise has no longer chains
         found = F.max_pool2d(found[:, None], 3, stride=1, padding=1)[:, 0] * weak
     return found > 0
 
 
 def distance_to(marked: Bool[Tensor, "batch h w"]) -> Map:
-    """Euclidean distance to the nearest marked pixel; FARTHEST or more where that is not near."""
+    """Euclidean distance to the nearest marked pixel, in pixels; exact below FARTHEST, else at least FARTHEST."""
     squared = torch.where(marked, 0.0, 4.0 * FARTHEST**2).double()
-    for axis in (-1, -2):  # nearest along the rows, then along the columns of that
+    for axis in (-1, -2):  # nearest along the rows, then along the columns of the result
         size = squared.shape[axis]
         nearest = squared.clone()
         for shift in range(1, min(FARTHEST, size - 1) + 1):
@@ -98,8 +98,8 @@ def distance_to(marked: Bool[Tensor, "batch h w"]) -> Map:
     return squared.sqrt_()
 
 
-def equalize(values: Map) -> Map:
-    """Equalize the histogram of whole numbers 0 to FARTHEST, to levels 0 to 255."""
+def equalize_levels(values: Map) -> Map:
+    """Histogram equalisation of integers in [0, FARTHEST] to levels 0 to 255."""
     numbers = torch.arange(FARTHEST + 1, device=values.device)
     up_to = (values.flatten(1)[:, :, None] <= numbers).sum(dim=1).double()
     lowest = values.amin(dim=(1, 2)).long()[:, None]
@@ -113,11 +113,11 @@ def _smooth(values: Map, sigma: float) -> Map:
     height, width = values.shape[-2:]
     rows = gaussian_operator(height, sigma, 4.0, "nearest", values.device)
     columns = gaussian_operator(width, sigma, 4.0, "nearest", values.device)
-    return resample(values, rows=rows, columns=columns)
+    return apply_separable(values, rows=rows, columns=columns)
 
 
 def _convolve(values: Map, kernel: Tensor, *, boundary: str = "reflect") -> Map:
-    """Correlate with a 3 x 3 kernel; padding modes as torch.nn.functional.pad names them."""
+    """Correlate with a 3 x 3 kernel; `boundary` is a mode of torch.nn.functional.pad."""
     height, width = values.shape[-2:]
     padded = F.pad(values[:, None], (1, 1, 1, 1), mode=boundary)[:, 0]
     total = torch.zeros_like(values)

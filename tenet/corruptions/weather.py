@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tenet.corruptions.blur import smear
 from tenet.corruptions.frost import frost_texture
-from tenet.corruptions.operators import resample, to_whole_levels, zoom_operator
+from tenet.corruptions.operators import apply_separable, to_whole_levels, zoom_operator
 from tenet.corruptions.random import Draws
 
 Images = Float64[Tensor, "batch 3 h w"]
@@ -26,12 +26,12 @@ def snow(
     sigma: float,
     kept: float,
 ) -> Images:
-    """Whiten the image and let streaks fall over it, and over it turned by 180 degrees."""
+    """Whiten the image and add streaks of snow, and the same streaks rotated by 180 degrees."""
     height, width = images_01.shape[-2:]
     flakes = draws.normal(1, height, width) * deviation + mean
     rows = zoom_operator(height, zoom, images_01.device)
     columns = zoom_operator(width, zoom, images_01.device)
-    flakes = resample(flakes, rows=rows, columns=columns)
+    flakes = apply_separable(flakes, rows=rows, columns=columns)
     flakes = to_whole_levels(flakes.masked_fill(flakes < threshold, 0.0).clamp_(0, 1))
     angles = draws.uniform(low=-0.75 * math.pi, high=-0.25 * math.pi)
     streaks = to_whole_levels(smear(flakes, angles=angles, radius=radius, sigma=sigma))
@@ -41,12 +41,13 @@ def snow(
 
 
 def luma(images_01: Images) -> Float64[Tensor, "batch 1 h w"]:
+    """Grey values with the weights of ITU-R BT.601."""
     red, green, blue = images_01.split(1, dim=1)
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def fog(images_01: Images, *, draws: Draws, thickness: float, decay: float) -> Images:
-    """Add a cloud and divide, so that the brightest value stays what it was."""
+    """Add a cloud, then rescale so that the brightest possible value equals the brightest one before."""
     height, width = images_01.shape[-2:]
     cloud = plasma(1 << (max(height, width) - 1).bit_length(), draws=draws, decay=decay)
     brightest = images_01.amax(dim=(1, 2, 3), keepdim=True)
@@ -54,10 +55,10 @@ def fog(images_01: Images, *, draws: Draws, thickness: float, decay: float) -> I
 
 
 def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch size size"]:
-    """Diamond-square fractals on a torus, each stretched to [0, 1]; size is a power of two.
+    """Diamond-square fractals on a torus, each rescaled to [0, 1]; size is a power of two.
 
-    A point is the mean of its four neighbours at the scale before, plus a uniform displacement whose
-    reach falls by decay squared from one scale to the next.
+    A point is the mean of its four neighbours at the coarser scale plus a uniform displacement, whose
+    amplitude is divided by decay ** 2 from one scale to the next.
     """
     heights = draws.uniform(size, size, low=-1.0, high=1.0)
     heights[:, 0, 0] = 0
@@ -81,6 +82,6 @@ def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch s
 def frost(
     images_01: Images, *, draws: Draws, image_weight: float, frost_weight: float, texture_scale: float
 ) -> Images:
-    """Lay frost over the image. The texture is synthetic: see `frost_texture`."""
+    """A weighted sum of the image and a synthetic texture: see `frost_texture`."""
     texture_01 = frost_texture(*images_01.shape[-2:], draws=draws, texture_scale=texture_scale)
     return image_weight * images_01 + frost_weight * texture_01

@@ -1,8 +1,7 @@
-"""Image data sets as arrays: the containers, and the `.npz` files that users bring."""
+"""Images as arrays, in memory or memory-mapped, and the reader of users' own `.npz` files."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,56 +10,79 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from tenet.data.source import ImageBatch, ImageSource
 from tenet.errors import DatasetError
 from tenet.files.arrays import read_arrays
+from tenet.files.weights import checksum
 
 MAX_CLASS_NAME = 100
 
 
-class ImageArrays(NamedTuple):
-    """Images and their labels, on one device."""
+@dataclass(frozen=True)
+class ImageArrays(ImageSource):
+    """Images in memory, on one device."""
 
     images: UInt8[Tensor, "image h w 3"]
     labels: Int64[Tensor, " image"]
+    classes: tuple[str, ...] = ()
+
+    def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
+        for chosen in ids:
+            on_device = chosen.to(self.images.device, non_blocking=True)
+            yield ImageBatch(self.images[on_device], self.labels[on_device])
+
+    def fingerprint(self) -> str:
+        return checksum([self.images, self.labels, self.classes])[:16]
 
     def to(self, device: torch.device | str) -> "ImageArrays":
-        return ImageArrays(self.images.to(device), self.labels.to(device))
-
-    def batches(self, batch_size: int) -> "Iterator[ImageArrays]":
-        for start in range(0, len(self.labels), batch_size):
-            yield ImageArrays(
-                self.images[start : start + batch_size], self.labels[start : start + batch_size]
-            )
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def take(self, ids: Int64[Tensor, " chosen"]) -> "ImageArrays":
-        return ImageArrays(self.images[ids], self.labels[ids])
+        return replace(self, images=self.images[ids], labels=self.labels[ids])
+
+
+class MappedImages(ImageSource):
+    """Rows of a .npy file that stay on disk until they are read.
+
+    path: the file. array: its memory map; its leading dimensions are flattened into one dimension of images.
+    labels: one for each image. rows: the part of the first dimension that belongs to this source; all by default.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        array: UInt8[np.ndarray, "row *frame h w 3"],
+        labels: Int64[Tensor, " image"],
+        *,
+        classes: Sequence[str] = (),
+        rows: slice = slice(None),
+    ) -> None:
+        self.path, self.images, self.labels, self.classes = path, array[rows], labels, tuple(classes)
+        self._rows = rows
+
+    def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
+        for chosen in ids:
+            # Indexing copies, and must: a tensor can't be a view of a read-only file.
+            where = np.unravel_index(chosen.numpy(), self.images.shape[:-3])
+            yield ImageBatch(torch.from_numpy(np.asarray(self.images[where])), self.labels[chosen])
+
+    def fingerprint(self) -> str:
+        """Over the file's name, size and time, which change when its content does."""
+        stat = self.path.stat()
+        file = [str(self.path.resolve()), stat.st_size, stat.st_mtime_ns]
+        return checksum([file, self._rows.start, self._rows.stop, self.labels, self.classes])[:16]
 
 
 class Splits(NamedTuple):
-    """A data set ready for use. `validation` is None unless a part of the training set was held out."""
+    """The splits of a data set. `validation` is None unless a part of the training set is held out."""
 
     train: ImageArrays
     validation: ImageArrays | None
     test: ImageArrays
-    classes: tuple[str, ...]
 
-
-@dataclass(frozen=True)
-class Normalization:
-    """Maps images_01 to the network's input: (x - mean) / std, by channel."""
-
-    mean: Sequence[float] = (0.5, 0.5, 0.5)
-    std: Sequence[float] = (0.5, 0.5, 0.5)
-
-    def __call__(self, images_01: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
-        mean, std = (_by_channel(tuple(values), images_01.device) for values in (self.mean, self.std))
-        return (images_01 - mean) / std
-
-
-@lru_cache
-def _by_channel(values: tuple[float, ...], device: torch.device) -> Float[Tensor, "3 1 1"]:
-    """Kept, so that no batch waits for the same three numbers to reach the device."""
-    return torch.tensor(values, device=device)[:, None, None]
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
 
 
 def to_images_01(images: UInt8[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:
@@ -68,11 +90,14 @@ def to_images_01(images: UInt8[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3
 
 
 def make_arrays(
-    images: np.ndarray, labels: np.ndarray, *, source: str, classes: int | None = None
+    images: np.ndarray, labels: np.ndarray, *, source: str, classes: Sequence[str] | None = None
 ) -> ImageArrays:
-    """Check and convert one split: uint8 images [N, h, w, 3] (grey: [N, h, w] or [N, h, w, 1]) and labels.
+    """Check one split and convert it to tensors.
 
-    Raises DatasetError naming `source` and the rule.
+    images: uint8 [N, h, w, 3]; greyscale images may be [N, h, w] or [N, h, w, 1] and are repeated to three channels.
+    labels: integers [N].
+    classes: the class names. If None, every label of at least 0 is accepted.
+    Raises DatasetError, which names the `source` of the arrays and the violated rule.
     """
     if images.dtype != np.uint8:
         raise DatasetError(f"{source}: images must be uint8 from 0 to 255, not {images.dtype}")
@@ -90,35 +115,45 @@ def make_arrays(
         raise DatasetError(f"{source}: {len(images)} images but {len(labels)} labels")
     if images.size == 0:
         raise DatasetError(f"{source}: there are no images, or they have no pixels: {list(images.shape)}")
-    if labels.min() < 0 or (classes is not None and labels.max() >= classes):
-        end = "classes" if classes is None else classes
+    if labels.min() < 0 or (classes is not None and labels.max() >= len(classes)):
+        end = "classes" if classes is None else len(classes)
         raise DatasetError(f"{source}: labels must be in [0, {end}), got {labels.min()} to {labels.max()}")
     if images.shape[3] == 1:
         images = np.repeat(images, 3, axis=3)
     return ImageArrays(
-        torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64))
+        torch.from_numpy(np.ascontiguousarray(images)),
+        torch.from_numpy(labels.astype(np.int64)),
+        tuple(classes or ()),
     )
 
 
 def class_names(names: np.ndarray, *, source: str) -> list[str]:
-    """Raises DatasetError naming `source` unless they are texts of a line, or numbers, [class]."""
+    """Convert an array of class names, printable strings or integers of shape [class], to a list.
+
+    Raises DatasetError, which names `source`, for all other arrays.
+    """
     if names.ndim != 1 or names.dtype.kind not in "USiu":
-        raise DatasetError(f"{source}: must be texts of shape [class], not {names.dtype} {list(names.shape)}")
+        raise DatasetError(
+            f"{source}: must be strings of shape [class], not {names.dtype} {list(names.shape)}"
+        )
     try:
         texts = [str(text) for text in (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names)]
-    except (ValueError, SystemError) as error:  # bytes that are no text, numbers that are no character
-        raise DatasetError(f"{source}: can't be read as texts ({error})") from error
+    except (ValueError, SystemError) as error:  # invalid UTF-8, or numbers that are not code points
+        raise DatasetError(f"{source}: can't be read as strings ({error})") from error
     for text in texts:
         if len(text) > MAX_CLASS_NAME or not text.isprintable():
             raise DatasetError(
-                f"{source}: {text[:20]!r} is no name of at most {MAX_CLASS_NAME} printable characters"
+                f"{source}: {text[:20]!r} is not a name of at most {MAX_CLASS_NAME} printable characters"
             )
     return texts
 
 
-def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
-    """Training set, test set and class names of a file with the keys train_images, train_labels,
-    test_images, test_labels and, if wanted, classes. Raises DatasetError naming the file and the rule."""
+def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays]:
+    """Read the training set and the test set from an .npz file.
+
+    Its keys are train_images, train_labels, test_images, test_labels and, optionally, classes. Raises DatasetError,
+    which names the file and the violated rule.
+    """
     if not path.is_file():
         raise DatasetError(f"dataset.path={path} is not a file")
     keys = ("train_images", "train_labels", "test_images", "test_labels")
@@ -135,13 +170,13 @@ def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
             arrays[f"{split}_images"],
             arrays[f"{split}_labels"],
             source=f"{path} ({split}_images, {split}_labels)",
-            classes=None if names is None else len(names),
+            classes=names,
         )
         for split in ("train", "test")
     )
-    if untaught := set(test.labels.tolist()) - set(train.labels.tolist()):
-        raise DatasetError(f"{path}: label {min(untaught)} of the test set never occurs in the training set")
+    if unknown := set(test.labels.tolist()) - set(train.labels.tolist()):
+        raise DatasetError(f"{path}: label {min(unknown)} of the test set never occurs in the training set")
     sizes = [list(part.images.shape[1:]) for part in (train, test)]
     if sizes[0] != sizes[1]:
         raise DatasetError(f"{path}: training images are {sizes[0]}, test images {sizes[1]}")
-    return train, test, tuple(names or ())
+    return train, test

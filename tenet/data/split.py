@@ -1,4 +1,4 @@
-"""A data set cut in two, each class in proportion."""
+"""Stratified split of a data set."""
 
 import numpy as np
 import torch
@@ -8,10 +8,10 @@ from tenet.errors import DatasetError
 
 
 def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tuple[ImageArrays, ImageArrays]:
-    """Draw `fraction` of the images, each class in proportion; return them and the rest, in their old order.
+    """Draw `fraction` of the images, with the same proportions of classes. Return them and the rest, in their order.
 
-    The draw is that of scikit-learn's train_test_split(stratify=labels, random_state=seed), without the second
-    that its import takes. Raises DatasetError where the drawn part would be left without a class.
+    Draws the same images as scikit-learn's train_test_split(stratify=labels, random_state=seed), whose import takes a
+    second. Raises DatasetError if the drawn part would have no image of some class.
     """
     labels = arrays.labels.numpy()
     drawn_total = int(fraction * len(labels))
@@ -23,7 +23,7 @@ def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tupl
         )
     random = np.random.RandomState(seed)
     shares = apportion(sizes, drawn_total, random)
-    # What is left, in proportion too: the same numbers, but where quotas round it draws as scikit-learn does.
+    # The result is not needed. scikit-learn also apportions the rest, and its random draws change those that follow.
     apportion(sizes - shares, len(labels) - drawn_total, random)
     if not shares.all():
         lost = classes[shares.argmin()]
@@ -37,8 +37,10 @@ def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tupl
 
 
 def apportion(sizes: np.ndarray, seats: int, random: np.random.RandomState) -> np.ndarray:
-    """Whole shares of `seats` in proportion to `sizes`, by the largest remainders; `random` decides among equal
-    ones."""
+    """Divide `seats` into integer shares in proportion to `sizes`, by the largest remainder method.
+
+    `random` breaks ties between equal remainders.
+    """
     quotas = sizes / sizes.sum() * seats
     shares = np.floor(quotas).astype(int)
     remainders = quotas - shares

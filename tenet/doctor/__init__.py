@@ -1,1 +1,1 @@
-"""What could go wrong with a run, looked for before it starts: `python -m tenet.doctor`; docs/doctor.md."""
+"""Examine a run before it starts: `python -m tenet.doctor`; see docs/doctor.md."""

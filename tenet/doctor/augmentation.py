@@ -1,14 +1,15 @@
-"""A grid of images as training would see them, beside the originals: an error there is seen at a glance."""
+"""A picture of images before and after augmentation, where an error is easy to see."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tenet.data import Digits, Splits
-from tenet.doctor.findings import Finding, ok, problem
-from tenet.doctor.plan import Plan
+from tenet.config.build import build
+from tenet.data import Digits, ImageArrays
+from tenet.doctor.findings import Finding, Plan, ok, problem
 from tenet.errors import printable
 from tenet.randomness import make_generator
 
@@ -17,86 +18,66 @@ if TYPE_CHECKING:
 
 PICTURE = "augmentation.png"
 IMAGES, DRAWS = 6, 3
-# In the picture, of an image's width.
-GAP = 0.15
 NAME_LENGTH = 20
-
-
-class Look(NamedTuple):
-    """Pictures [image, h, w, 3] in [0, 1] by heading, a few draws of each, and the images' class names."""
-
-    names: list[str]
-    draws: dict[str, list[Tensor]]
 
 
 def check(plan: Plan) -> Iterator[Finding]:
     from tenet.evaluation.plots import save_figure
 
-    seen = look(plan)
-    for heading, draws in seen.draws.items():
+    names, drawn = draw_views(plan)
+    for heading, draws in drawn.items():
         lowest, highest = (float(extreme) for extreme in torch.stack(draws).aminmax())
         if not (lowest >= 0 and highest <= 1):  # NaN too
-            yield problem(
-                f"{heading} gives values from {lowest:g} to {highest:g}, outside of [0, 1]", "augment=none"
-            )
-    path = save_figure(draw(seen), plan.output / PICTURE, dpi=120)
-    images = "digits, which stand in" if plan.stands_in else "images"
-    views = ", ".join(list(seen.draws)[1:])
-    yield ok(f"{views}, drawn {DRAWS} times on {len(seen.names)} {images}: look at {path}", picture=str(path))
+            what = f"{heading} returns values from {lowest:g} to {highest:g}, outside [0, 1]"
+            yield problem(what, "augment=none")
+    path = save_figure(plot_views(names, drawn), plan.output / PICTURE, dpi=120.0)
+    images = "digits in place of the data set" if plan.has_stand_ins else "images"
+    views = ", ".join(list(drawn)[1:])
+    yield ok(f"{views}, drawn {DRAWS} times on {len(names)} {images}: look at {path}", picture=str(path))
 
 
-def look(plan: Plan) -> Look:
-    """Images of different classes, as they are and through each view."""
-    # Of random images nothing could be told.
-    splits = Digits().load() if plan.stands_in else plan.splits
-    images, labels = splits.train.take(first_of_classes(splits))
-    names = [printable(splits.classes[label])[:NAME_LENGTH] for label in labels.tolist()]
-    draws = {"original": [images.float() / 255]}
-    for position, view in enumerate(plan.build("augment").views):
-        # A view is a method of what names it.
-        heading = type(getattr(view, "__self__", view)).__name__
-        draws[heading] = []
+def draw_views(plan: Plan) -> tuple[list[str], dict[str, list[Tensor]]]:
+    """The classes of a few images; by heading, the originals and draws of each view [image, 3, h, w] in [0, 1]."""
+    # Random images would show nothing.
+    train = Digits().load().train if plan.has_stand_ins else plan.experiment.splits.train
+    chosen = train.take(first_of_classes(train))
+    images = chosen.images.permute(0, 3, 1, 2).contiguous()
+    drawn = {"original": [images.float() / 255]}
+    # Not the experiment's own, which may be compiled for a GPU.
+    for position, view in enumerate(build(plan.config["augment"], key="augment").views):
+        # A view is usually a method of the augmentation that names it.
+        draws = drawn[type(getattr(view, "__self__", view)).__name__] = []
         for step in range(DRAWS):
-            generator = make_generator(
-                "cpu", seed=plan.config["seed"], purpose="doctor", step=step, rank=position
-            )
-            seen = view(images.permute(0, 3, 1, 2).contiguous(), generator=generator)
-            draws[heading].append(seen.permute(0, 2, 3, 1))
-    return Look(names, draws)
+            seed: int = plan.config["seed"]
+            generator = make_generator("cpu", seed=seed, purpose="doctor", step=step, rank=position)
+            draws.append(view(images, generator=generator))
+    return [printable(train.classes[label])[:NAME_LENGTH] for label in chosen.labels.tolist()], drawn
 
 
-def first_of_classes(splits: Splits) -> Tensor:
-    """The first image of each of the first classes; more of them where there are too few classes."""
-    labels = splits.train.labels
-    found = [ids[:1] for label in range(IMAGES) if len(ids := (labels == label).nonzero()[:, 0])]
-    others = [torch.tensor([index]) for index in range(min(IMAGES, len(labels)))]
-    return torch.cat([*found, *others]).unique_consecutive()[:IMAGES]
+def first_of_classes(train: ImageArrays) -> Tensor:
+    """Ids of the first image of each of the first classes; of more images if there are too few classes."""
+    first = np.unique(train.labels.numpy(), return_index=True)[1].tolist()
+    ids = dict.fromkeys([*first, *range(min(IMAGES, len(train)))])
+    return torch.tensor(list(ids)[:IMAGES])
 
 
-def draw(seen: Look) -> "Figure":
-    """A row for each image, a column for each draw; gaps between the originals and the views."""
+def plot_views(names: list[str], drawn: dict[str, list[Tensor]]) -> "Figure":
+    """A row for each image, a column for each draw."""
     from matplotlib.figure import Figure
+    from torchvision.utils import make_grid
 
-    columns: dict[str, Tensor | None] = {}
-    for heading, draws in seen.draws.items():
-        for step, drawn in enumerate(draws):
-            # The heading stands over the middle one.
-            columns[heading if step == len(draws) // 2 else f"{heading} {step}"] = drawn
-        columns[f"gap after {heading}"] = None
-    columns.popitem()
-    widths = [GAP if pictures is None else 1.0 for pictures in columns.values()]
-    figure = Figure(
-        figsize=(sum(widths) + 0.1 * max(map(len, seen.names)), len(seen.names) + 0.3), layout="constrained"
-    )
-    grid = figure.subplots(len(seen.names), len(columns), squeeze=False, width_ratios=widths)
-    for (heading, pictures), column in zip(columns.items(), grid.T, strict=True):
-        if heading in seen.draws:
-            column[0].set_title(heading, fontsize="medium")
-        for row, axes in enumerate(column):
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            if pictures is not None:
-                axes.imshow(pictures[row].clamp(0, 1).numpy(), interpolation="nearest")
-    for axes, name in zip(grid[:, 0], seen.names, strict=True):
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
+    headings = [heading for heading, draws in drawn.items() for _ in draws]
+    columns = [images for draws in drawn.values() for images in draws]
+    pictures = torch.stack(columns, dim=1).flatten(0, 1).clamp(0, 1)
+    grid = make_grid(pictures, nrow=len(columns), padding=2, pad_value=1.0)
+    height, width = pictures.shape[2] + 2, pictures.shape[3] + 2
+    figure = Figure(figsize=(len(columns) + 1.5, len(names) + 0.3), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.set_xticks([width * (index + 0.5) for index in range(len(columns))], headings)
+    axes.set_yticks([height * (index + 0.5) for index in range(len(names))], names)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
     return figure

@@ -1,53 +1,38 @@
-"""Can all that the configuration names be built? What train.py refuses before it reads any data."""
+"""Build every part of the configuration, as train.py does before it reads any data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
 
-from tenet.config.build import prefix_errors
-from tenet.doctor.findings import Finding, ok, problem
-from tenet.doctor.plan import Plan
+from tenet.config.build import build, prefix_errors
+from tenet.doctor.findings import Finding, Plan, ok, problem
 from tenet.errors import UserError
-from tenet.experiment import build_on_meta
-from tenet.training.loop import try_optimizer
+from tenet.experiment import try_optimizer
 
-KEYS = ("trainer", "dataset", "augment", "schedule", "tracking", "backbone", "tenet", "optimizer")
+# Attributes of the experiment. The outline is the network on the meta device, which takes no memory.
+PARTS = ("settings", "dataset", "augmentation", "schedule", "tracking", "method", "outline")
+NAMED_GROUPS = ("backbone", "tenet", "augment", "optimizer", "schedule")
 
 
 def check(plan: Plan) -> Iterator[Finding]:
-    for key in KEYS:
+    def try_step() -> None:
+        with prefix_errors("optimizer"):
+            try_optimizer(partial(build, plan.config["optimizer"], key="optimizer"), torch.device("cpu"))
+
+    attempts: list[Callable[[], Any]] = [partial(getattr, plan.experiment, name) for name in PARTS]
+    for attempt in (*attempts, try_step):
         try:
-            build(plan, key)
+            attempt()
         except UserError as error:
-            plan.wrong.add(key)
-            yield problem(str(error))
-    if plan.wrong:
+            # A part fails with the same message as the part that it needs.
+            if str(error) not in plan.known_errors:
+                plan.known_errors.add(str(error))
+                yield problem(str(error))
+    if plan.known_errors:
         return
-    targets = (
-        str(plan.config[key]["_target_"]) for key in ("backbone", "tenet", "augment", "optimizer", "schedule")
-    )
-    names = [target.rpartition(".")[2] for target in targets]
-    names[1] = "plain training" if names[1] == "None" else names[1]
-    parameters = sum(parameter.numel() for parameter in outline(plan).parameters())
+    targets = [str(plan.config[group]["_target_"]) for group in NAMED_GROUPS]
+    names = ["plain training" if name == "None" else name.rpartition(".")[2] for name in targets]
+    parameters = sum(parameter.numel() for parameter in plan.experiment.outline.parameters())
     yield ok(f"{', '.join(names)}: all can be built", parameters=parameters)
-
-
-def build(plan: Plan, key: str) -> Any:
-    """Build one part as a run would, on the meta device where that will do."""
-    if key == "backbone":
-        return outline(plan)
-    if key == "optimizer":
-        with prefix_errors(key):
-            return try_optimizer(partial(plan.build, key), torch.device("cpu"))
-    built = plan.build(key)
-    if key == "tenet" and built is not None and "backbone" not in plan.wrong:
-        with prefix_errors(key):
-            built.check(outline(plan), (3, 32, 32))
-    return built
-
-
-def outline(plan: Plan, *, num_classes: int = 2) -> Any:
-    """The network on the meta device: shapes without memory or arithmetic."""
-    return build_on_meta(plan.settings_of("backbone"), num_classes=num_classes)

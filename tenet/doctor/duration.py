@@ -1,24 +1,57 @@
-"""How long would the run take, and what would it cost? The work that is left, times what was timed."""
+"""How long would the run take, and what would it cost?
 
-import math
-import sys
-from collections.abc import Iterator
-from typing import NamedTuple
+A few steps, evaluations and checkpoints are timed. The forecast multiplies their times by how many are left.
+"""
 
-from tenet.data import Splits, TrainingLoader
-from tenet.doctor.findings import Finding, NotExaminedError, ok, warning
-from tenet.doctor.plan import Plan
-from tenet.doctor.steps import Spread, Times, measure
-from tenet.inhibition import Inhibition
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from copy import copy
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from tenet.doctor.findings import Finding, NotExaminedError, Plan, ok, warning
+from tenet.doctor.rehearsal import INHIBITED, PLAIN, Rehearsal
+from tenet.experiment import Experiment
 from tenet.run.progress import format_duration
-from tenet.training.settings import TrainingSettings
+from tenet.training.checkpoint import Checkpoints
 
 DAY_S = 86_400
 LONG_S = 14 * DAY_S
+# The timed steps take about this long together: if whole batches would take longer, smaller ones are timed.
+BUDGET_S = 5.0
+EVALUATION_BUDGET_S = 0.5
+SMALLEST_BATCH, GROWTH = 4, 4
+T = TypeVar("T")
+
+
+class Estimate(NamedTuple):
+    """A median, and the lowest and highest value."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], *, times: float = 1.0) -> "Estimate":
+        return cls(times * statistics.median(values), times * min(values), times * max(values))
+
+
+class Times(NamedTuple):
+    """Seconds for a whole batch, for one evaluated image and for one checkpoint."""
+
+    plain_step: Estimate
+    inhibited_step: Estimate
+    evaluated_image: Estimate
+    checkpoint: Estimate
 
 
 class Work(NamedTuple):
-    """What is left to do: `batches` counts whole ones, so that an epoch's smaller last one is a part of one."""
+    """What is left to do. `batches` counts whole batches: the smaller last one of an epoch is a fraction."""
 
     batches: float
     steps: int
@@ -28,141 +61,183 @@ class Work(NamedTuple):
 
 
 def check(plan: Plan) -> Iterator[Finding]:
-    settings, inhibition = plan.build("trainer"), plan.build("tenet")
-    if plan.limits is None:
+    if plan.max_batches is None:
         raise NotExaminedError("it is not known what fits into memory")
-    if min(plan.limits) < 2:
+    if min(plan.max_batches) < 2:
         raise NotExaminedError("not even two images fit into memory")
-    loader = TrainingLoader(
-        plan.splits.train.to(plan.device),
-        augmentation=plan.build("augment"),
-        normalization=plan.build("dataset").normalization,
-        batch_size=settings.batch_size,
-        seed=plan.config["seed"],
-    )
-    work = count_work(settings, inhibition, loader, plan.splits, done=plan.steps_done)
-    if inhibition is not None and work.steps and not work.inhibited_steps:
+    experiment = plan.experiment
+    work = count_work(experiment, done=plan.steps_done)
+    if experiment.inhibited is not None and work.steps and not work.inhibited_steps:
         yield warning(
-            f"tenet.start_step={inhibition.start_step}: of the {work.steps:,} steps none is inhibited",
+            f"tenet.start_step={experiment.inhibited.start_step}: none of the {work.steps:,} steps is inhibited",
             "a lower tenet.start_step, or tenet=none",
         )
-    times = measure(plan, loader, limits=plan.limits)
-    yield tell_steps(times, min(settings.batch_size, loader.samples_per_epoch), plan)
-    epoch = epoch_work(inhibition, loader, plan.splits)
-    yield tell_run(forecast(times, work), forecast(times, epoch), work, plan)
+    times, timed_batch = measure(plan, max_batches=plan.max_batches)
+    yield report_steps(times, timed_batch, plan)
+    run, epoch = forecast(times, work), forecast(times, count_epoch(experiment))
+    yield report_run(run, epoch, work, plan)
     if plan.price_per_hour is not None:
-        cost = Spread(*(seconds / 3600 * plan.price_per_hour for seconds in forecast(times, work)))
-        yield ok(
-            f"cost: {cost.median:,.2f} ({cost.low:,.2f} to {cost.high:,.2f}) at {plan.price_per_hour:g} an hour",
-            cost=cost._asdict(),
-        )
+        cost = Estimate(*(seconds / 3600 * plan.price_per_hour for seconds in run))
+        what = f"cost: {cost.median:,.2f} ({cost.low:,.2f} to {cost.high:,.2f}) at {plan.price_per_hour:g} an hour"
+        yield ok(what, cost=cost._asdict())
 
 
-def tell_steps(times: Times, batch: int, plan: Plan) -> Finding:
-    inhibited = f", inhibited step {tell(times.inhibited)}" if times.inhibited.median else ""
-    part = "batches" if times.timed_batch == batch else f"{times.timed_batch} images, scaled to batches"
-    images = " random stand-ins" if plan.stands_in else ""
+def report_steps(times: Times, timed_batch: int, plan: Plan) -> Finding:
+    batch, step = whole_batch(plan.experiment), times.inhibited_step
+    inhibited = f", inhibited step {format_times(step)}" if step.median else ""
+    part = "batches" if timed_batch == batch else f"{timed_batch} images, scaled to batches"
+    images = " random stand-ins" if plan.has_stand_ins else ""
     return ok(
-        f"plain step {tell(times.plain)}{inhibited}, {batch / times.plain.median:,.0f} images/s: medians and "
-        f"ranges of {plan.steps}, on {part} of {batch:,}{images}",
-        plain_step_s=times.plain._asdict(),
-        inhibited_step_s=times.inhibited._asdict(),
-        evaluated_image_s=times.evaluated_image._asdict(),
-        checkpoint_s=times.checkpoint._asdict(),
-        timed_batch=times.timed_batch,
+        f"plain step {format_times(times.plain_step)}{inhibited}, {batch / times.plain_step.median:,.0f} images/s: "
+        f"medians and ranges of {plan.steps}, on {part} of {batch:,}{images}",
+        timed_batch=timed_batch,
+        **{f"{name}_s": estimate._asdict() for name, estimate in times._asdict().items()},
     )
 
 
-def tell_run(run: Spread, epoch: Spread, work: Work, plan: Plan) -> Finding:
+def report_run(run: Estimate, epoch: Estimate, work: Work, plan: Plan) -> Finding:
     inhibited = f", {work.inhibited_steps:,} of them inhibited too" if work.inhibited_steps else ""
     start = f"the rest, from step {plan.steps_done:,} on" if plan.steps_done else "the whole run"
-    told = (
-        f"{start}: {tell(run)} for {work.steps:,} steps{inhibited}, with evaluations and checkpoints; "
-        f"an epoch: {tell(epoch)}"
+    what = (
+        f"{start}: {format_times(run)} for {work.steps:,} steps{inhibited}, with evaluations and checkpoints; "
+        f"an epoch: {format_times(epoch)}"
     )
     figures = {"run_s": run._asdict(), "epoch_s": epoch._asdict(), **work._asdict()}
-    if run.median > LONG_S:
-        return warning(
-            told, "a faster device (trainer.device), a smaller backbone, fewer trainer.epochs", **figures
-        )
-    return ok(told, **figures)
+    if run.median <= LONG_S:
+        return ok(what, **figures)
+    remedy = "a faster device (trainer.device), a smaller backbone, fewer trainer.epochs"
+    return warning(what, remedy, **figures)
 
 
-def count_work(
-    settings: TrainingSettings,
-    inhibition: Inhibition | None,
-    loader: TrainingLoader,
-    splits: Splits,
-    *,
-    done: int,
-) -> Work:
-    """All that comes after the step `done`, as `train` does it, and the evaluation at the end.
+def count_work(experiment: Experiment, *, done: int) -> Work:
+    """Everything after the step `done`, with the evaluation at the end.
 
-    Checkpoints by the clock are left out: one in ten minutes takes no time that would show.
+    Checkpoints by the clock are left out: one in ten minutes takes no noticeable time.
     """
-    per_epoch = loader.steps_per_epoch
-    last = min(settings.epochs * per_epoch, settings.max_steps or sys.maxsize)
+    settings, last, epoch = experiment.settings, experiment.last_step, count_epoch(experiment)
     steps = range(done + 1, last + 1)
-    ends = {
-        min(epoch * per_epoch, last)
-        for epoch in range(done // per_epoch + 1, math.ceil(last / per_epoch) + 1)
-    }
+    ends = [step for step in steps if step % epoch.steps == 0 or step == last]
+    evaluations = sum(end == last or end // epoch.steps % settings.evaluate_every_epochs == 0 for end in ends)
     every = settings.checkpoint_every_steps
-    checkpoints = ends | (
-        set() if every is None else set(range(done - done % every + every, last + 1, every))
-    )
-    evaluations = sum(end == last or end // per_epoch % settings.evaluate_every_epochs == 0 for end in ends)
+    checkpoints = {*ends, *(step for step in steps if every is not None and step % every == 0)}
+    inhibited = experiment.inhibited
     return Work(
-        batches=len(steps) * whole_batches(loader) / per_epoch,
+        batches=len(steps) * epoch.batches / epoch.steps,
         steps=len(steps),
-        inhibited_steps=0 if inhibition is None else sum(map(inhibition.is_due, steps)),
-        evaluated_images=evaluations * held_out(splits) + len(splits.test.labels),
+        inhibited_steps=0 if inhibited is None else sum(map(inhibited.is_due, steps)),
+        evaluated_images=evaluations * epoch.evaluated_images + len(experiment.splits.test),
         checkpoints=len(checkpoints),
     )
 
 
-def epoch_work(inhibition: Inhibition | None, loader: TrainingLoader, splits: Splits) -> Work:
-    """An epoch past tenet.start_step, with its evaluation and checkpoint."""
-    steps = loader.steps_per_epoch
-    inhibited_steps = 0 if inhibition is None else steps // inhibition.interval
-    return Work(whole_batches(loader), steps, inhibited_steps, held_out(splits), checkpoints=1)
+def count_epoch(experiment: Experiment) -> Work:
+    """An epoch after tenet.start_step, with its evaluation and checkpoint."""
+    loader, inhibited, splits = experiment.loader, experiment.inhibited, experiment.splits
+    return Work(
+        batches=loader.samples_per_epoch / whole_batch(experiment),
+        steps=loader.steps_per_epoch,
+        inhibited_steps=0 if inhibited is None else loader.steps_per_epoch // inhibited.interval,
+        evaluated_images=len(splits.validation or splits.test),
+        checkpoints=1,
+    )
 
 
-def whole_batches(loader: TrainingLoader) -> float:
-    """In an epoch."""
-    return max(1.0, loader.samples_per_epoch / loader.batch_size)
+def whole_batch(experiment: Experiment) -> int:
+    return min(experiment.loader.batch_size, experiment.loader.samples_per_epoch)
 
 
-def held_out(splits: Splits) -> int:
-    """Images that are evaluated between epochs."""
-    return len((splits.validation or splits.test).labels)
+def forecast(times: Times, work: Work) -> Estimate:
+    """The expected seconds; low and high if all steps were as fast as the fastest or as slow as the slowest.
 
-
-def forecast(times: Times, work: Work) -> Spread:
-    """The expected time, and the range if all steps were as fast as the fastest, as slow as the slowest.
-
-    Inhibited steps are of whole batches, as when every image is right: where fewer are, they take less.
+    Inhibited steps count as whole batches, as if every image were right: an upper bound.
     """
-
-    def at(bound: int) -> float:
-        return (
-            work.batches * times.plain[bound]
-            + work.inhibited_steps * times.inhibited[bound]
-            + work.evaluated_images * times.evaluated_image[bound]
-            + work.checkpoints * times.checkpoint[bound]
-        )
-
-    return Spread(at(0), at(1), at(2))
+    numbers = (work.batches, work.inhibited_steps, work.evaluated_images, work.checkpoints)
+    bounds = zip(*times, strict=True)
+    return Estimate(
+        *(sum(number * time for number, time in zip(numbers, bound, strict=True)) for bound in bounds)
+    )
 
 
-def tell(spread: Spread) -> str:
+def measure(plan: Plan, *, max_batches: tuple[int, int]) -> tuple[Times, int]:
+    """Time what the run does, with at most `max_batches` images at once in training and in evaluation.
+
+    Also returns how many images the timed batches had.
+    """
+    experiment = plan.experiment
+    rehearsal, test, whole = Rehearsal(experiment), experiment.splits.test, whole_batch(experiment)
+    size = choose_batch(rehearsal, largest=min(whole, max_batches[0]), steps=plan.steps)
+    timed = time_steps(rehearsal, size, steps=plan.steps)
+    steps = {name: Estimate.of(seconds, times=whole / size) for name, seconds in timed.items()}
+    # A forward takes about a third of a step.
+    images = max(SMALLEST_BATCH, int(EVALUATION_BUDGET_S / (steps[PLAIN].median / whole / 3)))
+    images = min(images, experiment.settings.evaluation_batch_size, max_batches[1], len(test))
+    part = test.take(torch.arange(images))
+    evaluations = [seconds for seconds, _ in time_items(map(experiment.classifier.predict, [part] * 3))]
+    times = Times(
+        plain_step=steps[PLAIN],
+        inhibited_step=steps.get(INHIBITED, Estimate(0.0, 0.0, 0.0)),
+        evaluated_image=Estimate.of(evaluations[1:], times=1 / images),
+        checkpoint=Estimate.of(time_checkpoints(experiment, plan.nearest_folder)),
+    )
+    return times, size
+
+
+def choose_batch(rehearsal: Rehearsal, *, largest: int, steps: int) -> int:
+    """The most images, up to `largest`, whose timed steps stay within the budget.
+
+    Tries growing batches, because on a GPU small ones take as long as large ones.
+    """
+    size = min(SMALLEST_BATCH, largest)
+    while True:
+        seconds = time_steps(rehearsal, size, steps=1)
+        fits = BUDGET_S / ((steps + 1) * sum(step[0] for step in seconds.values()))
+        if size == largest or fits < GROWTH:
+            return min(largest, max(size, int(size * fits)))
+        size = min(largest, GROWTH * size)
+
+
+def time_steps(rehearsal: Rehearsal, size: int, *, steps: int) -> dict[str, list[float]]:
+    """Seconds of each step by name; the plain step includes making its batch. A first round warms up."""
+    loader = copy(rehearsal.experiment.loader)
+    loader.batch_size = size
+    endless = chain.from_iterable(map(loader.epoch, count()))
+    batches = (batch for batch in endless if len(batch.labels) == size)
+    seconds_by_name: dict[str, list[float]] = {}
+    for loading, batch in islice(time_items(batches), steps + 1):
+        for seconds, name in time_items(rehearsal.steps(rehearsal.make_costly(batch))):
+            seconds_by_name.setdefault(name, []).append(seconds + (loading if name == PLAIN else 0.0))
+    return {name: seconds[1:] for name, seconds in seconds_by_name.items()}
+
+
+def time_items(items: Iterator[T]) -> Iterator[tuple[float, T]]:
+    """The items, each with the seconds until the device has finished it."""
+    synchronize = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
+    while True:
+        synchronize()
+        start = time.perf_counter()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        synchronize()
+        yield time.perf_counter() - start, item
+
+
+def time_checkpoints(experiment: Experiment, folder: Path) -> list[float]:
+    """Seconds to write a checkpoint to the disk of `folder`, twice."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-") as scratch:
+        checkpoints = Checkpoints(Path(scratch))
+        state = experiment.restore(checkpoints)
+        return [seconds for seconds, _ in time_items(map(state.save, [checkpoints] * 2))]
+
+
+def format_times(times: Estimate) -> str:
     """Such as `12 ms (11 to 14)`, `2:05:10 (1:58:00 to 2:20:31)` or `3.1 days (2.9 to 3.4)`."""
-    if spread.median >= 2 * DAY_S:
-        texts = [f"{seconds / DAY_S:.1f}" for seconds in spread]
-        unit = " days"
-    elif spread.median >= 100:
-        texts, unit = [format_duration(seconds) for seconds in spread], ""
+    if times.median >= 2 * DAY_S:
+        texts, unit = [f"{seconds / DAY_S:.1f}" for seconds in times], " days"
+    elif times.median >= 100:
+        texts, unit = [format_duration(seconds) for seconds in times], ""
     else:
-        factor, unit = (1.0, " s") if spread.median >= 1 else (1000.0, " ms")
-        texts = [f"{factor * seconds:.{0 if factor * spread.median >= 10 else 1}f}" for seconds in spread]
+        factor, unit = (1.0, " s") if times.median >= 1 else (1000.0, " ms")
+        texts = [f"{factor * seconds:.{0 if factor * times.median >= 10 else 1}f}" for seconds in times]
     return f"{texts[0]}{unit} ({texts[1]} to {texts[2]})"

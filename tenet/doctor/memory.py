@@ -1,76 +1,75 @@
-"""Does the configuration fit into memory? Estimated from a few images; the whole batch is never allocated.
+"""Does the run fit into memory? Estimated from a few images; the whole batch is never allocated.
 
-How: every tensor that comes to life in a step is counted, with its size, until it dies. What is alive after any
-one operation grows linearly with the batch, so that the same steps of 2 and of 4 images give that of any batch,
-operation by operation; the most of them is the peak.
+Every tensor that a step creates is counted, with its size, until it is freed. The memory in use after any one
+operation grows linearly with the batch, so the same steps with 2 and with 4 images give the memory of any batch after
+each operation. The maximum over the operations is the peak.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tenet.doctor.findings import Finding, ok, problem, warning
+from tenet.doctor.findings import Finding, Plan, ok, problem, warning
 from tenet.doctor.hardware import GB, free_device_memory
-from tenet.doctor.plan import Plan
 from tenet.doctor.rehearsal import Rehearsal
-from tenet.doctor.storage import state_bytes
+from tenet.doctor.storage import measure_state
+from tenet.experiment import Experiment
 
 BATCHES = (2, 4)
-# What allocators may hold beyond the tensors, as a factor. CPUs: fragments of the C library's heap, seen to
-# double small networks. CUDA: blocks that are cached, workspaces of the convolutions.
+EVALUATION = "evaluation"
+# What allocators may hold beyond the tensors, as a factor. CPU: fragments of the C library's heap, which doubled the
+# memory of small networks. CUDA: cached blocks, workspaces of convolutions.
 ALLOCATOR_FACTORS = {"cpu": 2.0, "cuda": 1.25}
+T = TypeVar("T")
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors made under it that are alive: now (`live`), and after each operation."""
+    """Counts the bytes of all live tensors that were created under it: now (`live`), and after each operation."""
 
     def __init__(self) -> None:
         super().__init__()
         self.live = 0
         self.history: list[int] = []
-        self._sizes: dict[int, int] = {}
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self._note(tensor.untyped_storage())
+            if isinstance(tensor, Tensor) and not tensor.is_meta:
+                # All views of a storage share one Python object, which lives as long as the storage.
+                storage = tensor.untyped_storage()
+                if storage not in self._known:
+                    self._known.add(storage)
+                    self._count(storage.nbytes())
+                    weakref.finalize(storage, self._count, -storage.nbytes())
         self.history.append(self.live)
         return result
 
-    def _note(self, storage: torch.UntypedStorage) -> None:
-        # A storage is one object in Python for as long as it lives, whatever views there are of it.
-        if storage._cdata not in self._sizes:
-            self._sizes[storage._cdata] = storage.nbytes()
-            self.live += storage.nbytes()
-            weakref.finalize(storage, self._forget, storage._cdata)
+    def _count(self, difference: int) -> None:
+        self.live += difference
 
-    def _forget(self, address: int) -> None:
-        self.live -= self._sizes.pop(address)
-
-    def during(self, action: Callable[[], object]) -> list[int]:
-        """The history of an action alone."""
+    def watch(self, items: Iterator[T]) -> Iterator[tuple[T, list[int]]]:
+        """The items, each with the history of its creation."""
         self.history.clear()
-        action()
-        return list(self.history)
+        for item in items:
+            yield item, list(self.history)
+            self.history.clear()
 
 
-class Demand:
-    """Bytes by batch size: the most of fixed + each * images, over the operations of a phase."""
+class PeakMemory:
+    """Peak bytes of a phase by batch size: the maximum over its operations of `fixed + each * images`."""
 
     def __init__(self, histories: Sequence[list[int]]) -> None:
-        """What is alive after each operation, for the two BATCHES."""
+        """histories: bytes in use after each operation, for the two BATCHES."""
         first, second = histories
-        if len(first) != len(second):  # the operations were others: their peaks must do
+        if len(first) != len(second):  # different operations, so only the peaks can be compared
             first, second = [max(first)], [max(second)]
         each = [(high - low) / (BATCHES[1] - BATCHES[0]) for low, high in zip(first, second, strict=True)]
         self.lines = {(low - slope * BATCHES[0], slope) for low, slope in zip(first, each, strict=True)}
@@ -78,98 +77,84 @@ class Demand:
     def at(self, images: int) -> int:
         return round(max(fixed + each * images for fixed, each in self.lines))
 
-    def images_within(self, available: float) -> int:
+    def max_images(self, available: float) -> int:
+        """The largest batch that needs no more than `available` bytes."""
         if self.at(1) > available:
             return 0
         return int(min((available - fixed) // each for fixed, each in self.lines if each > 0))
 
 
-class Need(NamedTuple):
-    """A phase of the run: the setting of its batch, that batch's size, and the bytes it takes at most."""
-
-    phase: str
-    key: str
-    images: int
-    demand: Demand
-
-    @property
-    def peak(self) -> int:
-        return self.demand.at(self.images)
-
-
 def check(plan: Plan) -> Iterator[Finding]:
-    settings = plan.build("trainer")
-    batches = {
-        "trainer.batch_size": settings.batch_size,
-        "trainer.evaluation_batch_size": min(settings.evaluation_batch_size, len(plan.splits.test.labels)),
-    }
-    needs = []
-    for phase, demand in measure_demands(plan).items():
-        key = "trainer.evaluation_batch_size" if phase == "evaluation" else "trainer.batch_size"
-        needs.append(Need(phase, key, batches[key], demand))
-    state, images = state_bytes(plan, num_classes=len(plan.splits.classes)), image_bytes(plan)
-    yield ok(
-        f"weights {in_bytes(state.weights)}, gradients {in_bytes(state.gradients)}, "
-        f"optimizer {in_bytes(state.optimizer)}, data set {in_bytes(images)}",
-        **{f"{name}_bytes": value for name, value in state._asdict().items()}, images_bytes=images,
-    )  # fmt: skip
-    told = ", ".join(f"{need.phase} of {need.images:,} images {in_bytes(need.peak)}" for need in needs)
-    yield ok(f"peaks, weights and all: {told} (tensors; reckoned from {BATCHES[0]} and {BATCHES[1]})")
-    yield judge(needs, plan, images=images, free=free_device_memory(plan))
+    settings, splits = plan.experiment.settings, plan.experiment.splits
+    device = plan.experiment.device
+    evaluated = min(settings.evaluation_batch_size, len(splits.test))
+    phases = measure_phases(plan)
+    batches = {name: evaluated if name == EVALUATION else settings.batch_size for name in phases}
+    # On CUDA the device holds the training images alone.
+    held = [splits.train] if device.type == "cuda" else [part for part in splits if part]
+    images = sum(part.images.nbytes + part.labels.nbytes for part in held)
+    state = {**measure_state(plan)._asdict(), "images": images}
+    sizes = ", ".join(
+        f"{name.replace('images', 'data set')} {format_bytes(size)}" for name, size in state.items()
+    )
+    yield ok(sizes, **{f"{name}_bytes": size for name, size in state.items()})
+    peaks = ", ".join(
+        f"{name} of {batch:,} images {format_bytes(phases[name].at(batch))}"
+        for name, batch in batches.items()
+    )
+    yield ok(f"peaks, with weights: {peaks} (tensors; estimated from {BATCHES[0]} and {BATCHES[1]} images)")
+    yield compare_with_free(phases, batches, plan, images=images, free=free_device_memory(device))
 
 
-def judge(needs: Sequence[Need], plan: Plan, *, images: int, free: int) -> Finding:
-    """Hold the phase that needs most against what is free, and note the batches that would fit."""
-    factor = ALLOCATOR_FACTORS[plan.device.type]
-    fitting: dict[str, int] = {}
-    for need in needs:
-        within = need.demand.images_within((free - images) / factor)
-        fitting[need.key] = min(within, fitting.get(need.key, within))
-    plan.limits = (fitting["trainer.batch_size"], fitting["trainer.evaluation_batch_size"])
-    most = max(needs, key=lambda need: need.peak)
-    needed = most.peak + images
-    told = f"needs {needed / GB:.1f} GB of the {free / GB:.1f} GB that are free on {plan.device}"
-    remedy = f"{most.key}={fitting[most.key]}" if fitting[most.key] >= 1 else "a smaller backbone"
-    figures = {
-        "peak_bytes": {need.phase: need.peak for need in needs},
-        "needed_bytes": needed,
-        "free_bytes": free,
-    }
+def compare_with_free(
+    phases: Mapping[str, PeakMemory], batches: Mapping[str, int], plan: Plan, *, images: int, free: int
+) -> Finding:
+    """Compare the phase that needs most with the `free` bytes, and note the batches that would fit.
+
+    images: bytes of the data set.
+    """
+    device = plan.experiment.device
+    factor = ALLOCATOR_FACTORS[device.type]
+    fitting = {name: memory.max_images((free - images) / factor) for name, memory in phases.items()}
+    training = min(batch for name, batch in fitting.items() if name != EVALUATION)
+    plan.max_batches = (training, fitting[EVALUATION])
+    peaks = {name: phases[name].at(batch) for name, batch in batches.items()}
+    largest = max(peaks, key=peaks.__getitem__)
+    needed = peaks[largest] + images
+    what = f"needs {needed / GB:.1f} GB of the {free / GB:.1f} GB that are free on {device}"
+    key, fits = (
+        ("evaluation_batch_size", fitting[EVALUATION]) if largest == EVALUATION else ("batch_size", training)
+    )
+    remedy = f"trainer.{key}={fits}" if fits >= 1 else "a smaller backbone"
+    figures = {"peak_bytes": peaks, "needed_bytes": needed, "free_bytes": free}
     if needed > free:
-        return problem(told, remedy, **figures)
-    if images + factor * most.peak > free:
-        return warning(f"{told}; allocators may take {factor:g} times as much", remedy, **figures)
-    return ok(told, **figures)
+        return problem(what, remedy, **figures)
+    if images + factor * peaks[largest] > free:
+        return warning(f"{what}; allocators may take {factor:g} times as much", remedy, **figures)
+    return ok(what, **figures)
 
 
-def measure_demands(plan: Plan) -> dict[str, Demand]:
-    """Of "plain step", "inhibited step" and "evaluation", weights and optimizer included."""
-    height, width = plan.splits.train.images.shape[1:3]
+def measure_phases(plan: Plan) -> dict[str, PeakMemory]:
+    """Of "plain step", "inhibited step" and "evaluation"; weights and optimizer are included."""
     histories: dict[str, list[list[int]]] = {}
     with LiveBytes() as bytes_:
-        rehearsal = Rehearsal(plan)
-        if rehearsal.inhibition is not None:
-            # How often the grouping iterates depends on the images, what an iteration holds does not.
-            rehearsal.inhibition = replace(rehearsal.inhibition, max_iterations=1)
-        device = rehearsal.device
-        for batch in (BATCHES[0], *BATCHES):  # the first step makes the optimizer's state
-            images = torch.randn(batch, 3, height, width, device=device)
-            raw = torch.zeros(batch, height, width, 3, dtype=torch.uint8, device=device)
-            labels = torch.zeros(batch, dtype=torch.int64, device=device)
-            actions = {name: partial(step, images, labels) for name, step in rehearsal.steps().items()}
-            actions["evaluation"] = partial(rehearsal.evaluate, raw, labels)
-            for phase, action in actions.items():
-                histories.setdefault(phase, []).append(bytes_.during(action))
-    return {phase: Demand(found[1:]) for phase, found in histories.items()}
+        # Parts of its own, because all of them must be created here to be counted.
+        experiment = Experiment(plan.config)
+        experiment.splits = plan.experiment.splits
+        if experiment.inhibited is not None:
+            # The number of grouping iterations depends on the images; the memory of an iteration does not.
+            experiment.inhibited.max_iterations = 1
+        rehearsal = Rehearsal(experiment)
+        for size in (BATCHES[0], *BATCHES):  # the first step creates the optimizer's state
+            for phase, history in bytes_.watch(rehearsal.steps(rehearsal.random_batch(size))):
+                histories.setdefault(phase, []).append(history)
+            part = experiment.splits.test.take(torch.arange(size)).to(experiment.device)
+            for _, history in bytes_.watch(map(experiment.classifier.predict, [part])):
+                histories.setdefault(EVALUATION, []).append(history)
+    return {phase: PeakMemory(found[1:]) for phase, found in histories.items()}
 
 
-def image_bytes(plan: Plan) -> int:
-    """All images lie on the device that trains."""
-    parts = (plan.splits.train, plan.splits.validation, plan.splits.test)
-    return sum(tensor.nbytes for part in parts if part is not None for tensor in part)
-
-
-def in_bytes(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Such as 312 kB, 27 MB or 7.5 GB."""
     if count >= GB:
         return f"{count / GB:.1f} GB"

@@ -1,82 +1,63 @@
-"""Training steps of a planned run, taken apart from it: what memory and time are measured on."""
+"""Training steps of a planned run, for measuring memory and time."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from tenet.doctor.plan import Plan
 from tenet.errors import NonFiniteLossError
-from tenet.evaluation.classifier import Classifier
-from tenet.inhibition import Inhibition
-from tenet.training.loop import autocast, prepare
-from tenet.training.optimizer import Guard
-from tenet.training.settings import TrainingSettings
+from tenet.experiment import Experiment
+from tenet.methods import Batch, Draw, Update, seed_global_generators
+from tenet.training.optimizer import GuardedOptimizer
 
 PLAIN, INHIBITED = "plain step", "inhibited step"
 
 
-def refuse(name: str, loss: Tensor) -> None:
-    raise NonFiniteLossError(
-        f"the {name} of a first step is not finite; look at the images and their normalisation"
-    )
-
-
 class Rehearsal:
-    """Model, optimizer and inhibition of a plan, for the two steps and the evaluation, as `train` takes them.
+    """Takes the steps of an experiment's method at learning rate 0, which costs as much as any other."""
 
-    The learning rate is 0, which costs as much as any other: no loss can leave the finite numbers. Every
-    sample counts as right, as late in training, when an inhibited step costs most.
-    """
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.optimizer = GuardedOptimizer(
+            experiment.optimizer,
+            experiment.network,
+            on_nonfinite=refuse,
+            skips=experiment.settings.on_nonfinite == "skip",
+        )
+        self.optimizer.scale_learning_rates(0.0)
 
-    def __init__(self, plan: Plan) -> None:
-        self.settings: TrainingSettings = plan.build("trainer")
-        self.inhibition: Inhibition | None = plan.build("tenet")
-        self.device = plan.device
-        network = plan.build("backbone", num_classes=len(plan.splits.classes)).to(self.device).train()
-        self.model = prepare(network, self.settings)
-        self.optimizer = plan.build("optimizer", self.model.parameters())
-        for group in self.optimizer.param_groups:
-            group["lr"] = 0.0
-        self.guard = Guard(self.model, refuse=refuse, skips=self.settings.on_nonfinite == "skip")
-        self.classifier = Classifier(
-            self.model,
-            plan.build("dataset").normalization,
-            self.settings.evaluation_batch_size,
-            self.settings.precision,
-            self.settings.channels_last,
+    def make_costly(self, batch: Batch) -> Batch:
+        """The batch as it would be late in training, when it costs most: an inhibited step is due, and every sample
+        counts as right, because its label is what the network predicts."""
+        inhibited = self.experiment.inhibited
+        if inhibited is not None:
+            first_due = inhibited.interval * max(1, math.ceil(inhibited.start_step / inhibited.interval))
+            batch = replace(batch, step=first_due)
+        seed_global_generators(self.experiment.seed, step=batch.step)
+        with torch.no_grad():
+            # In train mode, as in the step that follows: the same weights and images lead to the same logits.
+            predicted = self.experiment.network.train()(batch.images).argmax(dim=1)
+        return replace(batch, labels=predicted)
+
+    def random_batch(self, size: int) -> Batch:
+        """A costly batch of random images."""
+        device = self.experiment.device
+        images = torch.rand(size, *self.experiment.image_shape, device=device)
+        labels = torch.zeros(size, dtype=torch.int64, device=device)
+        return self.make_costly(
+            Batch(images=images, labels=labels, step=1, draw=Draw(device, seed=0, step=1))
         )
 
-    def plain(self, images: Tensor, labels: Tensor) -> None:
-        images = self._laid_out(images)
-        self.guard.remember()
-        with autocast(self.device, self.settings.precision):
-            loss = F.cross_entropy(self.model(images), labels)
-        self.guard.descend(self.optimizer, loss)
+    def steps(self, batch: Batch) -> Iterator[str]:
+        """Take the optimizer steps of one iteration; yield the name of each when it has been taken."""
+        seed_global_generators(self.experiment.seed, step=batch.step)
+        for update in self.experiment.method.updates(self.experiment.network, batch):
+            self.optimizer.step(update)
+            yield INHIBITED if update.name == "inhibited loss" else PLAIN
 
-    def inhibited(self, images: Tensor, labels: Tensor) -> None:
-        assert self.inhibition is not None
-        images = self._laid_out(images)
-        self.guard.remember()
-        with autocast(self.device, self.settings.precision):
-            loss = self.inhibition.step(self.model, images, labels).loss
-        self.guard.descend(self.optimizer, loss)
 
-    def evaluate(self, images: Tensor, labels: Tensor) -> None:
-        """images: uint8 [image, h, w, 3], in one batch."""
-        self.classifier.predict([(images, labels)])
-
-    def steps(self) -> dict[str, Callable[[Tensor, Tensor], None]]:
-        """The steps that training takes, by name."""
-        if self.inhibition is None:
-            return {PLAIN: self.plain}
-        return {PLAIN: self.plain, INHIBITED: self.inhibited}
-
-    def _laid_out(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last) if self.settings.channels_last else images
-
-    def wait(self) -> None:
-        """Until the device has done all that it was given."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+def refuse(update: Update) -> None:
+    raise NonFiniteLossError(
+        f"the {update.name} of a first step is not finite; check the images and their normalisation"
+    )

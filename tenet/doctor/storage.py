@@ -1,23 +1,26 @@
-"""Where the run would be kept: its folder, the disk below it, and whether files can be locked there."""
+"""The run folder and its disk: the state of the run, file locks, free space."""
 
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from tenet.config.run_config import as_argument, read_config, run_id
-from tenet.doctor.configuration import outline
-from tenet.doctor.findings import Finding, ok, problem, warning
+from tenet.config.build import build
+from tenet.doctor.findings import Finding, Plan, ok, problem, warning
 from tenet.doctor.hardware import GB
-from tenet.doctor.plan import Plan
-from tenet.files.json import read_json
-from tenet.files.names import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from tenet.errors import ConfigError
+from tenet.experiment import build_on_meta
+from tenet.files.names import CONFIG_FILE, LOCK_FILE
+from tenet.run.folder import RunFolder
+from tenet.training.checkpoint import Checkpoints
 
-# While the newest checkpoint is written, it and the one before it are there still.
+# While a checkpoint is written, the last two are kept.
 CHECKPOINTS_AT_ONCE = 3
 # Logs, metrics, pictures, W&B's own files.
 OTHER_BYTES = 100_000_000
@@ -31,113 +34,91 @@ class StateBytes(NamedTuple):
 
 
 def check(plan: Plan) -> Iterator[Finding]:
-    yield check_folder(plan)
+    yield check_run_folder(plan)
     yield check_locks(plan)
-    yield check_space(plan)
+    yield check_free_space(plan)
 
 
-def check_folder(plan: Plan) -> Finding:
-    """New, interrupted, finished, another's, or at work: what train.py would find."""
-    folder = plan.run_dir
+def check_run_folder(plan: Plan) -> Finding:
+    """Whether the run is new, interrupted, finished or in progress, or the folder belongs to another run."""
+    folder, lock = plan.run_dir, plan.run_dir / LOCK_FILE
     if not (folder / CONFIG_FILE).exists():
         return ok(f"new run folder {folder}", state="new")
-    if is_locked(folder / LOCK_FILE):
-        return problem(f"a process is working in {folder}", "wait for it, or end it", state="held")
-    resumes = plan.config.get("resume") is not None
+    if lock.exists():
+        with lock.open() as file:
+            is_held = not try_lock(file)
+        if is_held:
+            return problem(f"a process is working in {folder}", "wait for it, or end it", state="held")
     if plan.config.get("rerun"):
-        return ok(f"{folder} is there; rerun=true keeps it beside and starts anew", state="rerun")
-    if not resumes and run_id(read_config(folder)) != run_id(plan.config):
-        return problem(
-            f"{folder} holds a run of another configuration or version",
-            f"go on with that one ({as_argument('resume', folder)}), or choose another folder",
-            state="other",
-        )
-    summary = read_json(folder / SUMMARY_FILE)
-    if not resumes and (folder / WEIGHTS_FILE).exists() and "test/error_pct" in summary:
-        return warning(
-            f"{folder} has finished already, with a test error of {summary['test/error_pct']:.2f} %: the "
-            "command gives that result and trains nothing",
-            "rerun=true starts anew", state="finished",
-        )  # fmt: skip
-    from tenet.training.checkpoint import Checkpoints
-
+        return ok(f"{folder} exists; rerun=true keeps it under another name and starts again", state="rerun")
+    if plan.config.get("resume") is None:
+        try:
+            error_pct = RunFolder(folder).take(plan.config)
+        except ConfigError as error:
+            return problem(str(error), state="other")
+        if error_pct is not None:
+            return warning(
+                f"{folder} has finished already, with an error of {error_pct:.2f} %: the command returns that "
+                "result and trains nothing",
+                "rerun=true starts again", state="finished",
+            )  # fmt: skip
     checkpoint = Checkpoints(folder).load()
-    plan.steps_done = 0 if checkpoint is None else checkpoint["step"]
-    return ok(
-        f"interrupted run {folder}: it goes on from step {plan.steps_done:,}",
-        state="interrupted", steps_done=plan.steps_done,
-    )  # fmt: skip
-
-
-def is_locked(path: Path) -> bool:
-    """Whether another process holds the lock file."""
-    try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    done = plan.steps_done = 0 if checkpoint is None else checkpoint["step"]
+    what = f"interrupted run {folder}: it continues from step {done:,}"
+    return ok(what, state="interrupted", steps_done=done)
 
 
 def check_locks(plan: Plan) -> Finding:
-    """Write a file and lock it twice: the second must be refused, which not every network disk does."""
+    """Write a file and lock it twice. The second lock must be refused, which some network disks don't do."""
     runs = plan.run_dir.parent
     try:
         with (
             tempfile.NamedTemporaryFile(dir=plan.nearest_folder, prefix=".doctor-") as first,
             Path(first.name).open() as second,
         ):
-            holds = refuses_a_second_lock(first.file, second)
+            try_lock(first.file)
+            if try_lock(second):
+                return problem(f"{runs} gives one lock to two holders: runs can't be kept apart", ELSEWHERE)
     except OSError as error:
         if error.filename is not None:
             return problem(f"{runs} can't be written to: {error.strerror}", ELSEWHERE)
         return problem(f"{runs} has no file locks ({error.strerror}): runs can't be kept apart", ELSEWHERE)
-    if not holds:
-        return problem(f"{runs} gives one lock to two holders: runs can't be kept apart", ELSEWHERE)
     return ok(f"{runs} can be written to, and holds locks")
 
 
-def refuses_a_second_lock(first: IO[bytes], second: IO[str]) -> bool:
-    """Raises OSError where there are no locks at all."""
-    fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def try_lock(file: IO[Any]) -> bool:
+    """Lock the file; False if it is locked already. Raises OSError if the disk has no locks."""
     try:
-        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    return False
+        return False
+    return True
 
 
-def check_space(plan: Plan) -> Finding:
-    state = state_bytes(plan, num_classes=len(plan.splits.classes))
+def check_free_space(plan: Plan) -> Finding:
+    state = measure_state(plan)
     checkpoint = state.weights + state.optimizer
     needed = CHECKPOINTS_AT_ONCE * checkpoint + state.weights + OTHER_BYTES
     free = shutil.disk_usage(plan.nearest_folder).free
-    told = (
+    what = (
         f"{plan.run_dir.parent}: {free / GB:.1f} GB free, the run needs {needed / GB:.1f} GB "
         f"(a checkpoint is {checkpoint / 1e6:,.0f} MB)"
     )
     figures = {"free_bytes": free, "needed_bytes": needed, "checkpoint_bytes": checkpoint}
     if free < needed:
-        return problem(told, f"free some space, or {ELSEWHERE}", **figures)
-    return ok(told, **figures)
+        return problem(what, f"free some space, or {ELSEWHERE}", **figures)
+    return ok(what, **figures)
 
 
-def state_bytes(plan: Plan, *, num_classes: int) -> StateBytes:
-    """What the weights, their gradients and the optimizer hold, from one optimizer step on the meta device."""
-    model = outline(plan, num_classes=num_classes)
-    optimizer = plan.build("optimizer", model.parameters())
+def measure_state(plan: Plan) -> StateBytes:
+    """Bytes of the weights, their gradients and the optimizer's state, from one step on the meta device."""
+    model = build_on_meta(plan.config["backbone"], num_classes=len(plan.experiment.splits.classes))
+    optimizer = build(plan.config["optimizer"], model.parameters(), key="optimizer")
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    kept = [value for state in optimizer.state.values() for value in state.values()]
-    return StateBytes(
-        _bytes([*model.parameters(), *model.buffers()]),
-        _bytes([parameter.grad for parameter in model.parameters()]),
-        _bytes([value for value in kept if isinstance(value, torch.Tensor)]),
+    weights, buffers, values = (
+        sum(value.nbytes for value in values if isinstance(value, Tensor))
+        for values in (model.parameters(), model.buffers(), tree_leaves(dict(optimizer.state)))
     )
-
-
-def _bytes(tensors: Sequence) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return StateBytes(weights + buffers, gradients=weights, optimizer=values)

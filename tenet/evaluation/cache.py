@@ -1,4 +1,4 @@
-"""The finished cells of a sweep on disk, so that an interrupted one goes on where it was."""
+"""Predictions on disk, a file for each cell, so that an interrupted evaluation continues where it stopped."""
 
 import fcntl
 import json
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tenet.errors import ConfigError, DatasetError
-from tenet.evaluation.predictions import Predictions
+from tenet.evaluation.measures import Predictions
 from tenet.files.arrays import read_arrays
 from tenet.files.atomic import write_atomically
 from tenet.files.json import read_json
@@ -25,50 +25,54 @@ logger = logging.getLogger("tenet")
 
 
 class PredictionCache:
-    """One file a cell in `folder`, of one `identity`: what was measured, on what, and how.
+    """One file for each cell in `folder`, all of one `identity`: plain values that say what is predicted, and how.
 
-    Where the folder holds the cells of an interrupted sweep of another identity (other weights, other images),
-    they are thrown away, with a line that says what changed. Each file is written whole or not at all, and one
-    process at a time works in the folder. Raises ConfigError if another does, if the folder holds other
-    files, or predictions that another evaluation was asked to keep.
+    If the folder holds predictions of another identity (other weights, other images), they are deleted, and a log
+    line says what changed. Keys that only one of the two identities has don't count: suites may come and go.
+    Each file is written whole or not at all, and one process at a time works in the folder.
+
+    Raises ConfigError if another process does, if the folder holds other files, or if it holds predictions of
+    another identity that an evaluation was asked to keep.
     """
 
     def __init__(self, folder: Path, *, identity: Mapping[str, Any]) -> None:
         self.folder = folder
-        self._hold()
+        self._lock_folder()
         try:
-            self._open(json.dumps(dict(identity), indent=2, sort_keys=True) + "\n", identity)
+            self._open(json.loads(json.dumps(dict(identity))))  # tuples become lists, as in the file
         except BaseException:
-            self._let_go()
+            self._unlock_folder()
             raise
         self.cached = len(list(folder.glob("*.npz")))
 
-    def _open(self, text: str, identity: Mapping[str, Any]) -> None:
-        folder, known = self.folder, self.folder / IDENTITY_FILE
-        if folder.exists() and not known.exists() and any(folder.iterdir()):
+    def _open(self, identity: dict[str, Any]) -> None:
+        folder, path = self.folder, self.folder / IDENTITY_FILE
+        if folder.exists() and not path.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} holds other files; choose another output=FILE.json")
-        check_plain(known)
-        if known.exists() and known.read_text() != text:
+        check_plain(path)
+        before = read_json(path)
+        changed = sorted(key for key in identity if before.get(key, identity[key]) != identity[key])
+        if path.exists() and (changed or not before):
             if self.is_pinned:
                 raise ConfigError(
                     f"{folder} keeps the predictions of another evaluation; remove it, "
                     "or choose another output=FILE.json"
                 )
-            before = read_json(known)
-            changed = sorted(key for key in {*before, *identity} if before.get(key) != identity.get(key))
-            logger.info("starting the sweep anew: %s changed", ", ".join(changed))
+            logger.info("starting the evaluation again: %s changed", ", ".join(changed) or IDENTITY_FILE)
             shutil.rmtree(folder)
-        if not known.exists():
-            write_atomically(known, lambda temporary: temporary.write_text(text))
+            before = {}
+        if (merged := {**before, **identity}) != before:
+            text = json.dumps(merged, indent=2, sort_keys=True) + "\n"
+            write_atomically(path, lambda temporary: temporary.write_text(text))
 
-    def _hold(self) -> None:
-        """Keep other processes out until this one ends; the kernel lets go, however it ends."""
+    def _lock_folder(self) -> None:
+        """Keep other processes out until this one ends; the kernel unlocks, however it ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._lock_path = self.folder.with_name(f".{self.folder.name}.lock")
         check_plain(self._lock_path)
         self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            # Of the process, and not of the open file: one that gave up a sweep may begin it again.
+            # lockf locks for the process, not for the open file: a process that gave up a sweep can begin it again.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
@@ -76,40 +80,44 @@ class PredictionCache:
                 f"another process is evaluating into {self.folder.parent}; wait for it"
             ) from error
 
-    def _let_go(self) -> None:
+    def _unlock_folder(self) -> None:
         self._lock_path.unlink(missing_ok=True)
         os.close(self._lock)
 
     @property
     def is_pinned(self) -> bool:
-        """Whether an evaluation was asked to keep what is here."""
+        """Whether an evaluation was asked to keep these predictions."""
         return (self.folder / PIN_FILE).exists()
 
     def load(self, name: str) -> Predictions | None:
-        """None for a cell that is not there, or damaged: it is measured again."""
+        """None for a cell that is missing or damaged: it must be predicted again."""
         try:
-            arrays = read_arrays(self.folder / f"{name}.npz", Predictions._fields)
+            arrays = read_arrays(self._path(name), Predictions._fields)
         except DatasetError:
             return None
+        shapes = {array.shape for array in arrays.values()}
         is_right = all(arrays[field].dtype == dtype for field, dtype in DTYPES.items())
-        lengths = {array.shape if array.ndim == 1 else None for array in arrays.values()}
-        if not is_right or len(lengths) != 1 or None in lengths:
+        if not is_right or len(shapes) != 1 or len(shapes.pop()) != 1:
             return None
-        return Predictions(*(torch.from_numpy(arrays[field]) for field in Predictions._fields))
+        return Predictions(**{field: torch.from_numpy(array) for field, array in arrays.items()})
 
     def save(self, name: str, predictions: Predictions) -> None:
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez(
-                    file, **{field: getattr(predictions, field).numpy() for field in Predictions._fields}
-                )
+        arrays = {field: tensor.numpy() for field, tensor in predictions._asdict().items()}
 
-        write_atomically(self.folder / f"{name}.npz", write)
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:  # np.savez would add .npz to the temporary name
+                np.savez(file, **arrays)
+
+        write_atomically(self._path(name), write)
+
+    def _path(self, name: str) -> Path:
+        # corruption/fog/3 has been in fog-3.npz since 0.1.
+        return self.folder / f"{name.removeprefix('corruption/').replace('/', '-')}.npz"
 
     def close(self, *, keep: bool) -> None:
-        """The report is written: keep the cells, or discard them unless an earlier evaluation kept them."""
+        """The report is written: keep the cells, or delete them unless an earlier evaluation was asked to keep them."""
         if keep:
             (self.folder / PIN_FILE).touch()
         elif not self.is_pinned:
             shutil.rmtree(self.folder)
-        self._let_go()
+        self._unlock_folder()

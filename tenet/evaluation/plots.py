@@ -1,46 +1,34 @@
-"""An evaluation as pictures: heatmap, curves, and a sheet of one image under every cell."""
+"""Pictures of the errors under corruption: a heatmap, and curves over severity."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenet.corruptions.names import CORRUPTIONS
-from tenet.evaluation.metrics import mean
-from tenet.evaluation.report import SOURCES, RobustnessReport
+from tenet.evaluation.metrics import CorruptionErrors, mean
 from tenet.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-def write_pictures(report: RobustnessReport, stem: Path) -> dict[str, Path]:
-    """Draw what the cells allow beside `stem`: by metric name, the PNG files."""
-    if not report.cells:
-        return {}
-    written = {}
-    for name, draw in {"heatmap": draw_heatmap, "curves": draw_curves}.items():
-        written[f"corruption/{name}"] = save_figure(draw(report), stem.with_name(f"{stem.name}-{name}.png"))
-    return written
+DPI = 150
 
 
-def save_figure(figure: "Figure", path: Path, *, dpi: int = 150) -> Path:
-    # The format is named because the temporary file's name does not tell it.
-    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=dpi, format="png"))
+def save_figure(figure: "Figure", path: Path, *, dpi: float | None = None) -> Path:
+    """Write a PNG file, with the figure's own resolution unless `dpi` is given."""
+    # The format must be given: the name of the temporary file doesn't end in it.
+    write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=dpi or figure.dpi, format="png"))
     return path
 
 
-def _headline(report: RobustnessReport) -> str:
-    mce = "" if report.mce_pct is None else f", mCE {report.mce_pct:.2f} %"
-    return f"clean error {report.clean.error_pct:.2f} %{mce}\n({SOURCES[report.source]})"
-
-
-def draw_heatmap(report: RobustnessReport) -> "Figure":
+def draw_heatmap(errors: CorruptionErrors, *, title: str) -> "Figure":
     """Corruptions down, severities across, the error in every cell; extra corruptions below a gap."""
     from matplotlib.figure import Figure
 
-    names, severities = list(report.errors), sorted({cell.severity for cell in report.cells})
-    names.sort(key=lambda name: name not in CORRUPTIONS)
-    values = [[report.errors[name][severity] for severity in severities] for name in names]
-    figure = Figure(figsize=(2.8 + 0.75 * len(severities), 1.6 + 0.34 * len(names)), layout="constrained")
+    names = sorted(errors, key=lambda name: name not in CORRUPTIONS)
+    severities = sorted(errors[names[0]])
+    values = [[errors[name][severity] for severity in severities] for name in names]
+    size = (2.8 + 0.75 * len(severities), 1.6 + 0.34 * len(names))
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap="magma_r", vmin=0, vmax=100, aspect="auto")
     axes.set_xticks(range(len(severities)), [str(severity) for severity in severities])
@@ -53,26 +41,26 @@ def draw_heatmap(report: RobustnessReport) -> "Figure":
         for column, value in enumerate(line):
             color = "white" if value > 50 else "black"
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
-    axes.set_title(_headline(report), fontsize=10)
+    axes.set_title(title, fontsize=10)
     figure.colorbar(image, label="top-1 error, %", shrink=0.8)
     return figure
 
 
-def draw_curves(report: RobustnessReport) -> "Figure":
-    """A small plot for every corruption: error over severity, above the clean error as a dashed line."""
+def draw_curves(errors: CorruptionErrors, *, clean_pct: float, title: str) -> "Figure":
+    """A small plot for every corruption: error over severity, and the clean error as a dashed line."""
     from matplotlib.figure import Figure
 
-    names = sorted(report.errors, key=lambda name: name not in CORRUPTIONS)
+    names = sorted(errors, key=lambda name: name not in CORRUPTIONS)
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(2.1 * columns, 1.7 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(2.1 * columns, 1.7 * rows + 0.6), dpi=DPI, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, name in zip(grid, names, strict=False):
-        severities = sorted(report.errors[name])
-        errors = [report.errors[name][severity] for severity in severities]
-        axes.axhline(report.clean.error_pct, color="gray", linestyle="--", linewidth=0.8)
-        axes.plot(severities, errors, marker="o", markersize=3, color="C0" if name in CORRUPTIONS else "C7")
-        axes.set_title(f"{name.replace('_', ' ')}: {mean(errors):.1f} %", fontsize=8)
+        severities = sorted(errors[name])
+        values = [errors[name][severity] for severity in severities]
+        axes.axhline(clean_pct, color="gray", linestyle="--", linewidth=0.8)
+        axes.plot(severities, values, marker="o", markersize=3, color="C0" if name in CORRUPTIONS else "C7")
+        axes.set_title(f"{name.replace('_', ' ')}: {mean(values):.1f} %", fontsize=8)
         axes.set_ylim(0, 100)
         axes.set_xticks(severities)
         axes.grid(alpha=0.3)
@@ -81,5 +69,5 @@ def draw_curves(report: RobustnessReport) -> "Figure":
         axes.set_visible(False)
     figure.supxlabel("severity", fontsize=9)
     figure.supylabel("top-1 error, %", fontsize=9)
-    figure.suptitle(_headline(report).replace("\n", " "), fontsize=10)
+    figure.suptitle(title.replace("\n", " "), fontsize=10)
     return figure

@@ -1,4 +1,7 @@
-"""Files that are whole or not there, whatever ends the process, and what to do when the disk refuses one."""
+"""Atomic file writing, lock files, and error messages for failed writes.
+
+A file is either complete or absent, even if the process is killed while writing it.
+"""
 
 import errno
 import fcntl
@@ -14,18 +17,18 @@ from tenet.files.plain import check_plain
 REMEDIES = {
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "make room within the quota",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EROFS: "mount that disk for writing, or choose another folder",
-    errno.EACCES: "get the right to it, or choose another folder",
-    errno.EPERM: "get the right to it, or choose another folder",
+    errno.EFBIG: "raise the file size limit (ulimit -f)",
+    errno.EROFS: "remount that disk read-write, or choose another folder",
+    errno.EACCES: "get permission to access it, or choose another folder",
+    errno.EPERM: "get permission to access it, or choose another folder",
 }
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any], *, previous: Path | None = None) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: readers see the old or the new.
+    """Call `write` with a temporary path next to `path`, then rename it: readers see the old file or the new one.
 
-    previous: where the old one goes. Safe from a loss of power too, once this returns. Raises StorageError,
-    with everything as it was, where the disk refuses.
+    previous: the existing file is moved there first. When this function returns, the file survives a power failure.
+    Raises StorageError if the write fails; the existing file is then unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -36,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], *, previous: Path
             if previous is not None and path.exists():
                 path.replace(previous)
             temporary.replace(path)
-            with suppress(OSError):  # not every file system can: some on a network
+            with suppress(OSError):  # some network file systems can't sync a folder
                 sync(path.parent)
     finally:
         with suppress(OSError):
@@ -44,7 +47,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], *, previous: Path
 
 
 def sync(path: Path) -> None:
-    """Wait until what was written to a file, or the names in a folder, are on the disk itself."""
+    """Wait until a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -53,21 +56,21 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of writers that were killed; no other may be at work in the folder."""
+    """Remove the temporary files of killed writers. No other process may be writing to the folder."""
     for path in folder.glob(".*.tmp"):
         if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdecimal() and path.is_file():
             path.unlink(missing_ok=True)
 
 
 def hold(path: Path) -> IO[str] | None:
-    """Hold the lock file `path` until what is returned is closed; None where another process does.
+    """Lock the file `path`. The lock lasts until the returned file is closed. Returns None if another process holds it.
 
-    The lock is the kernel's: it ends with its holder, however that ends. A holder may remove the file before it
-    lets go. Raises OSError where it is no plain file.
+    The kernel releases the lock when the process ends, even if it is killed. The holder may delete the file before it
+    releases the lock. Raises OSError if `path` is not a plain file.
     """
     while True:
         check_plain(path)
-        # Not "w": in a folder from others it may be a link, whose file would be emptied.
+        # Not "w": in an untrusted folder `path` may be a link, and its target would be truncated.
         lock = path.open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,24 +80,24 @@ def hold(path: Path) -> IO[str] | None:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 return lock
-        lock.close()  # its holder has removed it meanwhile: who comes next would hold another file
+        lock.close()  # the holder has deleted this file in the meantime; the next process would lock a new one
 
 
 @contextmanager
 def as_storage_error(path: Path) -> Iterator[None]:
-    """Turn what the disk says to a writer into a StorageError with the file and the remedy."""
+    """Convert an OSError into a StorageError that names the file and the remedy."""
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(explain(error, path)) from error
+        raise StorageError(describe_os_error(error, path)) from error
 
 
-def explain(error: OSError, path: Path | None = None) -> str:
-    """Such as: FILE: No space left on device; make room on that disk, then start the same command again.
+def describe_os_error(error: OSError, path: Path | None = None) -> str:
+    """Return a message such as `FILE: No space left on device; make room on that disk, then start the same command again`.
 
-    path: the file, if it is another than the error names.
+    path: the file to name, if it differs from the one that the error names.
     """
     file = path or error.filename or (None if error.errno != errno.ENOSPC else "the output, or a file")
     if error.errno not in REMEDIES:

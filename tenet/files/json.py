@@ -1,4 +1,4 @@
-"""JSON files that are replaced whole, and reading those that may come from anyone."""
+"""Atomic writing of JSON files, and safe reading of untrusted ones."""
 
 import json
 import math
@@ -9,16 +9,15 @@ from typing import Any, TypeAlias
 from tenet.files.atomic import write_atomically
 from tenet.files.plain import read_bytes
 
-# Values by metric name; texts stand in summaries only, such as corruption/source.
+# Metric name -> value. Strings occur only in summaries, such as corruption/source.
 Scalars: TypeAlias = Mapping[str, int | float | str]
 
-
-# What no summary and no report reaches, and what no line of metrics does.
+# Far more than any summary or report needs.
 MAX_JSON_BYTES = 2**26
 
 
 def finite_or_null(metrics: Scalars) -> dict[str, int | float | str | None]:
-    """NaN and infinities as None, which strict JSON can write."""
+    """Replace NaN and infinities by None: strict JSON cannot represent them."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in metrics.items()
@@ -26,7 +25,7 @@ def finite_or_null(metrics: Scalars) -> dict[str, int | float | str | None]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What the file holds; nothing where there is no file, or none that was written whole by this package."""
+    """Return the object in the file, or an empty dict if the file is missing or is not a valid JSON object."""
     try:
         content = json.loads(read_bytes(path, limit_bytes=MAX_JSON_BYTES))
     except (FileNotFoundError, ValueError, RecursionError):
@@ -35,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def number(value: object) -> float | None:
-    """What a file says a figure is; None for anything that is no finite number."""
+    """Return a value that was read from a file as a float, or None if it is not a finite number."""
     try:
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer of hundreds of digits
@@ -48,5 +47,5 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never a part."""
+    """Replace a text file atomically: a reader sees the old text or the new one, never a part."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

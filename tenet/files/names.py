@@ -1,4 +1,4 @@
-"""The names of all files and folders that runs, sweeps, evaluations and archives consist of."""
+"""The names of all files and folders of runs, sweeps, evaluations and archives."""
 
 # A run folder.
 CONFIG_FILE = "config.yaml"

@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Paths in user input."""
 
 from os import PathLike
 from pathlib import Path
@@ -7,9 +7,9 @@ from tenet.errors import ConfigError
 
 
 def user_path(text: str | PathLike[str], *, key: str) -> Path:
-    """With `~` and `~user` replaced by that home folder.
+    """Expand `~` and `~user` to the home folder.
 
-    key: what the path was given as, for the message. Raises ConfigError where there is no such home.
+    key: the configuration key of the path, for the error message. Raises ConfigError if the home folder is unknown.
     """
     try:
         return Path(text).expanduser()

@@ -1,4 +1,4 @@
-"""Small files of plain values that may come from anyone: bounded before they are read, and nothing in them runs."""
+"""Safe reading of small untrusted files: their size is limited before they are read, and no code in them runs."""
 
 import hashlib
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Any
 
 import yaml
 
-# What no configuration reaches.
+# Far more than any configuration needs.
 MAX_YAML_BYTES = 2**20
 MAX_DEPTH = 20
 BLOCK_BYTES = 2**20
 
 
 def check_plain(path: Path, *, or_folder: bool = False) -> None:
-    """Raises OSError for what is neither a file nor missing: a pipe would be waited for, a device never ends."""
+    """Raise OSError if the path exists and is not a file: reading a pipe would block, and a device may never end."""
     if path.exists() and not path.is_file() and not (or_folder and path.is_dir()):
         raise OSError(f"{path} is not a plain file")
 
 
 def read_bytes(path: Path, *, limit_bytes: int) -> bytes:
-    """Raises OSError where there is no plain file, ValueError where it is larger."""
+    """Read a whole file. Raises OSError if it is not a plain file, ValueError if it exceeds `limit_bytes`."""
     check_plain(path)
     with path.open("rb") as file:
         content = file.read(limit_bytes + 1)
@@ -29,7 +29,7 @@ def read_bytes(path: Path, *, limit_bytes: int) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file of any length, a block at a time. Raises OSError where there is no plain file."""
+    """Return the hex digest of a file, reading one block at a time. Raises OSError if it is not a plain file."""
     check_plain(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -39,12 +39,13 @@ def sha256_of(path: Path) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain values: no tag makes an object. Raises OSError, and ValueError saying in one line what is wrong.
+    """Read plain values from a YAML file. Tags cannot construct objects.
 
-    Aliases are refused, since a few lines of them stand for any amount of values, and so is deep nesting.
+    Aliases are refused because a few lines of them can expand to any number of values. Deep nesting is refused too.
+    Raises OSError if the file can't be read, and ValueError with a one-line reason if its content is not accepted.
     """
     content = read_bytes(path, limit_bytes=MAX_YAML_BYTES)
-    # libyaml's parser, where PyYAML was built with it, is ten times as fast.
+    # If PyYAML was built with libyaml, its parser is ten times as fast.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         depth = 0
@@ -57,15 +58,15 @@ def read_yaml(path: Path) -> Any:
         loaded = yaml.load(content, loader)
         _check_plain(loaded)
         return loaded
-    except Exception as error:  # odd values trip PyYAML in many ways: KeyError, AttributeError, ...
+    except Exception as error:  # PyYAML fails on malformed values with KeyError, AttributeError and others
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def _check_plain(value: Any) -> None:
-    """Raises ValueError for dates, sets and bytes, for keys that are no text, and for numbers beyond 64 bits."""
+    """Raise ValueError for dates, sets, bytes, keys that are not strings, and integers of more than 64 bits."""
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise ValueError("it has keys that are no text")
+            raise ValueError("it has keys that are not strings")
         value = list(value.values())
     if isinstance(value, list):
         for part in value:
@@ -73,4 +74,4 @@ def _check_plain(value: Any) -> None:
     elif isinstance(value, int) and value.bit_length() > 64:
         raise ValueError("it holds a number of more than 64 bits")
     elif value is not None and not isinstance(value, str | int | float):
-        raise ValueError(f"it holds a {type(value).__name__}, which no setting is")
+        raise ValueError(f"it holds a value of type {type(value).__name__}, which no key accepts")

@@ -1,4 +1,4 @@
-"""Weights of models as files: state dicts read without running pickled code, written as safetensors."""
+"""Model weights as files: state dicts are read without running pickled code and written as safetensors."""
 
 import hashlib
 import re
@@ -13,35 +13,25 @@ from tenet.errors import CheckpointError
 from tenet.files.atomic import write_atomically
 from tenet.files.tensors import read_safetensors, read_tensors
 
-# What DataParallel, DistributedDataParallel and torch.compile put before every name.
+# Prefixes that DataParallel, DistributedDataParallel and torch.compile add to every name.
 WRAPPER_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.)+")
-
-
-# How many names of weights a message lists, and how much of each.
+# The number of weight names that an error message lists, and the number of characters of each.
 MAX_LISTED, MAX_LENGTH = 10, 100
-
-
-# Where checkpoints of common training scripts, and ours, keep the weights.
+# The keys under which our checkpoints, and those of common training scripts, store the weights.
 WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
-
-
-# Under this key a checkpoint holds the checksum of all its other content, as weights do in their metadata.
+# The key of the checksum: in a checkpoint, of all its other content; in safetensors metadata, of the weights.
 CHECKSUM = "sha256"
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a .pth, .pt or .safetensors file of weights into `model`: a state dict, or a checkpoint with one.
+    """Load weights into `model` from a .pth, .pt or .safetensors file that holds a state dict or a checkpoint.
 
-    Prefixes that wrappers leave on names (`module.`, `_orig_mod.`) are stripped. Pickled code never runs.
-    Raises CheckpointError naming the file and its missing, unexpected and misshapen keys; the model is
+    Wrapper prefixes of names (`module.`, `_orig_mod.`) are stripped. Pickled code never runs.
+    Raises CheckpointError, which names the file and its missing, unexpected and misshapen keys; the model is
     then unchanged.
     """
-    put_weights(model, read_weights(Path(path)), source=Path(path))
-
-
-def put_weights(model: nn.Module, state: Any, *, source: Path) -> None:
-    """Load a state dict that was read from `source`, as `load_weights` does."""
-    weights = {strip_prefixes(name): tensor for name, tensor in _state_dict(state, source=source).items()}
+    found = read_weights(Path(path))
+    weights = {WRAPPER_PREFIXES.sub("", name): tensor for name, tensor in found.items()}
     expected = model.state_dict()
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),
@@ -54,7 +44,7 @@ def put_weights(model: nn.Module, state: Any, *, source: Path) -> None:
     }
     if any(problems.values()):
         listed = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
-        raise CheckpointError(f"{source} does not fit {type(model).__name__}: {listed}")
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {listed}")
     model.load_state_dict(weights)
 
 
@@ -63,39 +53,34 @@ def _some(names: list[str]) -> str:
     return ", ".join(name[:MAX_LENGTH] for name in names[:MAX_LISTED]) + more
 
 
-def strip_prefixes(name: str) -> str:
-    return WRAPPER_PREFIXES.sub("", name)
-
-
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """The state dict in a file, whichever of the known places it is in."""
+    """Return the state dict in a file, at the top level or under one of `WEIGHT_KEYS`.
+
+    Raises CheckpointError if the file can't be read, does not match its checksum or holds no state dict.
+    """
     if path.suffix not in (".pth", ".pt", ".safetensors"):
         raise CheckpointError(f"{path}: weights are read from .pth, .pt and .safetensors files")
     content: Any
     if path.suffix == ".safetensors":
         content, metadata = read_safetensors(path)
-        # Where `save_weights` left a checksum beside them, they must be what it saved.
+        # Files of other programs have no checksum in their metadata.
         if metadata.get(CHECKSUM, expected := checksum(content)) != expected:
             raise CheckpointError(
-                f"{path} is damaged: its content does not have its checksum; get it anew "
-                "(python train.py resume=RUN_DIR writes it from a run's checkpoint)"
+                f"{path} is damaged: its content does not match its checksum; get another copy "
+                "(python train.py resume=RUN_DIR writes it again from a run's checkpoint)"
             )
     else:
         content = read_tensors(path)
     for key in WEIGHT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    return _state_dict(content, source=path)
-
-
-def _state_dict(content: Any, *, source: Path) -> Mapping[str, Tensor]:
     if not (
         isinstance(content, Mapping)
         and content
         and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
     ):
         raise CheckpointError(
-            f"{source} holds no state dict: names and tensors, at the top or under {WEIGHT_KEYS}"
+            f"{path} holds no state dict: names and tensors, at the top level or under {WEIGHT_KEYS}"
         )
     return content
 
@@ -106,12 +91,12 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = save(weights, metadata={CHECKSUM: checksum(weights)})
-    # Not save_file: its files are for their owner's eyes alone, whatever the umask.
+    # Not save_file: it ignores the umask and makes files readable by their owner only.
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def holds_weights(path: Path, model: nn.Module) -> bool:
-    """Whether the file holds the model's very weights."""
+    """Whether the weights in the file are identical to the model's; False if the file can't be read."""
     try:
         return checksum(read_weights(path)) == checksum(model.state_dict())
     except CheckpointError:
@@ -119,13 +104,13 @@ def holds_weights(path: Path, model: nn.Module) -> bool:
 
 
 def checksum(content: Any) -> str:
-    """SHA-256 over plain values and tensors, whatever the order of a mapping's keys."""
+    """Return the SHA-256 of nested plain values and tensors. The order of a mapping's keys does not matter."""
     digest = hashlib.sha256()
 
     def add(value: Any) -> None:
         if isinstance(value, Tensor):
             digest.update(f"tensor {value.dtype} {list(value.shape)} ".encode())
-            # By bytes: NumPy has no bfloat16.
+            # View as bytes: NumPy has no bfloat16.
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, Mapping):
             digest.update(f"mapping {len(value)} ".encode())
@@ -141,8 +126,3 @@ def checksum(content: Any) -> str:
 
     add(content)
     return digest.hexdigest()
-
-
-def fingerprint(*tensors: Tensor) -> str:
-    """Short, and other for other content, shape or type."""
-    return checksum(tensors)[:16]

@@ -1,31 +1,17 @@
-"""Group-wise inhibition: the method of arXiv 2103.02152 as pure tensor functions, and its settings."""
+"""Group-wise inhibition: the steps of arXiv 2103.02152 as pure tensor functions."""
 
 from tenet.inhibition.checks import NonFiniteFeaturesError
 from tenet.inhibition.grouping import group_channels
 from tenet.inhibition.importance import channel_weights, group_importance
 from tenet.inhibition.mask import group_maps, inhibition_mask
 from tenet.inhibition.orthogonality import orthogonality_loss
-from tenet.inhibition.regularizer import (
-    Importance,
-    InhibitedStep,
-    Inhibition,
-    MaskableForward,
-    SplitModel,
-    split,
-)
 
 __all__ = [
-    "Importance",
-    "InhibitedStep",
-    "Inhibition",
-    "MaskableForward",
     "NonFiniteFeaturesError",
-    "SplitModel",
     "channel_weights",
     "group_channels",
     "group_importance",
     "group_maps",
     "inhibition_mask",
     "orthogonality_loss",
-    "split",
 ]

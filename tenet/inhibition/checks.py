@@ -1,4 +1,4 @@
-"""What the functions of the method demand of their inputs, in one place."""
+"""Input checks that the functions of the method share."""
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 class NonFiniteFeaturesError(ValueError):
-    """The features hold NaN or infinity: channels can't be compared."""
+    """The features contain NaN or infinity, so their channels can't be compared."""
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """The method's own arithmetic stays in float32 under a surrounding autocast."""
+    """Return a context that disables autocast, so that the method's own arithmetic keeps its precision."""
     return torch.autocast(device_type=tensor.device.type, enabled=False)
 
 
@@ -20,14 +20,17 @@ def check_groups(groups: int, channels: int) -> None:
 
 
 def check_finite(tensor: Shaped[Tensor, "..."], name: str) -> None:
-    """Refuse NaN and infinity. On the CPU alone: elsewhere the host would wait for the answer, and
-    there a non-finite feature shows in the loss, which the training loop watches without waiting."""
+    """Raise NonFiniteFeaturesError for NaN and infinity, on the CPU only.
+
+    On other devices reading the result would make the host wait. There a non-finite feature makes the loss non-finite,
+    and the training loop detects that without waiting.
+    """
     if tensor.device.type == "cpu" and not torch.isfinite(tensor).all():
         raise NonFiniteFeaturesError(f"{name} contain NaN or infinity")
 
 
 def check_assignments(assignments: Int64[Tensor, "batch channel"], groups: int) -> None:
-    """Refuse group ids outside [0, groups); on the CPU alone, for the reason above."""
+    """Raise ValueError for group ids outside [0, groups), on the CPU only (see `check_finite`)."""
     check_groups(groups, assignments.shape[1])
     if assignments.device.type == "cpu" and assignments.numel():
         low, high = assignments.aminmax()
@@ -36,7 +39,7 @@ def check_assignments(assignments: Int64[Tensor, "batch channel"], groups: int) 
 
 
 def check_labels(labels: Int64[Tensor, " batch"], classes: int) -> None:
-    """Refuse labels outside [0, classes); on the CPU alone, for the reason above."""
+    """Raise ValueError for labels outside [0, classes), on the CPU only (see `check_finite`)."""
     if labels.device.type == "cpu" and labels.numel():
         low, high = labels.aminmax()
         if low < 0 or high >= classes:

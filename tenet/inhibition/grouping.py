@@ -1,4 +1,4 @@
-"""Step 4 of the method: group each sample's channels by how they fire."""
+"""Step 4 of the method: group the channels of each sample by their activations."""
 
 import warnings
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tenet.inhibition.checks import check_finite, check_groups, full_precision
 
-# With more groups than these the kernel's blocks of channels, positions and groups no longer fit.
+# The largest number of groups for which the kernel's blocks of channels, positions and groups fit on the device.
 KERNEL_GROUPS = 32
 
 
@@ -24,16 +24,16 @@ def group_channels(
     max_iterations: int = 50,
     tolerance: float = 1e-4,
 ) -> Int64[Tensor, "batch channel"]:
-    """Cluster the channels of each sample around medoids; return each channel's group in [0, groups).
+    """Cluster the channels of each sample around medoids and return the group of each channel, in [0, groups).
 
-    A channel is the vector of its h*w activations. The medoids start at `initial_medoids` (channel
-    indices) or at distinct channels drawn with `generator`, which lives on the features' device. A
-    sample is settled once its medoids move by less than sqrt(`tolerance`) in all. The arithmetic is
-    float64 whatever the features' type, autocast or not. Groups may be empty.
+    A channel is the vector of its h*w activations. The initial medoids are `initial_medoids` (channel
+    indices) or distinct channels drawn with `generator`, which must be on the features' device. A
+    sample has settled when the distances that its medoids move sum to less than sqrt(`tolerance`).
+    The arithmetic is float64 for every dtype of the features, also under autocast. Groups may be empty.
 
     Raises ValueError for groups outside [1, channels], for medoids that are not distinct channels
-    and for non-finite features. The last two read values, so they are checked on the CPU alone:
-    elsewhere it would make the host wait.
+    and for non-finite features. The last two checks read values, so they run on the CPU only:
+    on other devices they would make the host wait.
     Source: arXiv 2103.02152, section 3.1; docs/method.md#grouping.
     """
     batch, channels = features.shape[:2]
@@ -41,7 +41,7 @@ def group_channels(
     if max_iterations < 1:
         raise ValueError(f"max_iterations={max_iterations} must be at least 1")
     if initial_medoids is None:
-        # The ranks of independent uniform numbers: distinct channels, each set equally likely.
+        # The channels with the highest random numbers: distinct, and every set is equally likely.
         noise = torch.rand(batch, channels, generator=generator, device=features.device)
         medoids = noise.topk(groups, dim=1).indices
     else:
@@ -54,15 +54,16 @@ def group_channels(
 
 @lru_cache
 def trusted_kernel(device: torch.device) -> Callable[..., Tensor] | None:
-    """The grouping as one kernel, where it can be built and answers a small question as the rounds below do;
-    else None, with a warning if there is Triton to build it with. Asked once a device; then the host waits.
+    """Return the grouping kernel if it builds and agrees with `cluster` on a small example; else None.
+
+    Warns if Triton is installed but the kernel is not usable. The check runs once per device and makes the host wait.
     """
     try:
         from tenet.inhibition.grouping_kernel import cluster_on_device
-    except ImportError:  # torch brings Triton along on Linux alone
+    except ImportError:  # torch includes Triton only on Linux
         return None
     generator = torch.Generator(device).manual_seed(0)
-    # Rectified, with equal channels, and more channels and positions than fill the kernel's blocks.
+    # Rectified features with some equal channels, and more channels and positions than one block of the kernel holds.
     features = torch.randn(8, 40, 9, 9, generator=generator, device=device).relu()
     features[:, 20:26] = 0
     medoids = torch.rand(8, 40, generator=generator, device=device).topk(6, dim=1).indices
@@ -76,8 +77,8 @@ def trusted_kernel(device: torch.device) -> Callable[..., Tensor] | None:
         )
         if torch.equal(ours, plain):
             return cluster_on_device
-        reason = "its answer differs"
-    except Exception as error:  # a compiler that is missing, or a device that it does not know
+        reason = "its result differs"
+    except Exception as error:  # the compiler is missing or does not support the device
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         if mode:
@@ -93,10 +94,10 @@ def cluster(
     max_iterations: int,
     tolerance: float,
 ) -> Int64[Tensor, "batch channel"]:
-    """The rounds of the grouping, on any device, from distinct channels as first medoids."""
+    """Run the rounds of the grouping on any device. `medoids` are the initial medoids, distinct channels."""
     with full_precision(features):
         points = features.detach().double().flatten(2)
-        # A norm is one pass without a copy; where it is not finite, neither is the channel.
+        # The norm needs one pass and no copy. It is finite only if the channel is.
         squares = torch.linalg.vector_norm(points, dim=2).square()
         check_finite(squares, "features")
         return _cluster(points, squares, medoids, max_iterations=max_iterations, tolerance=tolerance)
@@ -116,15 +117,15 @@ def _cluster(
         assignments, moved, shift = _iterate(points, squares, medoids)
         answer[samples] = assignments
         unsettled = shift.square() >= tolerance
-        # A settled sample keeps its medoids, and so gets the assignment again that it settled with.
+        # A settled sample keeps its medoids, so later rounds repeat its final assignment.
         medoids = torch.where(unsettled[:, None], moved, medoids)
         if points.device.type == "cpu":
-            # Here looking costs nothing, and most samples settle long before the limit. Elsewhere the
-            # host would have to wait for the answer.
+            # Reading the count is free on the CPU, and most samples settle long before the limit. On other devices
+            # the host would have to wait for it.
             remaining = int(unsettled.sum())
             if remaining == 0:
                 break
-            if remaining <= len(samples) / 2:  # worth the copy
+            if remaining <= len(samples) / 2:  # the savings exceed the cost of the copy
                 samples, points, squares, medoids = (
                     x[unsettled] for x in (samples, points, squares, medoids)
                 )
@@ -136,9 +137,9 @@ def _iterate(
     squares: Float[Tensor, "batch channel"],
     medoids: Int64[Tensor, "batch group"],
 ) -> tuple[Int64[Tensor, "batch channel"], Int64[Tensor, "batch group"], Float[Tensor, " batch"]]:
-    """One round: the channels' groups, the groups' new medoids, and how far the medoids moved."""
+    """Run one round: return the channels' groups, the groups' new medoids, and how far the medoids moved in total."""
     centers = _take(points, medoids)
-    # argmin takes the first of equals: ties go to the lower group.
+    # argmin returns the first minimum, so ties go to the lower group.
     assignments = _distances(points, squares, centers).argmin(dim=2)
     membership = torch.nn.functional.one_hot(assignments, medoids.shape[1]).to(points.dtype)
     sizes = membership.sum(dim=1)
@@ -153,23 +154,27 @@ def _distances(
     squares: Float[Tensor, "batch channel"],
     centers: Float[Tensor, "batch group d"],
 ) -> Float[Tensor, "batch channel group"]:
-    """Euclidean, from inner products in float64, rounded to float32, so that ties in exact arithmetic are ties here.
+    """Return Euclidean distances, computed from inner products in float64 and rounded to float32.
 
-    Ties are common: equal (dead) channels, and the two channels of a group of two, which are equally far
-    from their mean. In float32 rounding would decide them, differently on every device.
+    The rounding makes exact ties compare equal. Ties are common: dead channels are equal, and the two channels of a
+    group of two are equally far from their mean. In float32 arithmetic, rounding errors would break such ties
+    differently on every device.
     """
     scale = squares[:, :, None] + centers.square().sum(dim=2)[:, None, :]
     distances = scale - 2 * torch.einsum("bcd,bgd->bcg", points, centers)
-    # Relative to the vectors' lengths this is rounding of zero, which no rounding to float32 would hide.
+    # Relative to the vectors' lengths such values are rounding errors of zero; rounding to float32 does not remove them.
     distances = distances.masked_fill(distances < 1e-12 * scale, 0.0)
-    # Roots, because squares may leave float32's range.
+    # Take the root before rounding: squared distances may exceed the range of float32.
     return distances.sqrt().float()
 
 
 def _claim_medoids(
     distances: Float[Tensor, "batch channel group"], *, empty: Bool[Tensor, "batch group"]
 ) -> Int64[Tensor, "batch group"]:
-    """Let each group in order claim the free channel nearest to its mean, an empty one the lowest free."""
+    """Choose each group's new medoid, group by group: the free channel nearest to the group's mean.
+
+    A channel is free if no earlier group has claimed it. An empty group claims the lowest free channel.
+    """
     distances = distances.masked_fill(empty[:, None, :], 0.0)
     taken = torch.zeros_like(distances[:, :, 0], dtype=torch.bool)
     medoids = []

@@ -1,8 +1,8 @@
-"""The grouping as one kernel for CUDA devices: a program a sample, which ends when its sample has settled.
+"""The grouping as one kernel for CUDA devices, with one program per sample.
 
-The rounds of `grouping.py` read the features three times each, for every sample as often as for the slowest;
-here a sample's features stay in the cache, and its program stops by itself, so that the host never waits.
-The arithmetic is the same: float64, distances rounded to float32, ties to the lower index.
+Each round in `grouping.py` reads the features three times, and every sample takes part in as many rounds as the
+slowest. Here the features of a sample stay in the cache, and its program ends when the sample has settled, so the host
+never waits. The arithmetic is the same: float64, distances rounded to float32, ties to the lower index.
 """
 
 from typing import no_type_check
@@ -13,7 +13,7 @@ import triton.language as tl
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-# Elements of the blocks of channels and of positions that one program works on at a time.
+# The numbers of channels and positions that one program processes at a time.
 BLOCK_CHANNELS, BLOCK_POSITIONS = 16, 64
 
 
@@ -23,7 +23,7 @@ def _center_distances(
     points, squares, centers, center_squares, c_ids, channels: tl.constexpr, positions: tl.constexpr, groups: tl.constexpr,
     group_slots: tl.constexpr, block_channels: tl.constexpr, block_positions: tl.constexpr,
 ):  # fmt: skip
-    """Float32 distances of a block of channels to the centers, infinite beyond the last group."""
+    """Return the float32 distances of a block of channels to the centers; infinite for slots beyond the last group."""
     g_ids = tl.arange(0, group_slots)
     products = tl.zeros((block_channels, group_slots), dtype=tl.float64)
     for d_start in range(0, positions, block_positions):
@@ -44,7 +44,7 @@ def _center_distances(
     distances = scale - 2 * products
     distances = tl.where(distances < 1e-12 * scale, 0.0, distances)
     distances = tl.sqrt(distances).to(tl.float32)
-    # What is not a number must not lead outside of the arrays.
+    # Replace NaN by infinity, so that NaN can't lead to an index outside the arrays.
     return tl.where((g_ids[None, :] < groups) & (distances == distances), distances, float("inf"))
 
 
@@ -56,7 +56,7 @@ def _cluster_sample(
     group_slots: tl.constexpr, channel_slots: tl.constexpr, block_channels: tl.constexpr,
     block_positions: tl.constexpr,
 ):  # fmt: skip
-    """All rounds of one sample; `answer` and `medoids` are its own, and so are the four scratch arrays."""
+    """Run all rounds of one sample. `answer`, `medoids` and the four scratch arrays hold a separate part per sample."""
     sample = tl.program_id(0).to(tl.int64)
     points += sample * channels * positions
     answer += sample * channels
@@ -87,7 +87,7 @@ def _cluster_sample(
     settled = 0
     while (iteration < max_iterations) & (settled == 0):
         iteration += 1
-        # The medoids as centers.
+        # The centers are the medoids.
         medoid_ids = tl.load(medoids + g_ids, mask=g_ids < groups, other=0)
         for d_start in range(0, positions, block_positions):
             d_ids = d_start + d_offsets
@@ -119,7 +119,7 @@ def _cluster_sample(
             nearest = tl.argmin(near, axis=1, tie_break_left=True)
             tl.store(answer + c_ids, nearest.to(tl.int64), mask=c_ids < channels)
         tl.debug_barrier()
-        # The groups' means as centers.
+        # The centers are now the groups' means.
         joined = tl.load(answer + all_channels, mask=all_channels < channels, other=group_slots)
         sizes = tl.sum((joined[:, None] == g_ids[None, :]).to(tl.int32), axis=0)
         total = tl.zeros((group_slots,), dtype=tl.float64)
@@ -163,7 +163,7 @@ def _cluster_sample(
                 mask=(g_ids[None, :] < groups) & (c_ids[:, None] < channels),
             )  # fmt: skip
         tl.debug_barrier()
-        # Each group in order claims the free channel nearest to its mean, an empty one the lowest free.
+        # Group by group, claim the free channel nearest to the group's mean; an empty group claims the lowest free one.
         taken = all_channels >= channels
         shift = tl.full((), 0.0, tl.float64)
         for group in range(groups):
@@ -200,16 +200,16 @@ def cluster_on_device(
     max_iterations: int,
     tolerance: float,
 ) -> Int64[Tensor, "batch channel"]:
-    """Each channel's group, as `group_channels` says, from distinct channels as first medoids."""
+    """Return the group of each channel, as `cluster` does. `medoids` are the initial medoids, distinct channels."""
     batch, groups = medoids.shape
     points = features.detach().flatten(2).contiguous()
     channels, positions = points.shape[1:]
     answer = medoids.new_empty(batch, channels)
     scratch = features.new_empty
-    with torch.cuda.device_of(features):  # Triton starts kernels on the current device
+    with torch.cuda.device_of(features):  # Triton launches kernels on the current device
         _cluster_sample[(batch,)](
             points,
-            medoids.clone(),  # each program moves its own
+            medoids.clone(),  # the programs overwrite them
             answer,
             scratch(batch, channels, dtype=torch.float64),
             scratch(batch, groups, positions, dtype=torch.float64),

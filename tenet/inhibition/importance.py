@@ -1,4 +1,4 @@
-"""Step 5 of the method: how much each channel and each group carries the decision."""
+"""Step 5 of the method: how much each channel and each group contributes to the decision."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -9,14 +9,14 @@ from tenet.inhibition.checks import check_assignments, full_precision
 
 
 def channel_weights(gradients: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel"]:
-    """Mean gradient of the true class's score over each channel's positions, in float32."""
+    """Average the gradient of the true class's score over each channel's positions, in float32."""
     return gradients.float().mean(dim=(2, 3))
 
 
 def group_membership(
     assignments: Int64[Tensor, "batch channel"], *, groups: int
 ) -> Float[Tensor, "batch channel group"]:
-    """One-hot group ids, as float32 for sums over a group's channels."""
+    """Return one-hot group ids in float32, for sums over the channels of each group."""
     return F.one_hot(assignments, groups).float()
 
 
@@ -26,10 +26,10 @@ def group_importance(
     assignments: Int64[Tensor, "batch channel"],
     groups: int,
 ) -> Float[Tensor, "batch group"]:
-    """Sum of the channel weights of each group; 0 for an empty group.
+    """Sum the channel weights of each group; the sum of an empty group is 0.
 
-    `gradients` are those of the summed sigmoid scores of the true classes with respect to the
-    features. Raises ValueError if a group id is outside [0, groups).
+    gradients: of the summed sigmoid scores of the true classes with respect to the features.
+    Raises ValueError if a group id is outside [0, groups).
     Source: arXiv 2103.02152, section 3.2; docs/method.md#importance.
     """
     check_assignments(assignments, groups)

@@ -1,4 +1,4 @@
-"""Step 6 of the method: the rectified reverse function turns a group's evidence into its damping."""
+"""Step 6 of the method: the rectified reverse function, which computes the inhibition mask from the groups' maps."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -7,7 +7,7 @@ from torch import Tensor
 from tenet.inhibition.checks import check_assignments, full_precision
 from tenet.inhibition.importance import channel_weights, group_importance, group_membership
 
-# Added to the deviation of a group's map, so that a constant map is divided by something.
+# Added to the standard deviation of a group's map, so that a constant map is not divided by zero.
 STABILITY = 1e-8
 
 
@@ -19,7 +19,7 @@ def group_maps(
     assignments: Int64[Tensor, "batch channel"],
     groups: int,
 ) -> Float[Tensor, "batch group h w"]:
-    """Where each group finds its evidence: the sum of its channels, each times its weight.
+    """Return the map of each group's evidence: the sum of its channels, each multiplied by its weight.
 
     Raises ValueError if a group id is outside [0, groups).
     Source: arXiv 2103.02152, section 3.2; docs/method.md#mask.
@@ -38,9 +38,10 @@ def inhibition_mask(
     assignments: Int64[Tensor, "batch channel"],
     groups: int,
 ) -> Float[Tensor, "batch channel h w"]:
-    """Damp each channel by its group's map, standardised and reversed into (0, 1): most where it is strongest.
+    """Return the factor, in (0, 1), by which each channel is damped: smallest where its group's map is strongest.
 
-    A group whose importance is not positive passes unchanged (mask 1). float32; carries no gradient.
+    The map of a group is standardised over its positions, negated and passed through a sigmoid. A group whose
+    importance is not positive passes unchanged (mask 1). The mask is float32 and has no gradient.
     Raises ValueError if a group id is outside [0, groups).
     Source: arXiv 2103.02152, section 3.2; docs/method.md#mask.
     """

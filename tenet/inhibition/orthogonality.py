@@ -1,4 +1,4 @@
-"""Step 8 of the method: groups should fire at different places."""
+"""Step 8 of the method: the loss that makes groups respond at different positions."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,9 +14,9 @@ def orthogonality_loss(
     assignments: Int64[Tensor, "batch channel"],
     groups: int,
 ) -> Float[Tensor, ""]:
-    """Mean over samples of the mean absolute inner product between the group means of each pair of groups.
+    """Return the mean absolute inner product of the group means over all pairs of groups, averaged over the samples.
 
-    Empty groups form no pair; a sample with one group counts as 0. Differentiable in `features`.
+    Empty groups are left out. A sample with only one group counts as 0. Differentiable in `features`.
     Raises ValueError if a group id is outside [0, groups).
     Source: arXiv 2103.02152, section 3.3; docs/method.md#orthogonality.
     """
@@ -26,7 +26,7 @@ def orthogonality_loss(
         sizes = membership.sum(dim=1)
         sums = torch.einsum("bcg,bcd->bgd", membership, features.float().flatten(2))
         means = sums / sizes.clamp(min=1)[..., None]
-        # An empty group's mean is the zero vector here, so its products add nothing to the sum.
+        # The mean of an empty group is the zero vector, so its products are 0.
         products = torch.einsum("bgd,bkd->bgk", means, means).abs().triu(diagonal=1).sum(dim=(1, 2))
         occupied = (sizes > 0).sum(dim=1)
         pairs = (occupied * (occupied - 1) / 2).clamp(min=1)

@@ -1,7 +1,7 @@
-"""Hydra's multirun (`-m`): many runs by one command, one after another or side by side."""
+"""Hydra's multirun (`-m`): many runs by one command, run by one of the executors."""
 
-from tenet.launching.parallel import ParallelJobs
+from tenet.launching.executor import SerialExecutor
 from tenet.launching.plugin import register
-from tenet.launching.serial import SerialJobs
+from tenet.launching.processes import ProcessExecutor
 
-__all__ = ["ParallelJobs", "SerialJobs", "register"]
+__all__ = ["ProcessExecutor", "SerialExecutor", "register"]

@@ -1,7 +1,7 @@
-"""One GPU for each of several jobs at the same time, by locks that end with their holder.
+"""One GPU for each of several jobs, held by file locks, which the system releases when their process ends.
 
-The locks are files of one folder per user, so that any two multiruns of a user on a machine keep apart.
-Nothing here imports torch: a GPU has to be chosen before CUDA is looked at.
+The lock files are in one folder per user, so that two multiruns of a user never share a GPU. This module does
+not import torch: a job chooses its GPU before CUDA is initialised.
 """
 
 import fcntl
@@ -11,102 +11,77 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from itertools import product, takewhile
 from pathlib import Path
 from typing import IO
 
 POLL_S = 0.5
-QUERY_TIMEOUT_S = 60  # a driver that nothing has used yet takes its time
+QUERY_TIMEOUT_S = 60  # a driver that is not loaded yet takes seconds to answer
 
 logger = logging.getLogger("tenet")
 
 
 def find_gpus() -> dict[str, str]:
-    """The GPUs that this process may use: what CUDA_VISIBLE_DEVICES calls each, and which one it is.
+    """Return the GPUs that this process may use: name for CUDA_VISIBLE_DEVICES -> UUID.
 
-    Without CUDA_VISIBLE_DEVICES, all that nvidia-smi lists; empty where there are none.
+    These are the GPUs in CUDA_VISIBLE_DEVICES if it is set, else all that nvidia-smi lists. A name that
+    nvidia-smi does not list stands for its own UUID.
     """
-    uuids = _uuids()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return {uuid: uuid for uuid in uuids}
-    gpus = {}
-    for name in map(str.strip, visible.split(",")):
-        if name in ("", "-1"):
-            break  # CUDA, too, reads no further
-        gpus[name] = _identity(name, uuids)
-    return gpus
-
-
-def _identity(name: str, uuids: list[str]) -> str:
-    """The UUID of a GPU that is called by its number or by the start of its UUID, where nvidia-smi knows it:
-    one multirun may call it 0, and another by its UUID."""
-    if name.isdecimal():
-        return uuids[int(name)] if int(name) < len(uuids) else name
-    return next((uuid for uuid in uuids if uuid.startswith(name)), name)
-
-
-def _uuids() -> list[str]:
     command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True)
+        uuids = done.stdout.split()
     except (OSError, subprocess.SubprocessError):
-        return []  # no driver, or none that works
-    return done.stdout.split()
+        uuids = []  # no driver, or a broken one
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return {uuid: uuid for uuid in uuids}
+    by_index = {str(index): uuid for index, uuid in enumerate(uuids)}
+    # CUDA accepts the first characters of a UUID, and ignores everything after the first invalid name.
+    names = takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(",")))
+    return {
+        name: by_index.get(name) or next((uuid for uuid in uuids if uuid.startswith(name)), name)
+        for name in names
+    }
 
 
-def _locks_of_this_user() -> Path:
-    return Path(tempfile.gettempdir()) / f"tenet-gpus-{os.getuid()}"
+@contextmanager
+def hold_gpu(gpus: Mapping[str, str], *, jobs_per_gpu: int, folder: Path | None = None) -> Iterator[str]:
+    """Hold one of `gpus`, as `find_gpus` returns them; the value is for CUDA_VISIBLE_DEVICES.
 
-
-@dataclass(frozen=True)
-class GpuPool:
-    """GPUs as `find_gpus` names them, each for at most `jobs_per_gpu` jobs at a time.
-
-    Where multiruns disagree about `jobs_per_gpu`, each keeps to its own.
+    Waits while each of them has `jobs_per_gpu` jobs. Multiruns may differ in `jobs_per_gpu`; each respects its
+    own number. folder: of the lock files, by default one of this user in the temporary folder.
     """
-
-    gpus: Mapping[str, str]
-    jobs_per_gpu: int = 1
-    folder: Path = field(default_factory=_locks_of_this_user)
-
-    @property
-    def capacity(self) -> int:
-        return len(self.gpus) * self.jobs_per_gpu
-
-    @contextmanager
-    def take(self) -> Iterator[str]:
-        """Hold a GPU for as long as the context lasts; the value is for CUDA_VISIBLE_DEVICES.
-
-        Waits while all are taken, which is logged once.
-        """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with ExitStack() as held:
-            name = self._try_all(held)
-            if name is None:
-                logger.info("waiting for a GPU: other jobs hold all there are (%s)", ", ".join(self.gpus))
-            while name is None:
-                time.sleep(POLL_S)
-                name = self._try_all(held)
-            yield name
-
-    def _try_all(self, held: ExitStack) -> str | None:
-        """Take a free place, on a GPU that nobody uses before one that is shared. None if there is none."""
-        for place in range(self.jobs_per_gpu):
-            for name, identity in self.gpus.items():
-                lock = (self.folder / f"{identity.replace('/', '-')}.{place}.lock").open("w")
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    lock.close()
-                    continue
-                held.callback(_let_go, lock)
-                return name
-        return None
+    folder = folder or Path(tempfile.gettempdir()) / f"tenet-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # GPUs without jobs first, then those with the fewest.
+    slots = {
+        folder / f"{uuid.replace('/', '-')}.{slot}.lock": name
+        for slot, (name, uuid) in product(range(jobs_per_gpu), gpus.items())
+    }
+    held = _lock_first(slots)
+    if held is None:
+        logger.info("waiting for a GPU: other jobs hold all of them (%s)", ", ".join(gpus))
+    while held is None:
+        time.sleep(POLL_S)
+        held = _lock_first(slots)
+    try:
+        yield slots[Path(held.name)]
+    finally:
+        # Closing the file would not release the lock if a forked process still has it open.
+        fcntl.flock(held, fcntl.LOCK_UN)
+        held.close()
 
 
-def _let_go(lock: IO[str]) -> None:
-    # Closing alone would leave the lock to forked processes, such as a loader's workers, that live on.
-    fcntl.flock(lock, fcntl.LOCK_UN)
-    lock.close()
+def _lock_first(paths: Mapping[Path, str]) -> IO[str] | None:
+    """Lock and return the first file that no other process has locked; None if there is none."""
+    for path in paths:
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+        else:
+            return file
+    return None

@@ -1,4 +1,4 @@
-"""One job of a multirun: what it is, the work it does, and how it ended."""
+"""A job of a multirun: its description, its work and its outcome."""
 
 import gc
 import logging
@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 
@@ -32,7 +32,7 @@ class State(Enum):
 
 
 class Outcome(NamedTuple):
-    """How a job ended. result: what its task returned, an error in percent. error: why it failed, in one line."""
+    """How a job ended. result: the task's return value, an error in percent. error: one line, if it failed."""
 
     state: State
     result: Any = None
@@ -40,13 +40,14 @@ class Outcome(NamedTuple):
 
 
 NOT_STARTED = Outcome(State.NOT_STARTED)
+INTERRUPTED = Outcome(State.INTERRUPTED)
 
 
 @dataclass(eq=False)
 class Job:
-    """number: hydra.job.num. label: the overrides that tell it from the other jobs. folder: its run folder,
-    once that is known. same_as: an earlier job of the same configuration. seconds: on the wall clock.
-    log: the file that tells more of a failure."""
+    """number: hydra.job.num. label: the overrides that differ from the other jobs'. folder: the run folder, once
+    the configuration is composed. same_as: an earlier job with the same configuration. seconds: wall-clock time.
+    log: the file with the details of a failure."""
 
     number: int
     overrides: Sequence[str]
@@ -62,7 +63,7 @@ class Job:
         return (self.same_as or self).outcome.result
 
     def describe(self) -> str:
-        """How it ended, such as `3.50 %`, `3.50 %, finished before` or `failed: no CUDA device`."""
+        """Return the outcome as text: `3.50 %`, `3.50 %, finished before` or `failed: no CUDA device`."""
         state, result, error = self.outcome
         figure = f"{result:.2f} %" if isinstance(result, int | float) else ""
         if state == State.FINISHED:
@@ -75,53 +76,47 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A composed job, to be run in this process or, pickled, in another."""
+class JobWork:
+    """A composed job. Call it in this process, or pickle it for another."""
 
     hydra_context: HydraContext
     task: Task
     config: Any
 
     def __call__(self) -> Outcome:
-        """Run the job as Hydra does, in its own folder. No error of the job's leaves this call."""
+        """Run the job as Hydra does, in its run folder. An error of the job becomes a FAILED outcome."""
         try:
-            outcome = _outcome(
-                run_job(
-                    hydra_context=self.hydra_context,
-                    task_function=self.task,
-                    config=self.config,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
+            returned = run_job(
+                hydra_context=self.hydra_context,
+                task_function=self.task,
+                config=self.config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
             )
+            value = returned._return_value  # return_value would print and raise the error of a failed job
+            is_done = returned.status == JobStatus.COMPLETED
+            outcome = Outcome(State.FINISHED, value) if is_done else failure(value)
         except (Exception, SystemExit) as error:
             outcome = failure(error)
         if outcome.state == State.FAILED:
-            gc.collect()  # a traceback and its error hold each other, and the job's tensors
+            gc.collect()  # an error and its traceback form a cycle, which keeps the job's tensors
         return outcome
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def is_for_cpu(config: Any) -> bool:
-    """Whether a composed configuration, of a training or an evaluation, asks for the CPU."""
+    """Return whether a composed configuration of train.py or evaluate.py selects the CPU."""
     return "cpu" in (OmegaConf.select(config, "trainer.device"), OmegaConf.select(config, "device"))
 
 
-def _outcome(returned: JobReturn) -> Outcome:
-    # Not its return_value: of a failed job that writes to the terminal and raises.
-    value = returned._return_value
-    return Outcome(State.FINISHED, value) if returned.status == JobStatus.COMPLETED else failure(value)
-
-
 def failure(error: BaseException) -> Outcome:
-    """What the user can mend is told in its own words. Anything else is a defect: it is told with its kind,
-    and its traceback goes where the job logs, which is its run folder."""
+    """Return the FAILED outcome for an error.
+
+    A user error keeps its message. Any other error is a defect: its class precedes the message, and its
+    traceback is logged, which puts it into the log of the run.
+    """
     text = explain_to_user(error)
     if text is None:
         text = f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # a folder that is gone is no reason to stop the other jobs
+        with suppress(OSError):  # a deleted run folder must not stop the other jobs
             logger.error("the job failed", exc_info=error)
     return Outcome(State.FAILED, error=printable(text.strip().splitlines()[0].removesuffix(": ")))

@@ -1,25 +1,40 @@
-"""The jobs of one multirun: started in their turn, and how each ended kept in a file."""
+"""Run the jobs of a multirun by an executor, record each outcome in a file, and print a table at the end."""
 
 import logging
 import math
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tenet.errors import counted
 from tenet.files.json import write_json
 from tenet.files.names import RESULTS_FILE
-from tenet.launching.job import Job, Outcome, State, Work, failure
-from tenet.run.progress import format_duration
+from tenet.launching.executor import Executor
+from tenet.launching.job import INTERRUPTED, Job, JobWork, Outcome, State, failure
+from tenet.run.progress import ProgressReport, format_duration
+
+COLORS = {State.FAILED: "red", State.INTERRUPTED: "yellow", State.NOT_STARTED: "dim"}
+# States with a time in the table.
+RAN = (State.FINISHED, State.FAILED, State.INTERRUPTED)
+MAX_ERROR_CHARACTERS = 70
+MAX_LOGS = 10
 
 
 class Multirun:
-    """folder: this multirun's own, for logs and for `results.json`, written anew whenever a job ends.
+    """folder: for logs and `results.json`, which is rewritten whenever a job ends.
 
-    prepare: composes a job and gives its work, or None where it has set the outcome itself.
-    may_use_gpus: False where the configuration asks for the CPU.
+    prepare: composes a job and returns its work; None if there is nothing to run, after it set the outcome.
+    may_use_gpus: False if the configuration selects the CPU.
     """
 
     def __init__(
@@ -27,7 +42,7 @@ class Multirun:
         jobs: Sequence[Job],
         *,
         folder: Path,
-        prepare: Callable[[Job], Work | None],
+        prepare: Callable[[Job], JobWork | None],
         may_use_gpus: bool = False,
     ) -> None:
         self.jobs, self.folder, self.may_use_gpus = jobs, folder, may_use_gpus
@@ -43,39 +58,112 @@ class Multirun:
     def seconds(self) -> float:
         return time.monotonic() - self._first
 
-    def start(self, job: Job) -> Work | None:
-        """The work of a job whose turn has come; None if there is none to do, or it can't be done."""
-        # Plainly on the terminal again: the job before, in this process, logged to its own file.
+    def run(self, executor: Executor) -> None:
+        """Run all jobs. An exception, such as KeyboardInterrupt, first stops those that are running."""
+        total = len(self.jobs)
+        at_once = executor.open(self.folder, total=total, may_use_gpus=self.may_use_gpus)
+        waiting, running = deque(self.jobs), list[Job]()
+        bar = None if executor.uses_terminal else ProgressReport("multirun", total=total, unit="job")
+        try:
+            with bar or nullcontext():
+                while waiting or running:
+                    outcomes = [(job, outcome) for job in running if (outcome := executor.poll(job))]
+                    for job, outcome in outcomes:
+                        running.remove(job)
+                        self.end(job, outcome)
+                    while waiting and len(running) < at_once:
+                        job = waiting.popleft()
+                        if self._start(job, executor):
+                            running.append(job)
+                    if bar and outcomes:
+                        failed = self.counts[State.FAILED]
+                        status = f"{len(running)} running" + (f"  {failed} failed" if failed else "")
+                        bar.update(total - len(waiting) - len(running), status)
+                    time.sleep(executor.poll_s if running else 0)
+        finally:
+            try:
+                executor.stop()
+            finally:
+                for job in self.jobs:
+                    if job.outcome.state == State.RUNNING:
+                        self.end(job, executor.poll(job) or INTERRUPTED)
+
+    def _start(self, job: Job, executor: Executor) -> bool:
+        """Compose and submit a job. Return False if there is nothing to run, or it can't be started."""
+        # The previous job, if it ran in this process, directed the log to its own file.
         logging.basicConfig(format="%(message)s", stream=sys.stdout, level=logging.INFO, force=True)
         self._started[job] = time.monotonic()
         try:
             work = self._prepare(job)
+            if work is None:
+                self.end(job, job.outcome)
+                return False
+            job.outcome = Outcome(State.RUNNING)
+            print(f"#{job.number} {job.label}: started", flush=True)
+            executor.submit(job, work)
         except Exception as error:
             self.end(job, failure(error))
-            return None
-        if work is None:
-            self.end(job, job.outcome)
-            return None
-        job.outcome = Outcome(State.RUNNING)
-        print(f"#{job.number} {job.label}: started", flush=True)
-        return work
+            return False
+        return True
 
     def end(self, job: Job, outcome: Outcome) -> None:
-        """Keep how a job ended, and tell it in a line."""
+        """Record the outcome of a job and print it in a line."""
         job.outcome = outcome
         job.seconds = time.monotonic() - self._started[job]
         if outcome.state == State.FAILED and job.log is None and job.folder is not None:
             job.log = next(iter(sorted(job.folder.glob("*.log"))), None)
-        self._write()
-        if outcome.state != State.FINISHED_BEFORE:  # which the run folder has told
-            print(f"#{job.number} {job.label}: {job.describe()}  {format_duration(job.seconds)}", flush=True)
-
-    def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         counts = {state.value: count for state, count in self.counts.items()}
-        write_json(
-            self.folder / RESULTS_FILE, {"counts": counts, "jobs": [_as_json(job) for job in self.jobs]}
-        )
+        results = {"counts": counts, "jobs": [_as_json(job) for job in self.jobs]}
+        write_json(self.folder / RESULTS_FILE, results)
+        if outcome.state != State.FINISHED_BEFORE:  # RunFolder has printed that
+            print(f"#{job.number} {job.label}: {job.describe()}  {format_duration(job.seconds)}", flush=True)
+
+    def print_table(self) -> None:
+        """Print a row for each job (outcome, time, folder), the counts, and the log files of failed jobs."""
+        console = Console(highlight=False)
+        if console.is_terminal:
+            console.print(self._table(is_terminal=True))
+        else:
+            wide = Console(width=10_000)  # in a file, lines may be long
+            with wide.capture() as captured:
+                wide.print(self._table(is_terminal=False))
+            print("", *(line.rstrip() for line in captured.get().splitlines()), sep="\n")
+        counts = ", ".join(f"{count} {state.value}" for state in State if (count := self.counts[state]))
+        print(f"{counted(len(self.jobs), 'job')} in {format_duration(self.seconds)}: {counts}")
+        failed = [job for job in self.jobs if job.outcome.state == State.FAILED and job.log is not None]
+        for job in failed[:MAX_LOGS]:
+            print(f"log of #{job.number}: {job.log}")
+        print(self.folder / RESULTS_FILE, flush=True)
+
+    def _table(self, *, is_terminal: bool) -> Table:
+        """The run folder has its own column; on a terminal, which is narrow, it is below the job."""
+        folders = [self._run_folder(job) for job in self.jobs]
+        table = Table(box=SIMPLE_HEAD if is_terminal else None, pad_edge=False)
+        table.add_column("#", justify="right")
+        table.add_column("job", overflow="fold")
+        table.add_column("error", overflow="fold")
+        table.add_column("time", justify="right", no_wrap=True, min_width=len("0:00:00"))
+        if any(folders) and not is_terminal:
+            table.add_column("folder")
+        for job, folder in zip(self.jobs, folders, strict=True):
+            label = Text(job.label)
+            if folder and is_terminal:
+                label.append(f"\n{folder}", style="dim")
+            ending = shorten(job.describe(), MAX_ERROR_CHARACTERS, placeholder=" …")
+            time = format_duration(job.seconds) if job.outcome.state in RAN else ""
+            # Text, because rich would parse the brackets of corruptions.names=[fog] as markup.
+            cells = [Text(str(job.number)), label, Text(ending), Text(time)]
+            table.add_row(
+                *cells, *([] if is_terminal else [Text(folder)]), style=COLORS.get(job.outcome.state)
+            )
+        return table
+
+    def _run_folder(self, job: Job) -> str:
+        """Return the run folder of a job; empty if it has none of its own, as an evaluation."""
+        if job.folder is None or job.same_as or job.folder == self.folder.parent or not job.folder.exists():
+            return ""
+        return str(job.folder)
 
 
 def _as_json(job: Job) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Hydra's side of a multirun: its launcher plugin, which composes each job's configuration."""
+"""The launcher plugin that Hydra calls for a multirun. It composes the configuration of each job."""
 
 import sys
 from collections.abc import Sequence
@@ -16,63 +16,57 @@ from omegaconf import OmegaConf, open_dict
 
 from tenet.config.build import build
 from tenet.config.run_config import resolve, run_id
-from tenet.errors import ConfigError, UserError
+from tenet.errors import ConfigError, UserError, counted
 from tenet.files.names import WEIGHTS_FILE
-from tenet.launching.job import Job, Outcome, State, Task, Work, counted, is_for_cpu
+from tenet.launching.executor import Executor
+from tenet.launching.job import Job, JobWork, Outcome, State, Task, is_for_cpu
 from tenet.launching.multirun import Multirun
-from tenet.launching.table import print_table
 from tenet.run.folder import RunFolder
-from tenet.run.signals import Preempted, StopSignals
+from tenet.run.signals import StopSignals
 
-MAX_GROUP_CHARACTERS = 128  # W&B takes no more
+MAX_GROUP_CHARACTERS = 128  # the limit of W&B
 
 
 class JobsFailedError(UserError):
-    """Some jobs of a multirun failed; how, is told already."""
+    """Some jobs of a multirun failed. Their errors have been printed."""
 
 
 class MultirunLauncher(Launcher):
-    """Runs the jobs of a multirun as the group `launcher` says."""
+    """Runs the jobs of a multirun by the executor that the group `launcher` selects."""
 
-    # Hydra takes plugins from this package alone; see `register`.
+    # Hydra accepts plugins from this package only; see `register`.
     __module__ = "hydra_plugins.tenet"
 
     def setup(self, *, hydra_context: HydraContext, task_function: Task, config: Any) -> None:
-        self.context, self.task, self.config = hydra_context, task_function, config
+        self.context, self.config = hydra_context, config
+        # run_main wraps the task in a local function, which can't be sent to another process.
+        self.task: Task = getattr(task_function, "__wrapped__", task_function)
         self.first_of: dict[str, Job] = {}
         if OmegaConf.select(config, "hydra.sweeper.max_batch_size") is not None:
             raise ConfigError(
-                "hydra.sweeper.max_batch_size: leave it out; launcher=parallel launcher.jobs=N says how many jobs "
+                "hydra.sweeper.max_batch_size: leave it out; launcher=parallel launcher.jobs=N sets how many jobs "
                 "run at a time"
             )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all jobs and print their table. Raises JobsFailedError if any failed, or was stopped alone."""
+        """Run all jobs and print their table. Raises JobsFailedError if a job failed or was interrupted."""
         setup_globals()
-        jobs = [
-            Job(number=number, overrides=tuple(overrides), label=label)
-            for number, (overrides, label) in enumerate(
-                zip(job_overrides, labels(job_overrides), strict=True), start=initial_job_idx
-            )
-        ]
-        launcher = build(self.config.launcher, key="launcher")
+        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+        described = zip(numbers, map(tuple, job_overrides), labels(job_overrides), strict=True)
+        jobs = [Job(*description) for description in described]
+        executor: Executor = build(self.config.launcher, key="launcher")
         multirun = Multirun(
             jobs,
             folder=Path(self.config.hydra.sweep.dir) / f"multirun-{datetime.now():%Y%m%d-%H%M%S-%f}",
-            prepare=self._prepare,
+            prepare=self._compose,
             may_use_gpus=not is_for_cpu(self.config),
         )
         try:
             with StopSignals() as self.stop:
-                launcher.run(multirun)
-        except (KeyboardInterrupt, Preempted):
-            for job in jobs:
-                if job.outcome.state == State.RUNNING:
-                    multirun.end(job, Outcome(State.INTERRUPTED))
-            raise
+                multirun.run(executor)
         finally:
             if multirun.counts[State.NOT_STARTED] < len(jobs):
-                print_table(multirun)
+                multirun.print_table()
         if failed := multirun.counts[State.FAILED] + multirun.counts[State.INTERRUPTED]:
             raise JobsFailedError(f"{failed} of {counted(len(jobs), 'job')} failed")
         return [
@@ -80,24 +74,20 @@ class MultirunLauncher(Launcher):
             for job in jobs
         ]
 
-    def _prepare(self, job: Job) -> Work | None:
-        # OmegaConf may swallow an exception that a signal raises.
-        with self.stop.postponed():
-            return self._compose(job)
-
-    def _compose(self, job: Job) -> Work | None:
-        """Compose a job; None, with its outcome set, for one that is done already or is there twice."""
-        config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))
-        with open_dict(config):
-            config.hydra.job.num, config.hydra.job.id = job.number, str(job.number)
-        if OmegaConf.select(config, "tracking.group", default="") is None:
-            # The jobs of one multirun stand together in W&B, under what was typed: first the words with the values.
-            words = _without_launcher(self.config.hydra.overrides.task)
-            words.sort(key=set(job.overrides).__contains__)
-            config.tracking.group = " ".join(words)[:MAX_GROUP_CHARACTERS]
-        HydraConfig.instance().set_config(config)  # the folder's name may be made of it
-        job.folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
-        own = resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    def _compose(self, job: Job) -> JobWork | None:
+        """Compose a job. If it is finished already or a duplicate, set its outcome and return None."""
+        with self.stop.postponed():  # OmegaConf may swallow the exception that a signal raises
+            config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))
+            with open_dict(config):
+                config.hydra.job.num, config.hydra.job.id = job.number, str(job.number)
+            if OmegaConf.select(config, "tracking.group", default="") is None:
+                # One W&B group for the multirun, named after its command line: swept keys first.
+                words = _without_launcher(self.config.hydra.overrides.task)
+                words.sort(key=set(job.overrides).__contains__)
+                config.tracking.group = " ".join(words)[:MAX_GROUP_CHARACTERS]
+            HydraConfig.instance().set_config(config)  # for ${hydra:...} in the folder's name
+            job.folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
+            own = resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
         first = self.first_of.setdefault(run_id(own), job)
         if first is not job:
             job.same_as, job.outcome = first, Outcome(State.SAME)
@@ -108,11 +98,11 @@ class MultirunLauncher(Launcher):
             if result is not None:
                 job.outcome = Outcome(State.FINISHED_BEFORE, result)
                 return None
-        return Work(self.context, self.task, config)
+        return JobWork(self.context, self.task, config)
 
 
 def labels(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """What tells each job from the others, or all its overrides where there is nothing."""
+    """Return for each job the overrides that differ from the other jobs', or all if none differ."""
     named = [_without_launcher(overrides) for overrides in job_overrides]
     common = set.intersection(*map(set, named))
     return [
@@ -125,9 +115,9 @@ def _without_launcher(overrides: Sequence[str]) -> list[str]:
 
 
 def register() -> None:
-    """Make the launcher known to Hydra, which looks it up by its name in the package of plugins."""
+    """Register the launcher with Hydra, which looks it up by name in the package hydra_plugins."""
     plugins = Plugins.instance()
-    # Hydra has imported the package if anybody else's plugin is installed.
+    # The package has been imported already if another plugin is installed.
     package = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
     package.tenet = sys.modules[__name__]  # type: ignore[attr-defined]
     plugins.register(MultirunLauncher)

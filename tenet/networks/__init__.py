@@ -1,9 +1,22 @@
-"""Image classifiers with named stages; see `Backbone` for the contract."""
+"""Image classifiers, and `Network`, which makes one of them a classifier of images in [0, 1] that can be cut."""
 
-from tenet.networks.backbone import Backbone
-from tenet.networks.imagenet_resnet import ImageNetResNet
+from tenet.networks.compile import compile_network
+from tenet.networks.cuts import list_cuts, resolve_cut
+from tenet.networks.imagenet import imagenet_resnet
+from tenet.networks.network import Network, find_min_batch_size, unwrap
 from tenet.networks.resnet import ResNet
 from tenet.networks.resnext import ResNeXt
 from tenet.networks.wide_resnet import WideResNet
 
-__all__ = ["Backbone", "ImageNetResNet", "ResNeXt", "ResNet", "WideResNet"]
+__all__ = [
+    "Network",
+    "ResNeXt",
+    "ResNet",
+    "WideResNet",
+    "compile_network",
+    "find_min_batch_size",
+    "imagenet_resnet",
+    "list_cuts",
+    "resolve_cut",
+    "unwrap",
+]

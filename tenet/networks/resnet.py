@@ -1,12 +1,14 @@
 """The residual networks for 32x32 images of He et al. 2016 (arXiv 1512.03385, section 4.2)."""
 
 from collections import OrderedDict
+from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenet.networks.backbone import Backbone, initialize
+from tenet.networks.initialization import initialize
+from tenet.rules import at_least, at_most
 
 
 class StridedPointwise(nn.Conv2d):
@@ -43,14 +45,19 @@ class BasicBlock(nn.Module):
         return F.relu(out + self.shortcut(x), inplace=True)
 
 
-class ResNet(Backbone):
+class ResNet(nn.Module):
     """ResNet-`depth` with stages stem, stage_1, stage_2, stage_3 of width, width, 2 width, 4 width channels.
 
     The stages work at 1, 1, 1/2 and 1/4 of the image's size. Depth 8 and width 16 train on two CPU
     cores in a minute or so. Raises ValueError unless depth is 2 more than a multiple of 6.
     """
 
-    def __init__(self, num_classes: int, depth: int = 20, width: int = 16) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        depth: Annotated[int, at_least(8), at_most(2000)] = 20,
+        width: Annotated[int, at_least(1), at_most(4096)] = 16,
+    ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth={depth} must be 2 more than a multiple of 6: 8, 14, 20, 26, 32, ...")
@@ -69,4 +76,8 @@ class ResNet(Backbone):
             stages[f"stage_{index}"] = nn.Sequential(*blocks)
         self.stages = nn.Sequential(stages)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+        self.cut_aliases = {name: f"stages.{name}" for name in stages}
         initialize(self)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch class"]:
+        return self.head(self.stages(images))

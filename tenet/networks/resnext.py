@@ -1,12 +1,13 @@
 """ResNeXt for 32x32 images (Xie et al. 2017, arXiv 1611.05431), key for key the official checkpoints'."""
 
-from collections import OrderedDict
+from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenet.networks.backbone import Backbone, initialize
+from tenet.networks.initialization import initialize
+from tenet.rules import at_least, at_most
 
 
 class Bottleneck(nn.Module):
@@ -36,22 +37,26 @@ class Bottleneck(nn.Module):
         return F.relu(out + self.shortcut(x), inplace=True)
 
 
-class ResNeXt(Backbone):
+class ResNeXt(nn.Module):
     """ResNeXt-`depth` (`cardinality` x `base_width`d) with stages stem, stage_1, stage_2, stage_3.
 
     The stages give 64, 64w, 128w and 256w channels for a widen factor w, at 1, 1, 1/2 and 1/4 of the
     image's size. Raises ValueError unless depth is 2 more than a multiple of 9.
 
-    The modules carry the names of the official checkpoints, and `stages` and `head` are views of them.
+    The modules have the names of the official checkpoints.
     """
+
+    stage_1: nn.Sequential
+    stage_2: nn.Sequential
+    stage_3: nn.Sequential
 
     def __init__(
         self,
         num_classes: int,
-        depth: int = 29,
-        cardinality: int = 4,
-        base_width: int = 32,
-        widen_factor: int = 4,
+        depth: Annotated[int, at_least(11), at_most(2000)] = 29,
+        cardinality: Annotated[int, at_least(1), at_most(1024)] = 4,
+        base_width: Annotated[int, at_least(1), at_most(1024)] = 32,
+        widen_factor: Annotated[int, at_least(1), at_most(64)] = 4,
     ) -> None:
         super().__init__()
         if depth < 11 or (depth - 2) % 9:
@@ -59,6 +64,7 @@ class ResNeXt(Backbone):
         blocks = (depth - 2) // 9
         self.conv_1_3x3 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn_1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
         channels = 64
         for index in (1, 2, 3):
             stage = nn.Sequential()
@@ -76,10 +82,10 @@ class ResNeXt(Backbone):
                 channels = out_channels
             self.add_module(f"stage_{index}", stage)
         self.classifier = nn.Linear(channels, num_classes)
-        # Views, kept out of the registry of submodules: parameters keep their official names, once each.
-        stem = nn.Sequential(self.conv_1_3x3, self.bn_1, nn.ReLU(inplace=True))
-        stages = OrderedDict[str, nn.Module](stem=stem)
-        stages.update((name, self.get_submodule(name)) for name in ("stage_1", "stage_2", "stage_3"))
-        self.__dict__["stages"] = nn.Sequential(stages)
-        self.__dict__["head"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier)
+        self.cut_aliases = {"stem": "relu"}
         initialize(self)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch class"]:
+        x = self.relu(self.bn_1(self.conv_1_3x3(images)))
+        x = self.stage_3(self.stage_2(self.stage_1(x)))
+        return self.classifier(F.adaptive_avg_pool2d(x, 1).flatten(1))

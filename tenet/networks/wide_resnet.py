@@ -1,13 +1,14 @@
 """Wide residual networks for 32x32 images (Zagoruyko and Komodakis 2016, arXiv 1605.07146)."""
 
-from collections import OrderedDict
+from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tenet.networks.backbone import Backbone, initialize
+from tenet.networks.initialization import initialize
 from tenet.networks.resnet import StridedPointwise
+from tenet.rules import at_least, at_most, below
 
 
 class PreActivationBlock(nn.Module):
@@ -37,19 +38,22 @@ class PreActivationBlock(nn.Module):
         return self.conv2(out) + shortcut
 
 
-class WideResNet(Backbone):
+class WideResNet(nn.Module):
     """WideResNet-`depth`-`widen_factor` with stages stem, stage_1, stage_2, stage_3.
 
     The stages give 16, 16w, 32w and 64w channels for a widen factor w, at 1, 1, 1/2 and 1/4 of the image's
     size; their features are not rectified yet. dropout: between the convolutions of a block, [0, 1).
     Raises ValueError unless depth is 4 more than a multiple of 6.
 
-    The modules carry the names of the checkpoints in common use (AugMix's among them); `stages` and `head`
-    are views of them.
+    The modules have the names of the checkpoints in common use, AugMix's among them.
     """
 
     def __init__(
-        self, num_classes: int, depth: int = 40, widen_factor: int = 2, dropout: float = 0.0
+        self,
+        num_classes: int,
+        depth: Annotated[int, at_least(10), at_most(2000)] = 40,
+        widen_factor: Annotated[int, at_least(1), at_most(64)] = 2,
+        dropout: Annotated[float, at_least(0), below(1)] = 0.0,
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
@@ -60,7 +64,7 @@ class WideResNet(Backbone):
             raise ValueError(f"dropout={dropout} must be in [0, 1)")
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         channels = 16
-        stages = OrderedDict[str, nn.Module](stem=self.conv1)
+        self.cut_aliases = {"stem": "conv1"}
         for index in (1, 2, 3):
             out_channels = 16 * widen_factor * 2 ** (index - 1)
             blocks = []
@@ -71,12 +75,14 @@ class WideResNet(Backbone):
             layer = nn.Sequential(*blocks)
             self.add_module(f"block{index}", nn.Module())
             self.get_submodule(f"block{index}").add_module("layer", layer)
-            stages[f"stage_{index}"] = layer
+            self.cut_aliases[f"stage_{index}"] = f"block{index}.layer"
         self.bn1 = nn.BatchNorm2d(channels)
         self.fc = nn.Linear(channels, num_classes)
-        # Views, kept out of the registry of submodules: parameters keep their usual names, once each.
-        self.__dict__["stages"] = nn.Sequential(stages)
-        self.__dict__["head"] = nn.Sequential(
-            self.bn1, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.fc
-        )
         initialize(self)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch class"]:
+        x = self.conv1(images)
+        for index in (1, 2, 3):
+            x = self.get_submodule(f"block{index}.layer")(x)
+        x = F.relu(self.bn1(x), inplace=True)
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))

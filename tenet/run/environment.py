@@ -1,11 +1,13 @@
-"""What a run ran on: code, packages, hardware and command; never what environment variables hold."""
+"""The record of a run's code, packages, hardware and command. It never includes values of environment variables."""
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,17 @@ from tenet import __version__
 from tenet.files.json import read_json, replace_file, write_json
 from tenet.files.names import ENVIRONMENT_FILE, PATCH_FILE
 
-GIT_TIMEOUT_S = 10  # a repository on a network drive may hang
+GIT_TIMEOUT_S = 10  # git may hang if the repository is on a network drive
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def write_environment(run_dir: Path) -> None:
     """Write `environment.json`, and `code.patch` if tracked files differ from the commit.
 
-    Where the folder holds another environment's, of a run that is now gone on with, both are kept under names
-    with the time of that one.
+    If a resumed run has another environment than before, the earlier files are kept under names that end with their
+    date and time.
     """
-    environment, patch = describe_environment(), uncommitted_changes()
+    environment, patch = describe_environment(), _uncommitted_changes()
     before = read_json(run_dir / ENVIRONMENT_FILE)
     if before and before != environment:
         since = time.strftime("%Y%m%d-%H%M%S", time.localtime((run_dir / ENVIRONMENT_FILE).stat().st_mtime))
@@ -37,7 +39,7 @@ def write_environment(run_dir: Path) -> None:
 
 
 def describe_environment() -> dict[str, Any]:
-    """What `environment.json` holds. `git` is null where the package is not part of a repository."""
+    """Return the content of `environment.json`. `git` is None if the package is not part of a repository."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -53,7 +55,7 @@ def describe_environment() -> dict[str, Any]:
         "cpu": cpu_model(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": memory_gib(),
+        "memory_gib": _memory_gib(),
         "platform": platform.platform(),
         "host": platform.node(),
         "packages": dict(sorted((found.name.lower(), found.version) for found in metadata.distributions())),
@@ -61,8 +63,11 @@ def describe_environment() -> dict[str, Any]:
 
 
 def code_version() -> dict[str, Any] | None:
-    """Commit, whether files differ from it (new ones too), and the remote without credentials."""
-    if not is_versioned():
+    """Return the commit, whether any file differs from it (including new files), and the remote without credentials.
+
+    Returns None if the package is not part of a repository.
+    """
+    if not _is_versioned():
         return None
     remote = git("config", "--get", "remote.origin.url")
     return {
@@ -72,22 +77,21 @@ def code_version() -> dict[str, Any] | None:
     }
 
 
-def uncommitted_changes() -> str | None:
-    """How tracked files differ from the commit, as `git apply` takes it; None where they don't."""
-    if not is_versioned():
-        return None
-    # As plain text, whatever the user's own settings make of a diff.
-    patch = git("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
+def _uncommitted_changes() -> str | None:
+    """The changes of tracked files since the commit, as a patch for `git apply`; None if there are none."""
+    # The options override the user's own diff settings.
+    options = ("--no-ext-diff", "--no-textconv", "--no-color")
+    patch = git("diff", *options, "HEAD") if _is_versioned() else None
     return f"{patch}\n" if patch else None
 
 
-def is_versioned() -> bool:
-    """Whether the package is part of a repository; in a .venv it only lies in one."""
+def _is_versioned() -> bool:
+    """Whether git tracks the package. A package in a .venv may be inside a repository without being part of it."""
     return git("ls-files", "--error-unmatch", "__init__.py") is not None
 
 
 def git(*arguments: str) -> str | None:
-    """What git prints in the package's folder; None where it fails, hangs or is not there."""
+    """Run git in the package's folder and return its output; None if git fails, hangs or is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(PACKAGE), *arguments], capture_output=True, timeout=GIT_TIMEOUT_S, check=True
@@ -98,24 +102,21 @@ def git(*arguments: str) -> str | None:
 
 
 def without_credentials(remote: str) -> str:
-    """`https://user:token@host/path?key=x` without user, token and key."""
+    """Remove user, token and query from an address such as `https://user:token@host/path?key=x`."""
     scheme, separator, rest = remote.rpartition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}".partition("?")[0].partition("#")[0]
 
 
 def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    with suppress(OSError):  # not Linux
+        if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
-def memory_gib() -> float | None:
-    """The machine's memory; None where the system doesn't tell."""
-    try:
+def _memory_gib() -> float | None:
+    """The machine's memory; None if the system does not report it."""
+    with suppress(ValueError, OSError):
         return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-    except (ValueError, OSError):
-        return None
+    return None

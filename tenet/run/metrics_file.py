@@ -1,4 +1,4 @@
-"""The files a run's figures go to: `metrics.jsonl`, and JSON that is replaced whole."""
+"""Writing and reading `metrics.jsonl`."""
 
 import json
 import math
@@ -14,16 +14,15 @@ MAX_LINE_BYTES = 2**20
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one JSON object a line, `{"step": 12, "epoch": 0, "train/loss": 1.9}`.
+    """`metrics.jsonl`: one JSON object per line, such as `{"step": 12, "epoch": 0, "train/loss": 1.9}`.
 
-    NaN and infinities become null, for parsers that hold to the standard. A line that a crash tore is
-    dropped on opening, so that the next one starts afresh. No handle stays open between lines.
-    Raises StorageError where the disk refuses.
+    NaN and infinities are written as null, as strict JSON requires. Opening the file removes a line that a crash left
+    incomplete. The file is closed between lines. Raises StorageError if a write fails.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # The last line that was here before, until the first one is written.
+        # The last line of the existing file. It is cleared by the first write.
         self._found: dict[str, Any] = {}
         with as_storage_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +32,7 @@ class MetricsFile:
     def write(self, metrics: Scalars, *, step: int) -> None:
         row = {"step": step, **finite_or_null(metrics)}
         if self._found.keys() == row.keys() and self._found["step"] == step:
-            # A process that was killed before the checkpoint that counts on this line had written it already.
+            # A process wrote this line already and was killed before it saved the checkpoint: replace the line.
             found = self._found
             self._keep(lambda row: row != found)
         self._found = {}
@@ -41,7 +40,7 @@ class MetricsFile:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def drop_after(self, step: int) -> None:
-        """Forget what a run that resumes from the checkpoint of `step` will measure again."""
+        """Remove the lines after `step`: a run that resumes from the checkpoint of `step` writes them again."""
         if self.path.exists():
             self._keep(lambda row: row["step"] <= step)
 
@@ -61,15 +60,17 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file in order, also while it is being written. A null reads as NaN."""
+    """Return the lines of a metrics file in order; null becomes NaN. Another process may be writing to the file."""
     return [
         {name: math.nan if value is None else value for name, value in row.items()} for _, row in _rows(path)
     ]
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """The lines that hold metrics, and what they hold. Others were torn by a crash, or by a loss of power.
-    One line is in memory at a time, and of one that is too long only pieces."""
+    """Yield each valid line with its content. Lines damaged by a crash or a power failure are skipped.
+
+    Memory holds one line at a time, and of a line longer than `MAX_LINE_BYTES` only one piece.
+    """
     check_plain(path)
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE_BYTES):

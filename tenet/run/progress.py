@@ -1,21 +1,20 @@
-"""How far a long job is: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long jobs: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
-from types import TracebackType
+from datetime import timedelta
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
-# Without a terminal: at most one line in so many seconds, so that log files stay readable.
+# Without a terminal, lines are at least this far apart, so that log files stay readable.
 SECONDS_BETWEEN_LINES = 10.0
-BAR_WIDTH = 10
 
 
 class ProgressReport:
-    """Shows `done` of `total` with a status text; use as a context manager.
+    """Context manager that shows `done` of `total` with a status text.
 
-    `unit` names what is counted, such as "step" or "cell".
+    unit: the name of the counted items, such as "step" or "cell".
     """
 
     def __init__(self, title: str, *, total: int, unit: str, done: int = 0) -> None:
@@ -24,17 +23,17 @@ class ProgressReport:
         self.started = self.last_line = time.monotonic()
         self.bar: Progress | None = None
         if sys.stdout.isatty():
+            # The status is cut on a narrow terminal, never the time.
+            status = Column(ratio=1, no_wrap=True, overflow="ellipsis")
             self.bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=BAR_WIDTH),
+                BarColumn(bar_width=10),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[status]}"),
+                TextColumn("{task.fields[status]}", table_column=status),
                 TimeRemainingColumn(),
                 TextColumn("left"),
-                console=Console(),
+                expand=True,
             )
-            # The columns around the status: title, bar, done/total, time left, and the spaces between.
-            self.beside_status = len(title) + BAR_WIDTH + 2 * len(str(total)) + len("/0:00:00left") + 5
             self.task = self.bar.add_task(title, total=total, completed=done, status="")
 
     def __enter__(self) -> "ProgressReport":
@@ -42,18 +41,14 @@ class ProgressReport:
             self.bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.bar:
             self.bar.stop()
 
     def update(self, done: int, status: str, *, milestone: bool = False) -> None:
-        """Tell where the job is; a `milestone` gets a plain line at once where there is no terminal."""
+        """Report progress. A `milestone` is always printed as a line of its own, and without delay."""
         if self.bar:
-            self.bar.update(
-                self.task, completed=done, status=_fit(status, self.bar.console.width - self.beside_status)
-            )
+            self.bar.update(self.task, completed=done, status=status)
             if milestone:
                 self.bar.console.print(f"{self.unit} {done:,}/{self.total:,}  {status}", soft_wrap=True)
             return
@@ -65,15 +60,6 @@ class ProgressReport:
             print(f"{self.title}  {place}  {status}  {format_duration(left)} left", flush=True)
 
 
-def _fit(status: str, width: int) -> str:
-    """As many of the status's parts, which stand two spaces apart, as the width holds; the first always."""
-    parts = status.split("  ")
-    while len(parts) > 1 and len("  ".join(parts)) > width:
-        parts.pop()
-    return "  ".join(parts)
-
-
 def format_duration(seconds: float) -> str:
-    """h:mm:ss"""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    """Format as h:mm:ss, with days if there are any."""
+    return str(timedelta(seconds=round(seconds)))

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: a step that has begun is finished, and a checkpoint written, before it does."""
+"""Stop signals: a run finishes the current step and writes a checkpoint before it stops."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from typing import Any
 
 from tenet.failures import INTERRUPTED, PREEMPTED
 
-# What clusters send before they take a machine away: SIGTERM, and SIGUSR1 where SLURM's --signal asks for it.
+# The signals that clusters send before they reclaim a machine: SIGTERM, or SIGUSR1 if requested with SLURM's --signal.
 PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def exit_when_stopped() -> None:
-    """End on SIGTERM, SIGUSR1 and SIGINT until `StopSignals` listens: nothing is there yet to lose."""
+    """Exit at once on SIGTERM, SIGUSR1 and SIGINT until `StopSignals` takes over: there is no work to save yet."""
     for number in (*PREEMPTIONS, signal.SIGINT):
-        # Ignored: as shells have SIGINT for what scripts start by &.
+        # Ignored signals stay ignored: shells ignore SIGINT for background jobs of scripts.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _exit_at_once)
 
@@ -27,25 +27,25 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
         code, line = INTERRUPTED, "interrupted"
     else:
         name = signal.Signals(number).name
-        code, line = PREEMPTED, f"stopped by {name}: start the same command again to go on"
+        code, line = PREEMPTED, f"stopped by {name}: start the same command again to continue"
     with suppress(OSError):
         os.write(2, f"{line}\n".encode())
-    os._exit(code)  # not by an exception, which an import may swallow, or OmegaConf while it composes
+    os._exit(code)  # not an exception: imports, and OmegaConf while composing, may swallow it
 
 
 class Preempted(BaseException):
-    """The machine is wanted back; the run goes on from its checkpoint when it is started again.
+    """The cluster reclaims the machine. The same command continues the run from its checkpoint.
 
-    Not an Exception, as KeyboardInterrupt is none: whoever handles errors is not to swallow it.
+    Like KeyboardInterrupt, it is not an Exception, so that error handlers do not swallow it.
     """
 
 
 class StopSignals:
-    """Turns SIGTERM and SIGUSR1 into Preempted, SIGINT into KeyboardInterrupt; a context manager.
+    """Context manager that converts SIGTERM and SIGUSR1 to Preempted, and SIGINT to KeyboardInterrupt.
 
-    At once, but within `postponed` only when the loop asks by `check`, or at its end; the second SIGINT always
-    at once. Once something was raised, other signals do not disturb what then ends in good order.
-    Outside of the main thread, which alone receives signals, it does nothing.
+    The exception is raised at once, except within `postponed`: there it is raised by `check` or at the end of the
+    block. A second SIGINT is always raised at once. After an exception was raised, other signals do not interrupt the
+    cleanup. Does nothing outside the main thread, because only the main thread receives signals.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class StopSignals:
 
     @contextmanager
     def postponed(self, is_postponed: bool = True) -> Iterator[None]:
-        """Signals wait for `check`."""
+        """Delay signals until `check` is called or the block ends."""
         before, self._is_postponed = self._is_postponed, is_postponed
         try:
             yield
@@ -79,25 +79,21 @@ class StopSignals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `postponed`: work that may be broken off anywhere, such as an evaluation."""
+        """Within `postponed`, let signals interrupt a block that is safe to abort, such as an evaluation."""
         with self.postponed(False):
             self.check()
             yield
 
     def check(self) -> None:
-        """Raise what a signal asked for, if one has come."""
+        """Raise the exception of the last signal, if one was received."""
         if self.received:
             self._is_stopping = True
-            raise _error(self.received)
+            if self.received == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise Preempted(signal.Signals(self.received).name)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         is_second = self.received == number == signal.SIGINT
         self.received = number
         if is_second or not (self._is_postponed or self._is_stopping):
             self.check()
-
-
-def _error(number: int) -> BaseException:
-    if number == signal.SIGINT:
-        return KeyboardInterrupt()
-    return Preempted(signal.Signals(number).name)

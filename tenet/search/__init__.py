@@ -1,2 +1,1 @@
-"""Search settings without an account, over the W&B sweep definitions in sweeps/. Neither torch nor Optuna is
-imported here before it is needed."""
+"""Hyperparameter search by Optuna, without an account, over the W&B sweep definitions in sweeps/."""

@@ -1,4 +1,4 @@
-"""A W&B sweep definition as a search space: what varies, what is fixed, and what is sought."""
+"""Read a W&B sweep definition as a search space of Optuna's distributions."""
 
 import hashlib
 import json
@@ -6,21 +6,22 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tenet import __version__
 from tenet.config.rules import did_you_mean
 from tenet.errors import ConfigError
 
 METHODS = ("grid", "random", "bayes")
-# The one metric that is neither learnt from nor reported.
+# The only metric that is neither trained on nor reported as a result.
 METRICS = ("validation/error_pct",)
-# What a sweep definition may say; the last six are W&B's own business.
 FILE_KEYS = ("method", "metric", "parameters", "command", "run_cap", "program")
+# Keys of a sweep definition that concern W&B only.
 WANDB_KEYS = ("name", "description", "project", "entity", "early_terminate", "controller")
-# W&B's distributions that are understood, and what each needs beside its name.
+# The supported distributions of W&B, and the keys that each requires.
 DISTRIBUTIONS = {
     "constant": ("value",),
     "categorical": ("values",),
@@ -31,45 +32,30 @@ DISTRIBUTIONS = {
 }
 
 
-class Choice(NamedTuple):
-    values: tuple[Any, ...]
-
-
-class Range(NamedTuple):
-    """From low to high, both included; of integers if low is one. step: None is a continuum."""
-
-    low: int | float
-    high: int | float
-    step: int | float | None = None
-    log: bool = False
-
-
-Parameter: TypeAlias = Choice | Range
+Parameter: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """parameters: those that vary. fixed: words of the command line that every run gets.
+    """parameters: those that vary. fixed: arguments of every run. run_cap: the number of runs, if the file has one.
 
-    name: of the study: the file's, and ten digits that are the same for the same space and package version.
-    run_cap: how many runs the definition asks for, if it says.
+    name: of the study. It consists of the file's name and a hash of the space and the package version.
     """
 
     name: str
     method: str
     metric: str
-    goal: str
+    goal: Literal["minimize", "maximize"]
     parameters: Mapping[str, Parameter]
     fixed: tuple[str, ...]
     run_cap: int | None
 
     def words(self, values: Mapping[str, Any]) -> list[str]:
-        """The command line of the run with these values of the parameters."""
+        """Return the arguments of train.py for these values of the parameters."""
         return [*self.fixed, *(word(key, values[key]) for key in self.parameters)]
 
     def variants(self) -> Iterator[list[str]]:
-        """Command lines that show every value of a choice and both ends of a range, each beside the first
-        values of the others."""
+        """Yield arguments that cover each value of a choice and both ends of a range, one parameter at a time."""
         first = {key: ends(parameter)[0] for key, parameter in self.parameters.items()}
         yield self.words(first)
         for key, parameter in self.parameters.items():
@@ -82,19 +68,22 @@ class SearchSpace:
 
 
 def word(key: str, value: Any) -> str:
-    """`key=value` as W&B's agent writes it, but null, true and false as in YAML."""
+    """Return `key=value` as W&B's agent writes it, but with null, true and false as in YAML."""
     written = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
     return f"{key}={written}"
 
 
 def ends(parameter: Parameter) -> tuple[Any, ...]:
-    return parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high)
+    """Return all values of a choice, or both ends of a range."""
+    if isinstance(parameter, CategoricalDistribution):
+        return parameter.choices
+    return (parameter.low, parameter.high)
 
 
 def points(parameter: Parameter) -> tuple[Any, ...]:
-    """All values that a grid visits."""
-    if isinstance(parameter, Choice):
-        return parameter.values
+    """Return the values that a grid visits."""
+    if isinstance(parameter, CategoricalDistribution):
+        return parameter.choices
     assert parameter.step is not None
     count = round((parameter.high - parameter.low) / parameter.step) + 1
     # Rounded: 0.1 + 2 * 0.1 is 0.30000000000000004.
@@ -102,138 +91,137 @@ def points(parameter: Parameter) -> tuple[Any, ...]:
 
 
 def read_space(path: Path, overrides: Sequence[str] = ()) -> SearchSpace:
-    """The space of a definition, with `overrides` fixed; one for a parameter takes its place.
+    """Read a sweep definition. An override replaces the parameter of the same key.
 
-    Raises ConfigError naming the file, the key, the rule and the remedy.
+    Raises ConfigError, which names the file, the key, the rule and the remedy.
     """
     try:
-        return _space(_read_yaml(path), stem=path.stem, overrides=overrides)
+        content = yaml.safe_load(path.read_text())
+        if not isinstance(content, dict):
+            raise ConfigError("is not a sweep definition: it needs method, metric and parameters")
+        return _space(content, stem=path.stem, overrides=overrides)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: can't be read ({error.strerror}); there are examples in sweeps/"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"can't be read ({error.strerror}); there are examples in sweeps/") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigError("holds no sweep definition: it needs method, metric and parameters")
-    return content
-
-
 def _space(content: Mapping[str, Any], *, stem: str, overrides: Sequence[str]) -> SearchSpace:
-    for key in content:
-        if key not in (*FILE_KEYS, *WANDB_KEYS):
-            raise ConfigError(f"{key} is no key of a sweep{did_you_mean(str(key), FILE_KEYS)}")
-    _require("method", content.get("method"), METHODS)
-    _require("program", content.get("program", "train.py"), ("train.py",))
-    metric = content.get("metric")
-    if not isinstance(metric, dict):
-        raise ConfigError(f"metric is missing: give metric.name, such as {METRICS[0]}")
-    _require("metric.name", metric.get("name"), METRICS)
-    _require("metric.goal", metric.get("goal", "minimize"), ("minimize", "maximize"))
-    run_cap = content.get("run_cap")
-    if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
-        raise ConfigError(f"run_cap={run_cap}: must be an integer of at least 1")
-    described = content.get("parameters")
-    if not described or not isinstance(described, dict):
-        raise ConfigError("parameters is missing: a mapping of dotted keys, such as tenet.groups")
+    _check(content)
+    method, metric = content["method"], {"goal": "minimize", **content["metric"]}
     overridden = {override.partition("=")[0] for override in overrides}
     parameters = {
-        str(key): _parameter(f"parameters.{key}", value, is_grid=content["method"] == "grid")
-        for key, value in described.items()
+        str(key): _parameter(f"parameters.{key}", value, is_grid=method == "grid")
+        for key, value in content["parameters"].items()
         if key not in overridden
     }
     varying = {key: parameter for key, parameter in parameters.items() if len(ends(parameter)) > 1}
     if not varying:
         raise ConfigError("nothing varies: give a parameter several values, or min and max")
     constants = [word(key, ends(value)[0]) for key, value in parameters.items() if key not in varying]
-    # Words of the command that are no macros of W&B's, such as trainer.precision=bf16, are for every run.
+    # Arguments in `command`, such as trainer.precision=bf16, apply to every run; ${...} are macros of W&B.
     command = content.get("command") or []
-    if not (isinstance(command, list) and all(isinstance(part, str) for part in command)):
-        raise ConfigError(f"command={command}: must be a list of words")
-    literal = [part for part in command if "=" in part and not part.startswith(("$", "-"))]
-    fixed = (*literal, *constants, *overrides)
-    sought = (content["method"], metric["name"], metric.get("goal", "minimize"))
-    digest = hashlib.sha256(repr((__version__, sought, sorted(varying.items()), fixed)).encode())
+    fixed = (
+        *(part for part in command if "=" in part and not part.startswith(("$", "-"))),
+        *constants,
+        *overrides,
+    )
+    varied = {str(key): value for key, value in content["parameters"].items() if str(key) in varying}
+    objective = (method, metric["name"], metric["goal"])
+    identity = json.dumps([__version__, objective, varied, fixed], sort_keys=True, default=str)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     return SearchSpace(
-        name=f"{stem}-{digest.hexdigest()[:10]}",
-        method=sought[0],
-        metric=sought[1],
-        goal=sought[2],
+        name=f"{stem}-{digest}",
+        method=method,
+        metric=metric["name"],
+        goal=metric["goal"],
         parameters=varying,
         fixed=fixed,
-        run_cap=run_cap,
+        run_cap=content.get("run_cap"),
     )
 
 
-def _require(key: str, value: Any, options: Sequence[str]) -> None:
-    if value not in options:
-        raise ConfigError(f"{key}={value}: must be {' or '.join(options)}{did_you_mean(str(value), options)}")
+def _check(content: Mapping[str, Any]) -> None:
+    """Check all of a sweep definition but its parameters."""
+    for key in content:
+        if key not in (*FILE_KEYS, *WANDB_KEYS):
+            raise ConfigError(f"{key} is not a key of a sweep{did_you_mean(str(key), FILE_KEYS)}")
+    for key, example in (("metric", f"name: {METRICS[0]}"), ("parameters", "tenet.groups: {values: [2, 4]}")):
+        if not content.get(key) or not isinstance(content[key], dict):
+            raise ConfigError(f"{key} is missing: give a mapping, such as {{{example}}}")
+    metric, run_cap = content["metric"], content.get("run_cap")
+    for key, value, options in (
+        ("method", content.get("method"), METHODS),
+        ("program", content.get("program", "train.py"), ("train.py",)),
+        ("metric.name", metric.get("name"), METRICS),
+        ("metric.goal", metric.get("goal", "minimize"), ("minimize", "maximize")),
+    ):
+        if value not in options:
+            hint = did_you_mean(str(value), options)
+            raise ConfigError(f"{key}={value}: must be {' or '.join(options)}{hint}")
+    if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
+        raise ConfigError(f"run_cap={run_cap}: must be an integer of at least 1")
+    command = content.get("command") or []
+    if not (isinstance(command, list) and all(isinstance(part, str) for part in command)):
+        raise ConfigError(f"command={command}: must be a list of words")
 
 
 def _parameter(key: str, described: Any, *, is_grid: bool) -> Parameter:
-    """A parameter from W&B's description of it; `key` is where it stands, for the messages."""
+    """Convert W&B's description of a parameter. key: its path in the file, for error messages."""
     if not isinstance(described, dict):
         raise ConfigError(f"{key}={described}: must be a mapping with value, values, or min and max")
     given = dict(described)
-    name = given.pop("distribution", None) or _default_distribution(given)
+    is_integer = all(isinstance(given.get(end), int) for end in ("min", "max"))
+    of_range = "int_uniform" if is_integer else "uniform"
+    default = "constant" if "value" in given else "categorical" if "values" in given else of_range
+    name = given.pop("distribution", None) or default
     if not isinstance(name, str) or name not in DISTRIBUTIONS:
         raise ConfigError(
-            f"{key}.distribution={name}: not understood{did_you_mean(str(name), DISTRIBUTIONS)}; "
-            f"understood are {', '.join(DISTRIBUTIONS)}"
+            f"{key}.distribution={name}: not supported{did_you_mean(str(name), DISTRIBUTIONS)}; "
+            f"supported are {', '.join(DISTRIBUTIONS)}"
         )
     needed = DISTRIBUTIONS[name]
     if set(given) != set(needed):
         raise ConfigError(f"{key} has {', '.join(given) or 'nothing'}: {name} needs {' and '.join(needed)}")
     if name == "constant":
-        return Choice((_plain(given["value"]),))
+        return CategoricalDistribution([_plain(given["value"])])
     if name == "categorical":
         if not isinstance(given["values"], list) or not given["values"]:
             raise ConfigError(f"{key}.values={given['values']}: must be a list of values")
-        return Choice(tuple(dict.fromkeys(map(_plain, given["values"]))))
+        return CategoricalDistribution(list(dict.fromkeys(map(_plain, given["values"]))))
     found = _range(key, name, given)
     if is_grid and found.step is None:
-        raise ConfigError(f"{key}: a grid needs values, and {name} has no end of them")
+        raise ConfigError(f"{key}: a grid needs values, and {name} has infinitely many")
     return found
 
 
-def _default_distribution(given: Mapping[str, Any]) -> str:
-    """What W&B takes where no distribution is named."""
-    if "value" in given or "values" in given:
-        return "constant" if "value" in given else "categorical"
-    integers = all(isinstance(given.get(name), int) for name in ("min", "max"))
-    return "int_uniform" if integers else "uniform"
-
-
-def _range(key: str, name: str, given: Mapping[str, Any]) -> Range:
+def _range(key: str, name: str, given: Mapping[str, Any]) -> FloatDistribution | IntDistribution:
     for end, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            hint = "; YAML takes 1e-4 for text, write 1.0e-4" if isinstance(value, str) else ""
+            hint = "; YAML reads 1e-4 as text, write 1.0e-4" if isinstance(value, str) else ""
             raise ConfigError(f"{key}.{end}={value}: must be a number{hint}")
-    low, high = given["min"], given["max"]
+    low, high, step = given["min"], given["max"], given.get("q")
     if low >= high:
         raise ConfigError(f"{key}.min={low}: must be below max={high}")
     if name == "log_uniform_values" and low <= 0:
         raise ConfigError(f"{key}.min={low}: must be more than 0 for {name}")
-    if name == "int_uniform":
-        if not (isinstance(low, int) and isinstance(high, int)):
-            raise ConfigError(f"{key}: int_uniform needs integers as min and max")
-        return Range(low, high, step=1)
-    if name == "q_uniform":
-        step = given["q"]
-        # W&B rounds to multiples of q, Optuna steps by q from min: so they agree.
-        if step <= 0 or any(not math.isclose(end / step, round(end / step)) for end in (low, high)):
-            raise ConfigError(f"{key}.q={step}: min={low} and max={high} must be multiples of it")
-        if all(isinstance(number, int) for number in (low, high, step)):
-            return Range(low, high, step=step)
-        return Range(float(low), float(high), step=float(step))
-    return Range(float(low), float(high), log=name == "log_uniform_values")
+    # W&B rounds to multiples of q, and Optuna adds multiples of q to min.
+    if step is not None and (
+        step <= 0 or any(not math.isclose(n / step, round(n / step)) for n in (low, high))
+    ):
+        raise ConfigError(f"{key}.q={step}: min={low} and max={high} must be multiples of it")
+    is_integer = all(isinstance(value, int) for value in given.values())
+    if name == "int_uniform" and not is_integer:
+        raise ConfigError(f"{key}: int_uniform needs integers as min and max")
+    if is_integer and name in ("int_uniform", "q_uniform"):
+        return IntDistribution(low, high, step=step or 1)
+    return FloatDistribution(low, high, step=step, log=name == "log_uniform_values")
 
 
 def _plain(value: Any) -> Any:
-    """Lists as the text that stands on the command line: values are compared, stored and shown."""
+    """Convert a list to its text on the command line, because Optuna stores no lists."""
     return str(value) if isinstance(value, list | dict) else value

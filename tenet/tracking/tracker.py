@@ -1,9 +1,7 @@
 """What a run reports to while it trains and is evaluated. The local files hold every scalar."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tenet.failures import PREEMPTED
@@ -13,7 +11,7 @@ from tenet.run.metrics_file import MetricsFile, read_metrics
 from tenet.run.signals import Preempted
 from tenet.tracking.wandb_run import WandbRun
 
-# By the value of tracking.artifacts: what is kept in W&B.
+# Value of tracking.artifacts -> the kinds of artifact that W&B keeps.
 ARTIFACT_KINDS: dict[str, tuple[str, ...]] = {
     "none": (),
     "weights": ("weights", "evaluation"),
@@ -22,10 +20,10 @@ ARTIFACT_KINDS: dict[str, tuple[str, ...]] = {
 
 
 class Tracker:
-    """Takes the metrics of one run; a context manager that marks the run as failed on any exception."""
+    """Writes the metrics of one run; a context manager that marks the run as failed on any exception."""
 
     def __init__(self, run_dir: Path, *, wandb_run: WandbRun | None = None, artifacts: str = "none") -> None:
-        """`wandb_run` is finished with this tracker; None: files alone."""
+        """`wandb_run` is finished together with this tracker; None: local files only."""
         self.metrics_file = MetricsFile(run_dir / METRICS_FILE)
         self._summary_path = run_dir / SUMMARY_FILE
         self._wandb_run = wandb_run
@@ -34,73 +32,94 @@ class Tracker:
     def log(self, metrics: Scalars, *, step: int) -> None:
         """Append one line to the metrics file and one point to each W&B chart."""
         self.metrics_file.write(metrics, step=step)
-        if self._wandb_run:
-            self._wandb_run.log({"step": step, **metrics})
+        row = {"step": step, **metrics}
+        self._send(lambda run: run.log(row))
 
     def rewind(self, step: int) -> None:
-        """Forget what a run that goes on from the checkpoint of `step` will measure again."""
+        """Drop the metrics after `step`, which a run resumed from that step's checkpoint measures again."""
         self.metrics_file.drop_after(step)
 
     def summarize(self, metrics: Scalars, *, instead_of: str | None = None) -> None:
-        """Set the run's final figures, beside those already in `summary.json` (NaN and infinities: null).
+        """Add final figures to `summary.json` and to W&B's summary (NaN and infinities become null).
 
-        instead_of: older figures whose names begin so are dropped; "" drops all.
+        instead_of: earlier figures whose names start with this prefix are dropped; "" drops all.
         """
-        known = read_json(self._summary_path)
-        dropped = [] if instead_of is None else [name for name in known if name.startswith(instead_of)]
-        kept = {name: value for name, value in known.items() if name not in dropped}
-        write_json(self._summary_path, {**kept, **finite_or_null(metrics)})
-        if self._wandb_run:
-            # W&B would keep the figures of older weights beside these.
-            self._wandb_run.summarize({**dict.fromkeys(dropped), **metrics})
+        figures = read_json(self._summary_path)
+        dropped = [] if instead_of is None else [name for name in figures if name.startswith(instead_of)]
+        for name in dropped:
+            del figures[name]
+        write_json(self._summary_path, {**figures, **finite_or_null(metrics)})
+        # W&B can't delete figures; None overwrites them.
+        summary = {**dict.fromkeys(dropped), **metrics}
+        self._send(lambda run: run.summary.update(summary))
 
     def log_image(self, name: str, path: Path) -> None:
         """Show an image file in W&B."""
-        if self._wandb_run:
-            self._wandb_run.log_image(name, path)
+        self._send(lambda run: run.log({name: _wandb().Image(str(path))}))
 
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Show a table in W&B; a column may mix types."""
-        if self._wandb_run:
-            self._wandb_run.log_table(name, columns, rows)
+        table = {"columns": list(columns), "data": [list(row) for row in rows], "allow_mixed_types": True}
+        self._send(lambda run: run.log({name: _wandb().Table(**table)}))
 
     def log_artifact(self, kind: str, paths: Sequence[Path], *, metadata: Scalars) -> None:
-        """Keep files in W&B as a version of the run's artifact, where `tracking.artifacts` asks for the kind:
-        weights, checkpoint or evaluation."""
-        if self._wandb_run and kind in self._artifact_kinds:
-            self._wandb_run.log_artifact(kind, paths, metadata=metadata)
+        """Store files in W&B as a version of the run's artifact, if `tracking.artifacts` includes `kind`.
+
+        kind: "weights", "checkpoint" or "evaluation".
+        """
+
+        def send(run: Any) -> None:
+            # W&B's model registry accepts artifacts of type "model" only.
+            type_in_wandb = "model" if kind == "weights" else kind
+            artifact = _wandb().Artifact(f"{kind}-{run.id}", type=type_in_wandb, metadata=dict(metadata))
+            for path in paths:
+                artifact.add_file(str(path), skip_cache=True)
+            run.log_artifact(artifact)
+
+        if kind in self._artifact_kinds:
+            self._send(send)
 
     def catch_up(self) -> None:
-        """Tell a W&B run that is new to the folder what the folder knows."""
-        if self._wandb_run:
-            if self.metrics_file.path.exists():
-                self._wandb_run.log_all(read_metrics(self.metrics_file.path))
-            self._wandb_run.summarize(read_json(self._summary_path))
+        """Send the folder's earlier metrics and figures to a W&B run that is new to the folder."""
+        path = self.metrics_file.path
+        rows, summary = read_metrics(path) if path.exists() else [], read_json(self._summary_path)
+
+        def send(run: Any) -> None:
+            for row in rows:
+                run.log(row)
+            run.summary.update(summary)
+
+        self._send(send)  # as one action: the history may be longer than the queue
 
     def finish(self, *, exit_code: int = 0) -> None:
-        """Close the W&B run (waits for its upload, but not for ever); harmless a second time."""
+        """Close the W&B run, waiting for its upload for a limited time. A second call does nothing."""
         run, self._wandb_run = self._wandb_run, None
         if run:
             run.finish(exit_code=exit_code)
 
+    def _send(self, action: Callable[[Any], object]) -> None:
+        if self._wandb_run:
+            self._wandb_run.send(action)
+
     def __enter__(self) -> "Tracker":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         is_preempted = kind is not None and issubclass(kind, Preempted)
         self.finish(exit_code=PREEMPTED if is_preempted else int(kind is not None))
 
 
-@dataclass(frozen=True)
-class NoTracking:
-    """The files of the run folder, nothing else; the methods are those of `WandbTracking`."""
+def _wandb() -> Any:
+    import wandb
 
-    def check(self) -> None: ...
+    return wandb
+
+
+class Tracking:
+    """Where runs are tracked: the base class of the configuration group `tracking`. By itself: local files only."""
+
+    def check(self) -> None:
+        """Raise ConfigError if `start` would."""
 
     def start(
         self,
@@ -111,6 +130,16 @@ class NoTracking:
         job_type: str | None = None,
         resume: bool = False,
     ) -> Tracker:
+        """A tracker that writes to `run_dir`.
+
+        run_id: the base of a new W&B run's id. job_type: W&B's, instead of the configured one.
+        resume: continue the W&B run that the folder belongs to.
+        """
         return Tracker(run_dir)
 
-    def report_finished(self, run_dir: Path, *, config: Mapping[str, Any], run_id: str) -> None: ...
+    def report_finished(self, run_dir: Path, *, config: Mapping[str, Any], run_id: str) -> None:
+        """Report the figures of a run that finished earlier, if a sweep's agent asks for them."""
+
+
+class NoTracking(Tracking):
+    """Local files only."""

@@ -6,14 +6,14 @@ from contextlib import contextmanager, suppress
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import NonFiniteLossError, NonFiniteOutputError
 from tenet.files.atomic import sync
 from tenet.files.json import finite_or_null, write_json
 from tenet.files.names import DIAGNOSIS_FILE, METRICS_FILE
 from tenet.inhibition import NonFiniteFeaturesError
+from tenet.methods.method import Batch, Update
 from tenet.run.progress import ProgressReport
 from tenet.run.signals import Preempted, StopSignals
 from tenet.training.checkpoint import Checkpoints
@@ -32,7 +32,7 @@ class MetricsSink(Protocol):
 
 
 class NullTracker:
-    """Metrics that another process of the team logs already."""
+    """Drops all metrics: another process logs them."""
 
     def log(self, metrics: Mapping[str, float], *, step: int) -> None: ...
 
@@ -40,84 +40,97 @@ class NullTracker:
 
 
 class Bookkeeper:
-    """Called by the training loop after each step and each epoch.
+    """What happens around the optimizer steps: logging, evaluation, checkpoints, signals, and watching the loss.
 
-    learning_rate: of the first parameter group at a step counted from 1.
+    evaluate: returns metrics to log after an epoch; they are not used for model selection.
+    learning_rate: that of the first parameter group, at a step counted from 1.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        optimizer: Optimizer,
-        *,
         state: TrainingState,
+        *,
         settings: TrainingSettings,
         tracker: MetricsSink,
         checkpoints: Checkpoints,
         evaluate: Callable[[], dict[str, float]],
-        stop: StopSignals,
         learning_rate: Callable[[int], float],
         steps_per_epoch: int,
         last_step: int,
+        stop: StopSignals | None = None,
+        process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.model, self.optimizer, self.state, self.settings = model, optimizer, state, settings
-        self.tracker, self.checkpoints, self.evaluate, self.stop = tracker, checkpoints, evaluate, stop
-        self.learning_rate = learning_rate
+        self.state, self.settings, self.tracker, self.checkpoints = state, settings, tracker, checkpoints
+        self.evaluate, self.learning_rate = evaluate, learning_rate
         self.steps_per_epoch, self.last_step = steps_per_epoch, last_step
+        self.stop, self.process_group = stop or StopSignals(), process_group
+        self.progress = ProgressReport("training", total=last_step, unit="step", done=state.step)
         self.images, self.clock = 0, time.perf_counter()
         self.saved_at = time.monotonic()
 
-    def after_step(self, progress: ProgressReport, *, images: int) -> None:
-        """Log the window's means every `log_every_steps` and at the last step; write a checkpoint where one is
-        due, and where a signal asks to stop. Raises what the signal asks for."""
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Show progress and postpone signals; first finish an epoch that the interrupted run did not finish."""
+        self.tracker.rewind(self.state.step)
+        with self.progress, self.stop.postponed():
+            is_at_an_end = self.state.step % self.steps_per_epoch == 0 or self.state.step == self.last_step
+            if is_at_an_end and self.state.closed_step < self.state.step:
+                self.after_epoch()
+            yield
+
+    def after_step(self, batch: Batch) -> None:
+        """Log the means every `log_every_steps` and at the last step; write a checkpoint if one is due or a signal
+        asks to stop, and raise what the signal asks for."""
         step = self.state.step
-        self.images += images
+        self.images += len(batch.labels) * self.process_group.size
         is_due = step % self.settings.log_every_steps == 0
         if is_due or step == self.last_step:
-            self._log_window()
-            if is_due:
-                self.state.window.reset()
-        progress.update(step, self._status())
-        signal, save = self.state.window.team.all_reduce_max(self.stop.received, self._is_checkpoint_due())
+            self._log_means()
+            if is_due:  # at the last step they are kept: a run that is extended continues them
+                self.state.means.reset()
+        self.progress.update(step, self._status())
+        signal, save = self.process_group.all_reduce_max(self.stop.received, self._is_checkpoint_due())
         if signal or (save and step % self.steps_per_epoch and step != self.last_step):
             self.save()
         if signal:
             self.stop.received = signal
             self.stop.check()
 
-    def after_epoch(self, progress: ProgressReport) -> None:
+    def after_epoch(self) -> None:
         """Evaluate if it is due, then write a checkpoint; also where `max_steps` cuts an epoch short."""
         step = self.state.step
-        # No checkpoint of a run that is lost already.
-        self._means()
+        self._raise_if_nonfinite()
         epoch = step // self.steps_per_epoch
         if step == self.last_step or epoch % self.settings.evaluate_every_epochs == 0:
+            metrics: dict[str, float] = {}
+            interruption: BaseException | None = None
             try:
                 with self.stop.at_once():
                     metrics = self.evaluate()
-            except (KeyboardInterrupt, Preempted):
-                # The epoch stays open: going on begins with its evaluation.
-                self.save()
-                raise
+            except (KeyboardInterrupt, Preempted) as error:
+                interruption = error
             except NonFiniteOutputError as error:
                 raise self._nonfinite(f"after a finite loss, {error}", step) from error
+            if self.process_group.any(interruption is not None):
+                self.save()  # the epoch is not finished: a resumed run begins with its evaluation
+                raise interruption or Preempted("a signal to the main process")
             self.state.metrics.update(metrics)
             self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics}, step=step)
         self.state.closed_step = step
         self.save()
-        progress.update(step, self._status(), milestone=True)
+        self.progress.update(step, self._status(), milestone=True)
         self.images, self.clock = 0, time.perf_counter()
 
     def save(self) -> None:
-        """Write a checkpoint. Raises NonFiniteLossError if the run is lost already."""
-        self._means()
-        if bad := not_finite(self.model.state_dict().items()):
+        """Write a checkpoint. Raises NonFiniteLossError if loss, gradient or weights are not finite."""
+        self._raise_if_nonfinite()
+        if bad := not_finite(self.state.network.backbone.state_dict().items()):
             raise self._nonfinite(f"after a finite loss, {', '.join(bad[:3])} is not finite", self.state.step)
         metrics_file = self.checkpoints.last.with_name(METRICS_FILE)
         if self.checkpoints.writes and metrics_file.exists():
-            # A run that goes on from here writes none of these lines again.
+            # A run that resumes from this checkpoint does not write these lines again.
             sync(metrics_file)
-        self.state.save(self.model, self.optimizer, self.checkpoints)
+        self.state.save(self.checkpoints)
         self.saved_at = time.monotonic()
 
     def _is_checkpoint_due(self) -> bool:
@@ -127,17 +140,19 @@ class Bookkeeper:
         )
 
     def _means(self) -> dict[str, float]:
-        metrics, first_bad = self.state.window.read()
+        metrics, first_bad = self.state.means.read()
         if first_bad:
             raise self._nonfinite("the loss or its gradient is not finite", first_bad)
         return metrics
 
-    def _log_window(self) -> None:
+    def _raise_if_nonfinite(self) -> None:
+        self._means()
+
+    def _log_means(self) -> None:
         step, now = self.state.step, time.perf_counter()
         metrics = self._means()
         metrics["train/learning_rate"] = self.learning_rate(step)
-        metrics["train/inhibited_steps"] = self.state.inhibited_steps
-        metrics["train/skipped_steps"] = self.state.skipped_steps
+        metrics |= {f"train/{name}": count for name, count in self.state.method.counters().items()}
         if self.settings.on_nonfinite == "skip":
             metrics["train/nonfinite_steps"] = self.state.nonfinite_steps
         self.state.metrics.update(metrics)
@@ -155,7 +170,9 @@ class Bookkeeper:
         epoch = min(epochs, (self.state.step - 1) // self.steps_per_epoch + 1)
         parts = [f"epoch {epoch}/{epochs}"]
         if "train/loss" in metrics:
-            parts += [f"loss {metrics['train/loss']:.3f}", f"error {metrics['train/error_pct']:.2f} %"]
+            parts.append(f"loss {metrics['train/loss']:.3f}")
+        if "train/error_pct" in metrics:
+            parts.append(f"error {metrics['train/error_pct']:.2f} %")
         for split in ("validation", "test"):
             if f"{split}/error_pct" in metrics:
                 parts.append(f"{split} error {metrics[f'{split}/error_pct']:.2f} %")
@@ -164,18 +181,18 @@ class Bookkeeper:
         return "  ".join(parts)
 
     @contextmanager
-    def watching_features(self) -> Iterator[None]:
+    def explain_nonfinite_features(self) -> Iterator[None]:
         """Turn the method's refusal of non-finite features into the error that names the step."""
         try:
             yield
         except NonFiniteFeaturesError as error:
             raise self._nonfinite(f"after a finite loss, {error}", self.state.step) from error
 
-    def refuse(self, name: str, loss: Tensor) -> None:
-        """Count a step that a non-finite loss or gradient left without effect. Raises NonFiniteLossError unless
+    def on_nonfinite(self, update: Update) -> None:
+        """Count an update that was refused because loss or gradient was not finite. Raises NonFiniteLossError unless
         such steps are skipped, and beyond `max_nonfinite_steps`."""
-        what = f"the {name} is {loss.item():.3g}"
-        if torch.isfinite(loss):
+        what = f"the {update.name} is {update.loss.item():.3g}"
+        if torch.isfinite(update.loss):
             what += " and its gradient is not finite"
         self.state.nonfinite_steps += 1
         if self.settings.on_nonfinite == "stop":
@@ -188,7 +205,7 @@ class Bookkeeper:
             )
 
     def _nonfinite(self, what: str, step: int) -> NonFiniteLossError:
-        """The error, after everything that helps to see why is written into the run folder."""
+        """The error to raise; what helps to find the cause is written into the run folder first."""
         good = self.checkpoints.newest()
         diagnosis = self.checkpoints.last.with_name(DIAGNOSIS_FILE)
         rate = self.learning_rate(step)
@@ -196,8 +213,8 @@ class Bookkeeper:
         if self.checkpoints.writes:
             figures = {**finite_or_null(self.state.metrics), "learning_rate": rate}
             found = {"step": step, "found_at_step": self.state.step, "what": what, "last_metrics": figures}
-            with suppress(OSError):  # a full disk is not what this run ends of
-                write_json(diagnosis, {**found, **diagnose(self.model)})
+            with suppress(OSError):  # a full disk must not hide this error
+                write_json(diagnosis, {**found, **diagnose(self.state.network.backbone)})
                 more = f". More in {diagnosis}"
         return NonFiniteLossError(
             f"step {step}: {what}, at learning rate {rate:.3g}. "

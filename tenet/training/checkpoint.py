@@ -1,4 +1,4 @@
-"""Reading weights and writing checkpoints: tensors and plain values only, each file whole or not there."""
+"""Checkpoints: tensors and plain values only; a file is either complete or absent."""
 
 import copy
 import io
@@ -17,18 +17,19 @@ from tenet.files.weights import CHECKSUM, checksum
 
 logger = logging.getLogger("tenet")
 
-# Under this key, fingerprints of the data set.
-DATA = "data"
+# Under these keys, fingerprints of the data set and the version of the layout of a checkpoint.
+DATA, LAYOUT = "data", "layout"
+CURRENT_LAYOUT = 2
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `Checkpoints.save` wrote. Raises CheckpointError unless it is whole, to the last bit."""
+    """Return the content that `Checkpoints.save` wrote. Raises CheckpointError if the file is damaged in any way."""
     content = read_tensors(path)
     if not isinstance(content, dict) or CHECKSUM not in content:
         raise CheckpointError(f"{path} is not a checkpoint of this project")
     if content.pop(CHECKSUM) != checksum(content):
-        raise CheckpointError(f"{path} is damaged: its content does not have its checksum")
-    return copy.deepcopy(content)  # the file may be gone before its tensors are
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
+    return copy.deepcopy(content)  # the tensors are views of the file, which may be replaced
 
 
 class SavedState(NamedTuple):
@@ -37,10 +38,10 @@ class SavedState(NamedTuple):
 
 
 class Checkpoints:
-    """The last checkpoint of a run folder, and the one before it; with `writes` off `save` does nothing.
+    """The last two checkpoints of a run folder.
 
-    data: fingerprints of the parts of the data set, by name (see `fingerprint`). A checkpoint of a run that
-    had others is refused.
+    writes: if False, `save` does nothing.
+    data: name -> fingerprint of each part of the data set. A checkpoint with other fingerprints is refused.
     """
 
     def __init__(self, run_dir: Path, *, writes: bool = True, data: Mapping[str, str] | None = None) -> None:
@@ -51,8 +52,8 @@ class Checkpoints:
     def save(self, state: Mapping[str, Any]) -> None:
         if not self.writes:
             return
-        content = {**state, DATA: self.data}
-        # In memory first: torch's own writer tells of a full disk in a way of its own.
+        content = {**state, DATA: self.data, LAYOUT: CURRENT_LAYOUT}
+        # Serialize in memory first: torch's own writer does not report a full disk as an OSError.
         buffer = io.BytesIO()
         torch.save({**content, CHECKSUM: checksum(content)}, buffer)
         write_atomically(
@@ -60,19 +61,22 @@ class Checkpoints:
         )
 
     def newest(self) -> Path | None:
-        """The checkpoint to go on from; None if there is none. After a crash between the renames of `save`
-        there is only the one before."""
+        """Return the path to continue from; None if there is none.
+
+        After a crash between the two renames of `save`, only the previous checkpoint exists.
+        """
         return next((path for path in (self.last, self.previous) if path.exists()), None)
 
     def load(self) -> dict[str, Any] | None:
-        """The content of the newest checkpoint that is whole; None if there is none at all."""
+        """Return the content of the newest intact checkpoint; None if there is no checkpoint."""
         found = self.find()
         return None if found is None else found.content
 
     def find(self) -> SavedState | None:
-        """The newest checkpoint that is whole, with a warning if it is not the last; None if there is none at all.
+        """Return the newest intact checkpoint; None if there is no checkpoint.
 
-        Raises CheckpointError where there are checkpoints and none is whole, or it was made from other data.
+        Logs a warning if the last checkpoint is damaged and the previous one is used. Raises CheckpointError if all
+        checkpoints are damaged, or if the checkpoint was written with other data.
         """
         damaged: list[CheckpointError] = []
         for path in (self.last, self.previous):
@@ -84,20 +88,25 @@ class Checkpoints:
                 damaged.append(error)
                 continue
             if damaged:
-                logger.warning("%s; going on from the one before, %s", damaged[0], path)
-            self._check_data(content.pop(DATA, {}), path)
+                logger.warning("%s; continuing from the one before, %s", damaged[0], path)
+            self._check_origin(path, data=content.pop(DATA, {}), layout=content.pop(LAYOUT, 1))
             return SavedState(path, content)
         if damaged:
             raise CheckpointError(
-                f"{'; '.join(map(str, damaged))}; put a copy back, or start anew (rerun=true)"
+                f"{'; '.join(map(str, damaged))}; restore a copy, or start again (rerun=true)"
             ) from damaged[0]
         return None
 
-    def _check_data(self, data: Any, path: Path) -> None:
+    def _check_origin(self, path: Path, *, data: Any, layout: Any) -> None:
+        if self.data and layout != CURRENT_LAYOUT:
+            raise CheckpointError(
+                f"{path} was written by another version of this package and can't be continued; start again "
+                "(rerun=true)"
+            )
         known = data if isinstance(data, Mapping) else {}
         changed = [name for name in self.data if known.get(name, self.data[name]) != self.data[name]]
         if changed:
             raise CheckpointError(
                 f"the data set has changed since {path} was written ({' and '.join(changed)} images or labels); "
-                "put back what it was, or start anew (rerun=true)"
+                "restore the earlier data, or start again (rerun=true)"
             )

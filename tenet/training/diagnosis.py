@@ -1,4 +1,4 @@
-"""What there is to see in a network whose loss or gradient is not finite."""
+"""Diagnosis of a network whose loss or gradient is not finite."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def diagnose(model: nn.Module) -> dict[str, Any]:
-    """Where a network is not finite, and its largest weight and gradient, by name."""
+    """Return the names of non-finite weights, gradients and buffers, and the largest weight and gradient by name."""
     gradients = [(name, one.grad) for name, one in model.named_parameters() if one.grad is not None]
     return {
         "weights_not_finite": not_finite(model.named_parameters()),
@@ -20,12 +20,12 @@ def diagnose(model: nn.Module) -> dict[str, Any]:
 
 
 def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """The names of the tensors that hold NaN or infinity; the host waits for each."""
+    """Return the names of the tensors that contain NaN or infinity. The host waits for each tensor."""
     return [name for name, tensor in named if not torch.isfinite(tensor).all()]
 
 
 def _largest(named: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
-    """The name of the finite value that is farthest from 0, and its magnitude."""
+    """Return the name of the tensor with the largest finite magnitude, and that magnitude; empty without tensors."""
     sizes = {
         name: tensor.detach().abs().nan_to_num(nan=0.0, posinf=0.0).max().item()
         for name, tensor in named

@@ -1,49 +1,73 @@
-"""Steps down a gradient, and what to do with one that is not finite."""
+"""Optimizer steps that leave everything unchanged where the loss or its gradient is not finite."""
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from tenet.distributed import ALONE, ProcessGroup
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup
+from tenet.methods.method import Update
+from tenet.networks import Network
 
 
-class Guard:
-    """Takes the optimizer's steps, but not those whose loss or gradient is not finite.
+class GuardedOptimizer:
+    """Takes the optimizer step of each update, unless its loss or gradient is not finite.
 
-    refuse: called with the loss and its name for each of those; it must raise unless the run `skips` them.
-    With `skips`, BatchNorm's statistics are put back too, and the host waits for every gradient; without it,
-    on CPUs alone, where that costs nothing.
+    on_nonfinite: called with each refused update; it must raise unless the run skips such steps.
+    skips: restore BatchNorm's statistics after a refused update, because its forward has moved them. The host then
+        waits for every gradient. Without `skips`, updates are checked here only on the CPU, where it costs nothing;
+        on other devices, `RunningMeans` finds the first step that was not finite.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        optimizer: Optimizer,
+        network: Network,
         *,
-        refuse: Callable[[str, Tensor], None],
+        on_nonfinite: Callable[[Update], None],
         skips: bool = False,
-        team: ProcessGroup = ALONE,
+        process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.model, self.refuse, self.skips, self.team = model, refuse, skips, team
-        self.watches = skips or next(model.parameters()).device.type == "cpu"
-        self._buffers: list[Tensor] = []
+        self.optimizer, self.network, self.process_group = optimizer, network, process_group
+        self.on_nonfinite, self.skips = on_nonfinite, skips
+        self._checks = skips or next(network.parameters()).device.type == "cpu"
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self._snapshot_buffers()
 
-    def remember(self) -> None:
-        """Before a forward in train mode: it moves the BatchNorm statistics, also by what is not finite."""
-        if self.skips:
-            self._buffers = [buffer.clone() for buffer in self.model.buffers()]
+    def scale_learning_rates(self, factor: float) -> None:
+        """Set the learning rate of each parameter group to `factor` times its initial one."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
 
-    def descend(self, optimizer: Optimizer, loss: Tensor, *, name: str = "loss") -> Tensor | None:
-        """One optimizer step down the gradient of `loss`: the gradient's norm, or None if it was refused."""
-        optimizer.zero_grad(set_to_none=True)
+    def step(self, update: Update) -> None:
+        """Minimise `update.loss` by one step, and fill in the update's gradient norm or mark it as refused.
+
+        The loss and the terms are scaled so that their mean over the processes is the mean over all samples. The
+        update keeps its loss without the graph.
+        """
+        scale = self.process_group.loss_scale(update.samples, update.loss.device)
+        loss, update.loss = update.loss * scale, update.loss.detach()
+        update.terms = {name: term * scale for name, term in update.terms.items()}
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        gradients = [one.grad for one in self.model.parameters() if one.grad is not None]
+        gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if self.watches and self.team.all_reduce_max(not torch.isfinite(loss.detach() + norm)) != (0,):
-            self.refuse(name, loss.detach())
-            for buffer, before in zip(self.model.buffers(), self._buffers, strict=True):
-                buffer.copy_(before)
-            return None
-        optimizer.step()
-        return norm
+        if self._checks:
+            is_finite = bool(torch.isfinite(loss.detach() + norm))
+            update.is_refused = self.process_group.any(not is_finite)
+        if update.is_refused:
+            self.on_nonfinite(update)
+            self._restore_buffers()
+            return
+        update.gradient_norm = norm
+        self.optimizer.step()
+        self._snapshot_buffers()
+
+    def _snapshot_buffers(self) -> None:
+        if self.skips:
+            self._buffers = [buffer.clone() for buffer in self.network.buffers()]
+
+    def _restore_buffers(self) -> None:
+        for buffer, before in zip(self.network.buffers(), self._buffers, strict=True):
+            buffer.copy_(before)

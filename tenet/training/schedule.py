@@ -1,19 +1,25 @@
 """Learning-rate schedules: pure functions from step to factor."""
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
 
-# (steps done before this one, steps in all) -> factor of the optimizer's learning rates
-Schedule = Callable[[int, int], float]
+from tenet.rules import at_least, at_most
+
+
+class Schedule(ABC):
+    @abstractmethod
+    def __call__(self, step: int, total_steps: int) -> float:
+        """The factor of the optimizer's learning rates after `step` of `total_steps` steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine:
+class Cosine(Schedule):
     """Half a cosine from 1 to `final_factor` over the whole run, after a linear warm-up of `warmup_steps`."""
 
-    final_factor: float = 1e-5
-    warmup_steps: int = 0
+    final_factor: Annotated[float, at_least(0), at_most(1)] = 1e-5
+    warmup_steps: Annotated[int, at_least(0)] = 0
 
     def __call__(self, step: int, total_steps: int) -> float:
         if step < self.warmup_steps:
@@ -23,10 +29,10 @@ class Cosine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constant:
+class Constant(Schedule):
     """The optimizer's own learning rate throughout, after a linear warm-up of `warmup_steps`."""
 
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, at_least(0)] = 0
 
     def __call__(self, step: int, total_steps: int) -> float:
         return (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0

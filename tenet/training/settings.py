@@ -1,46 +1,54 @@
-"""How long and in what form to train: the `trainer` group."""
+"""The settings of the `trainer` group."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from tenet.errors import ConfigError
+from tenet.rules import above, at_least, check_arguments
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How long and in what form to train.
+    """Settings of a training run.
 
-    device: auto (CUDA where there is one), cpu or cuda. precision: fp32, or bf16 (autocast).
-    max_steps: stop after so many iterations; the schedule still spans all `epochs`.
-    batch_size, evaluation_batch_size: images; under torchrun of all processes together.
-    channels_last: memory format of model and images.
-    compile: by torch.compile, stage by stage, within the first steps; results differ by rounding.
-    deterministic: on CUDA too the same run gives the same bits, more slowly; CPUs do anyway.
-    checkpoint_every_steps, checkpoint_every_minutes: within an epoch; at its end there is always one.
-    on_nonfinite: stop, or skip: a step whose loss or gradient is not finite leaves everything as it was, for
-    at most max_nonfinite_steps steps of a run; the host waits for every step's gradient then.
+    device: auto (CUDA if there is a device, otherwise the CPU), cpu or cuda.
+    precision: fp32, or bf16 (autocast). channels_last: memory format of weights and images.
+    compile: compile the network with torch.compile during the first steps; results then differ by rounding.
+    deterministic: on CUDA, give the same bits every time, which is slower; CPUs always do.
+    max_steps: stop after this many iterations; the schedule still spans all `epochs`.
+    batch_size, evaluation_batch_size: images; with torchrun, of all processes together.
+    checkpoint_every_steps, checkpoint_every_minutes: within an epoch; there always is one at its end.
+    on_nonfinite: stop, or skip: a step whose loss or gradient is not finite then changes nothing. A run skips at most
+        `max_nonfinite_steps` steps, and the host waits for the gradient of every step.
+
+    Raises ValueError for a value that its annotation does not allow, and ConfigError for compile with deterministic.
     """
 
-    device: str = "auto"
-    precision: str = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
     compile: bool = False
     deterministic: bool = False
-    epochs: int = 200
-    max_steps: int | None = None
-    batch_size: int = 256
-    evaluation_batch_size: int = 1000
-    log_every_steps: int = 50
-    evaluate_every_epochs: int = 1
-    checkpoint_every_steps: int | None = None
-    checkpoint_every_minutes: float | None = 10.0
-    on_nonfinite: str = "stop"
-    max_nonfinite_steps: int = 10
+    epochs: Annotated[int, at_least(1)] = 200
+    max_steps: Annotated[int, at_least(1)] | None = None
+    batch_size: Annotated[int, at_least(1)] = 256
+    evaluation_batch_size: Annotated[int, at_least(1)] = 1000
+    log_every_steps: Annotated[int, at_least(1)] = 50
+    evaluate_every_epochs: Annotated[int, at_least(1)] = 1
+    checkpoint_every_steps: Annotated[int, at_least(1)] | None = None
+    checkpoint_every_minutes: Annotated[float, above(0)] | None = 10.0
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    max_nonfinite_steps: Annotated[int, at_least(0)] = 10
+
+    def count_steps(self, steps_per_epoch: int) -> tuple[int, int]:
+        """The steps that the schedule spans, and the step at which the run ends."""
+        total = self.epochs * steps_per_epoch
+        return total, min(total, self.max_steps or total)
 
     def __post_init__(self) -> None:
-        if self.on_nonfinite not in ("stop", "skip"):
-            raise ConfigError(f"trainer.on_nonfinite={self.on_nonfinite} is none of stop, skip")
+        check_arguments(TrainingSettings.__init__, vars(self))
         if self.compile and self.deterministic:
-            # Which sizes of batches are compiled depends on which come first, and so does the rounding.
+            # The batch sizes that come first decide which kernels are compiled, and thereby the rounding.
             raise ConfigError(
-                "trainer.compile=true rounds by what was compiled; choose it or trainer.deterministic=true"
+                "trainer.compile=true does not give the same bits every time; choose it or trainer.deterministic=true"
             )

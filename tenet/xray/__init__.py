@@ -1,5 +1,5 @@
 """See what inhibition does to single images: `python -m tenet.xray --help`."""
 
-from tenet.xray.explanation import Explanation, explain, group_overlap
+from tenet.xray.figures import Explanation, explain, group_overlap
 
 __all__ = ["Explanation", "explain", "group_overlap"]

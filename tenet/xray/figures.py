@@ -1,21 +1,103 @@
-"""The figures of an X-ray: of test images, and of their corrupted versions."""
+"""What an inhibited step would do to single images, and to their corrupted versions: tensors, figures and tables."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int64, UInt8
-from torch import Tensor, nn
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
 
-from tenet.inhibition import Inhibition
-from tenet.xray.explanation import Explanation, explain, group_overlap
+from tenet.data import ImageArrays, to_images_01
+from tenet.inhibition import group_channels, group_importance, group_maps, inhibition_mask
+from tenet.methods import Inhibited, importance_pass
+from tenet.networks import Network
+from tenet.randomness import make_generator
 
-if TYPE_CHECKING:
-    from tenet.data import Dataset, Splits
+TABLE_COLUMNS = (
+    *("image", "label", "version", "group", "channels", "importance"),
+    *("overlap", "overlap_other_medoids"),
+)
+
+
+class Explanation(NamedTuple):
+    """What inhibition would do to each image; all in eval mode, where the images do not depend on each other.
+
+    reversed_maps: R of each group, in (0, 1); 1 if the group passes unchanged or is empty.
+    evidence: the rectified sum of the channels, each times its weight: Grad-CAM at the cut, for the sigmoid of the
+        true class's score.
+    evidence_inhibited: the same for the masked features, with the same weights.
+    """
+
+    assignments: Int64[Tensor, "batch channel"]
+    sizes: Int64[Tensor, "batch group"]
+    importance: Float[Tensor, "batch group"]
+    reversed_maps: Float[Tensor, "batch group h w"]
+    evidence: Float[Tensor, "batch h w"]
+    evidence_inhibited: Float[Tensor, "batch h w"]
+    logits: Float[Tensor, "batch class"]
+    logits_inhibited: Float[Tensor, "batch class"]
+
+
+@torch.no_grad()
+def explain(
+    network: Network,
+    images: Float[Tensor, "batch 3 height width"],
+    labels: Int64[Tensor, " batch"],
+    *,
+    inhibited: Inhibited,
+    generator: torch.Generator,
+) -> Explanation:
+    """Steps 3 to 6 of the method on images in [0, 1], and the logits with and without the mask.
+
+    The network must have a cut; its mode, gradients and statistics stay unchanged. Generators with one seed draw the
+    same initial medoids for batches of one size. Raises ValueError for labels that are no classes of the network, for
+    more groups than channels, and for features that are not finite.
+    """
+    features, gradients = importance_pass(network, images, labels)
+    groups = inhibited.groups
+    assignments = group_channels(
+        features,
+        groups=groups,
+        generator=generator,
+        max_iterations=inhibited.max_iterations,
+        tolerance=inhibited.tolerance,
+    )
+    group: dict[str, Any] = {"gradients": gradients, "assignments": assignments, "groups": groups}
+    mask = inhibition_mask(features, **group)
+    batch, _, h, w = features.shape
+    was_training = network.training
+    # Eval mode, unlike the inhibited pass of training: batch statistics would mix the images.
+    network.eval()
+    try:
+        logits, (_, logits_inhibited) = network(images), network(images, mask)
+    finally:
+        network.train(was_training)
+    return Explanation(
+        assignments,
+        sizes=assignments.new_zeros(batch, groups).scatter_add(1, assignments, torch.ones_like(assignments)),
+        importance=group_importance(gradients, assignments=assignments, groups=groups),
+        # All channels of a group have the same mask, so it does not matter which of them is kept.
+        reversed_maps=mask.new_ones(batch, groups, h, w).scatter(
+            1, assignments[:, :, None, None].expand_as(mask), mask
+        ),
+        evidence=group_maps(features, **group).sum(dim=1).relu(),
+        evidence_inhibited=group_maps(features * mask, **group).sum(dim=1).relu(),
+        logits=logits,
+        logits_inhibited=logits_inhibited,
+    )
+
+
+def group_overlap(
+    first: Int64[Tensor, "batch channel"], second: Int64[Tensor, "batch channel"]
+) -> list[float]:
+    """Adjusted Rand index of each image: 1 for the same groups with any ids, about 0 for unrelated groups."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return [float(adjusted_rand_score(*pair)) for pair in zip(first.numpy(), second.numpy(), strict=True)]
 
 
 class XRay(NamedTuple):
-    """Test images explained; rows: each one's figures beside those of its corrupted version."""
+    """Test images with their explanation; rows: the figures of each image and of its corrupted version."""
 
     images: UInt8[Tensor, "image h w 3"]
     corrupted: UInt8[Tensor, "image h w 3"]
@@ -23,104 +105,88 @@ class XRay(NamedTuple):
     rows: list[dict[str, Any]]
 
 
-def look_through(
-    model: nn.Module,
-    splits: "Splits",
+def make_xray(
+    network: Network,
+    test: ImageArrays,
     ids: Int64[Tensor, " chosen"],
-    dataset: "Dataset",
-    settings: Inhibition,
+    inhibited: Inhibited,
     *,
     corruption: str,
     severity: int,
     seed: int,
 ) -> XRay:
-    """X-ray the test images `ids`."""
+    """X-ray the test images with these ids."""
     from tenet.corruptions.generator import corrupt
-    from tenet.data import to_images_01
-    from tenet.randomness import make_generator
 
-    images, labels = splits.test.take(ids)
+    chosen = test.take(ids)
+    # The same pixels as in evaluate.py, which uses this seed and the images' ids.
+    changed = corrupt(chosen.images, corruption=corruption, severity=severity, image_ids=ids)
 
-    def look(pixels: Tensor, *, draw: int = 0) -> Explanation:
+    def explain_pixels(pixels: Tensor, *, draw: int = 0) -> Explanation:
         medoids = make_generator("cpu", seed=seed, purpose="xray", step=draw)
-        inputs = dataset.normalization(to_images_01(pixels))
-        return explain(model, inputs, labels, inhibition=settings, generator=medoids)
+        return explain(network, to_images_01(pixels), chosen.labels, inhibited=inhibited, generator=medoids)
 
-    # The pixels that evaluate.py measures: its seed, and the images' own ids.
-    changed = corrupt(images, corruption=corruption, severity=severity, image_ids=ids)
-    clean, again, corrupted = look(images), look(images, draw=1), look(changed)
+    clean, corrupted = explain_pixels(chosen.images), explain_pixels(changed)
+    again = explain_pixels(chosen.images, draw=1)
     overlaps = group_overlap(clean.assignments, corrupted.assignments)
     restarted = group_overlap(clean.assignments, again.assignments)
     rows = [
         {
-            "image": image,
-            "label": splits.classes[label],
+            "image": int(image),
+            "label": test.classes[chosen.labels[row]],
             "group_overlap": overlaps[row],
             "group_overlap_other_medoids": restarted[row],
-            "clean": tabulate(clean, row, splits.classes),
-            "corrupted": tabulate(corrupted, row, splits.classes),
+            "clean": figures_of(clean, row, test.classes),
+            "corrupted": figures_of(corrupted, row, test.classes),
         }
-        for row, (image, label) in enumerate(zip(ids.tolist(), labels.tolist(), strict=True))
+        for row, image in enumerate(ids)
     ]
-    return XRay(images, changed, clean, rows)
+    return XRay(chosen.images, changed, clean, rows)
 
 
-def tabulate(explanation: Explanation, row: int, classes: Sequence[str]) -> dict[str, Any]:
+def figures_of(explanation: Explanation, row: int, classes: Sequence[str]) -> dict[str, Any]:
     """One image's figures as plain values; groups in the order of their ids."""
 
-    def answer(logits: Tensor) -> dict[str, Any]:
+    def prediction(logits: Tensor) -> dict[str, Any]:
         confidence, predicted = logits[row].softmax(dim=0).max(dim=0)
         return {"predicted": classes[int(predicted)], "confidence": float(confidence)}
 
     return {
-        "before": answer(explanation.logits),
-        "inhibited": answer(explanation.logits_inhibited),
+        "before": prediction(explanation.logits),
+        "inhibited": prediction(explanation.logits_inhibited),
         "group_sizes": explanation.sizes[row].tolist(),
         "group_importance": explanation.importance[row].tolist(),
     }
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str, corruption: str) -> None:
-    """Two lines for each image: the clean one, and the corrupted one."""
+    """Print two lines for each image: one for the clean version, one for the corrupted version."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    groups = range(len(rows[0]["clean"]["group_sizes"]))
-    for heading in ("image", "version", *(f"g{group}" for group in groups), "overlap"):
-        table.add_column(
-            heading, no_wrap=True, justify="left" if heading in ("image", "version") else "right"
-        )
+    table.add_column("image", no_wrap=True)
+    table.add_column("version", no_wrap=True)
+    for heading in (*(f"g{group}" for group in range(len(rows[0]["clean"]["group_sizes"]))), "overlap"):
+        table.add_column(heading, no_wrap=True, justify="right")
     for row in rows:
-        for version, told, overlap in (
+        for version, name, overlap in (
             ("clean", "clean", f"({row['group_overlap_other_medoids']:.2f})"),
             ("corrupted", corruption, f"{row['group_overlap']:.2f}"),
         ):
             importance = torch.tensor(row[version]["group_importance"])
             # As shares: the sigmoid's gradients differ by orders of magnitude between images.
             shares = 100 * importance / importance.abs().sum().clamp(min=torch.finfo(torch.float32).tiny)
-            cells = zip(row[version]["group_sizes"], shares.tolist(), strict=True)
-            name = f"{row['image']}: {row['label']}" if version == "clean" else ""
-            lines = [f"{size}\n{share:+.0f} %" for size, share in cells]
-            table.add_row(name, told, *lines, overlap, end_section=version == "corrupted")
+            groups = zip(row[version]["group_sizes"], shares.tolist(), strict=True)
+            cells = [f"{size}\n{share:+.0f} %" for size, share in groups]
+            image = f"{row['image']}: {row['label']}" if version == "clean" else ""
+            table.add_row(image, name, *cells, overlap, end_section=version == "corrupted")
     console = Console(soft_wrap=True, markup=False)
     console.print(table)
     console.print(
         "g0, g1...: each group's channels, and its share of the summed |importance|. Overlap: adjusted Rand "
         "index with the clean image's groups; in brackets, of the clean image grouped from other medoids."
     )
-
-
-TABLE_COLUMNS = (
-    "image",
-    "label",
-    "version",
-    "group",
-    "channels",
-    "importance",
-    "overlap",
-    "overlap_other_medoids",
-)
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]], *, corruption: str) -> list[list[Any]]:

@@ -1,4 +1,4 @@
-"""An explanation as a picture: groups, where they are damped, and the evidence before and after."""
+"""The picture of an X-ray: groups, where they are damped, and the evidence before and after."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,27 +7,26 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from tenet.xray.explanation import Explanation
-from tenet.xray.figures import XRay
+from tenet.xray.figures import Explanation, XRay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# A colour for each of the groups whose maps are shown, one for the other damped groups, one for those that pass.
+# A colour for each group whose map is shown, one for the other damped groups, one for groups that pass.
 MAP_COLORS, DAMPED, PASSING = ("#d1495b", "#2e86ab", "#e8a33d"), "#9a8fb5", "#c8c8c8"
 
 
-def draw(seen: XRay, *, title: str, corruption: str) -> "Figure":
-    """A row for each image: itself, its groups' importance, where the most important ones are damped, the
+def draw_xray(xray: XRay, *, title: str, corruption: str) -> "Figure":
+    """A row for each image: the image, the importance of its groups, where the most important groups are damped, the
     evidence before and after, and the corrupted version with the overlap of its groups."""
     from matplotlib.figure import Figure
 
     ranks = ("most important", "second", "third")
     headings = ("image", "importance of its groups", *ranks, "evidence before", "evidence after", corruption)
-    rows, explanation = seen.rows, seen.explanation
+    rows, explanation = xray.rows, xray.explanation
     figure = Figure(figsize=(12.8, 1.62 * len(rows) + 1.1), layout="constrained")
-    # parse_math: what a name has between two dollars is no formula.
+    # parse_math: a name with two dollar signs is not a formula.
     figure.suptitle(title, fontsize=11, parse_math=False)
     figure.supxlabel(
         "Coloured groups argue for the class and are damped where their colour lies over the image (1 - R); grey "
@@ -42,26 +41,26 @@ def draw(seen: XRay, *, title: str, corruption: str) -> "Figure":
     for axes, heading in zip(grid[0], headings, strict=True):
         axes.set_title(heading, fontsize=9)
     for index, (cells, row) in enumerate(zip(grid, rows, strict=True)):
-        image = seen.images[index]
+        image = xray.images[index]
         for axes in [cells[0], *cells[2:]]:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         cells[0].imshow(image.numpy())
         cells[0].set_xlabel(f"{row['image']}: {row['label']}", fontsize=8, parse_math=False)
         _draw_groups(cells[1], cells[2:-3], explanation, image, index)
-        cells[-1].imshow(seen.corrupted[index].numpy())
+        cells[-1].imshow(xray.corrupted[index].numpy())
         overlap = f"overlap {row['group_overlap']:.2f} ({row['group_overlap_other_medoids']:.2f})"
         cells[-1].set_xlabel(overlap, fontsize=8)
         pair = torch.stack([explanation.evidence[index], explanation.evidence_inhibited[index]])
-        # One scale for both, so that what was damped looks damped.
+        # One scale for both, so that damping is visible.
         pair /= pair.max().clamp(min=torch.finfo(torch.float32).tiny)
         for axes, heat, name in zip(cells[-3:-1], pair, ("before", "inhibited"), strict=True):
             share = _upsample(heat, image).numpy()
             _draw_faint(axes, image)
             axes.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=share**0.5)
-            answer = row["clean"][name]
-            told = f"{answer['predicted']}: {100 * answer['confidence']:.1f} %"
-            axes.set_xlabel(told, fontsize=8, parse_math=False)
+            predicted, confidence = row["clean"][name].values()
+            label = f"{predicted}: {100 * confidence:.1f} %"
+            axes.set_xlabel(label, fontsize=8, parse_math=False)
     return figure
 
 
@@ -73,8 +72,11 @@ def _draw_groups(
 
     importance, order = explanation.importance[index].sort(descending=True, stable=True)
     damped = int((importance > 0).sum())
-    colors = [*MAP_COLORS[:damped], *[DAMPED] * (damped - len(MAP_COLORS))]
-    colors += [PASSING] * (len(order) - damped)
+    colors = [
+        *MAP_COLORS[:damped],
+        *[DAMPED] * (damped - len(MAP_COLORS)),
+        *[PASSING] * (len(order) - damped),
+    ]
     names = [f"g{group}, {int(explanation.sizes[index, group])} ch." for group in order.tolist()]
     bars.barh(range(len(names)), importance.numpy(), color=colors, height=0.75)
     bars.set_yticks(range(len(names)), names, fontsize=min(7, 60 / len(names)))
@@ -95,12 +97,10 @@ def _draw_groups(
 
 
 def _draw_faint(axes: "Axes", image: UInt8[Tensor, "h w 3"]) -> None:
-    """The image in dark grey, for colour to stand out on."""
+    """The image in dark grey, as a background for colour."""
     axes.imshow(image.float().mean(dim=2).numpy(), cmap="gray", vmin=0, vmax=2 * 255)
 
 
-def _upsample(
-    values: Float[Tensor, "h w"], image: UInt8[Tensor, "height width 3"]
-) -> Float[Tensor, "height width"]:
+def _upsample(values: Float[Tensor, "h w"], image: UInt8[Tensor, "height width 3"]) -> Tensor:
     size = (image.shape[0], image.shape[1])
     return nn.functional.interpolate(values[None, None], size=size, mode="bilinear")[0, 0].clamp(0, 1)

@@ -71,8 +71,8 @@ def test_standard_without_flip_and_padding_changes_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"padding": -1}, r"augment.padding=-1 must be a whole number of at least 0"),
-        ({"padding": True}, r"augment.padding=True must be a whole number"),
+        ({"padding": -1}, r"^padding=-1 must be an integer of at least 0"),
+        ({"padding": True}, r"^padding=True must be an integer"),
     ],
 )
 def test_standard_refuses_arguments_out_of_range(arguments, message):

@@ -1,110 +1,130 @@
-"""A headless Chromium, driven through chromedriver's own protocol (W3C WebDriver): no library needed."""
+"""A headless Chromium, driven over the DevTools protocol through a pipe: no library and no driver needed."""
 
-import base64
 import json
-import re
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.request import ProxyHandler, Request, build_opener
+from typing import Any, BinaryIO
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
-# Nothing but files and data can be fetched: every name of a host resolves to nothing.
+# Only files and data can be fetched: every host name resolves to nothing.
 ARGUMENTS = (
     "--headless=new",
-    "--no-sandbox",  # which a superuser can't have
+    "--no-sandbox",  # not available to a superuser
     "--disable-gpu",
+    "--disable-quic",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
     "--hide-scrollbars",
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--remote-debugging-pipe",  # commands are read from descriptor 3, answers written to descriptor 4
 )
-TIMEOUT_S = 60
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's id, fixed by the standard
 
 
 class Browser:
-    """One window. `requests` and `errors` tell what the page asked for, and what it complained of."""
+    """One window. `requests` and `errors` return what the page asked for, and what the console reported."""
 
-    def __init__(self, address: str) -> None:
-        self._opener = build_opener(ProxyHandler({}))
-        self._session = address
-        options = {"binary": CHROMIUM, "args": ARGUMENTS}
-        capabilities = {
-            "goog:chromeOptions": options,
-            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
-        }
-        answer = self._call("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
-        self._session = f"{address}/session/{answer['sessionId']}"
+    def __init__(self, commands: BinaryIO, answers: BinaryIO) -> None:
+        self._commands, self._answers = commands, answers
+        self._count = 0
+        self._session: str | None = None
+        self._events: list[dict[str, Any]] = []
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self._call(f"{domain}.enable")
 
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        data = None if method != "POST" else json.dumps(body or {}).encode()
-        request = Request(self._session + path, data=data, method=method)
-        with self._opener.open(request, timeout=TIMEOUT_S) as answer:
-            return json.load(answer)["value"]
+    def _receive(self) -> dict[str, Any]:
+        message = bytearray()
+        while (byte := self._answers.read(1)) != b"\0":
+            assert byte, "the browser has ended"
+            message += byte
+        return json.loads(message)
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._count += 1
+        command = {"id": self._count, "method": method, "params": parameters}
+        if self._session is not None:
+            command["sessionId"] = self._session
+        self._commands.write(json.dumps(command).encode() + b"\0")
+        self._commands.flush()
+        while (message := self._receive()).get("id") != self._count:
+            self._events.append(message)
+        assert "error" not in message, message
+        return message["result"]
+
+    def _take(self, *methods: str) -> list[dict[str, Any]]:
+        """The parameters of these events since the last call."""
+        taken = [event["params"] for event in self._events if event["method"] in methods]
+        self._events = [event for event in self._events if event["method"] not in methods]
+        return taken
 
     def open(self, page: Path) -> None:
-        self._call("POST", "/url", {"url": page.resolve().as_uri()})
+        self._take("Page.loadEventFired")
+        self._call("Page.navigate", url=page.resolve().as_uri())
+        while not self._take("Page.loadEventFired"):
+            self._events.append(self._receive())
 
     def run(self, script: str) -> Any:
         """The value that a JavaScript function body returns."""
-        return self._call("POST", "/execute/sync", {"script": script, "args": []})
+        answer = self._call("Runtime.evaluate", expression=f"(() => {{{script}}})()", returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def click(self, selector: str) -> None:
-        """As a person would, in the middle of the first such element."""
-        found = self._call("POST", "/element", {"using": "css selector", "value": selector})
-        self._call("POST", f"/element/{found[ELEMENT]}/click")
+        """Press and release the mouse in the middle of the first such element."""
+        place = self.run(
+            f"const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
+            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            mouse = {"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+            self._call("Input.dispatchMouseEvent", **mouse)
 
     def resize(self, width: int, height: int) -> None:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self._devtools("Emulation.setDeviceMetricsOverride", metrics)
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
 
     def prefer(self, scheme: str) -> None:
         """light or dark."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self._devtools("Emulation.setEmulatedMedia", {"features": features})
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._call("Emulation.setEmulatedMedia", features=[feature])
 
-    def _devtools(self, command: str, parameters: dict[str, Any]) -> None:
-        self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
-
-    def screenshot(self, path: Path) -> Path:
-        path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
-        return path
-
-    def errors(self) -> list[str]:
-        """What the console said since the last call."""
-        return [entry["message"] for entry in self._call("POST", "/se/log", {"type": "browser"})]
+    def errors(self) -> list[dict[str, Any]]:
+        """Errors and console messages since the last call."""
+        self.run("")  # events that were sent before its answer have arrived
+        return self._take("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
 
     def requests(self) -> list[str]:
         """The addresses that were asked for since the last call."""
-        entries = [
-            json.loads(e["message"])["message"]
-            for e in self._call("POST", "/se/log", {"type": "performance"})
-        ]
-        return [e["params"]["request"]["url"] for e in entries if e["method"] == "Network.requestWillBeSent"]
-
-    def quit(self) -> None:
-        self._call("DELETE", "")
+        self.run("")
+        return [event["request"]["url"] for event in self._take("Network.requestWillBeSent")]
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    assert CHROMEDRIVER is not None
-    command = [CHROMEDRIVER, "--port=0", "--log-level=SEVERE"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
+def browser(profile: Path) -> Iterator[Browser]:
+    """profile: an empty folder for the browser's own files."""
+    assert CHROMIUM is not None
+    read_commands, write_commands = os.pipe()
+    read_answers, write_answers = os.pipe()
+    # bash moves the descriptors to the two numbers that Chromium expects.
+    script = f'exec "$@" 3<&{read_commands} 4>&{write_answers}'
+    words = ["bash", "-c", script, "bash", CHROMIUM, *ARGUMENTS, f"--user-data-dir={profile}"]
+    inherited = (read_commands, write_answers)
+    with (
+        os.fdopen(write_commands, "wb") as commands,
+        os.fdopen(read_answers, "rb") as answers,
+        subprocess.Popen(words, pass_fds=inherited, stderr=subprocess.DEVNULL) as process,
+    ):
+        for descriptor in inherited:
+            os.close(descriptor)
         try:
-            assert driver.stdout is not None
-            started = (re.search(r"started successfully on port (\d+)", line) for line in driver.stdout)
-            port = next(match[1] for match in started if match)
-            window = Browser(f"http://127.0.0.1:{port}")
-            try:
-                yield window
-            finally:
-                window.quit()
+            yield Browser(commands, answers)
         finally:
-            driver.terminate()
+            process.terminate()

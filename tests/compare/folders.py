@@ -1,4 +1,4 @@
-"""Run folders as train.py and evaluate.py leave them, small and by hand."""
+"""Makes small run folders like those of train.py and evaluate.py."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def write_run(
     is_saved: bool = True,
     **config,
 ) -> Path:
-    """mce None: not evaluated. epoch: where the metrics end, of 2."""
+    """mce: None if not evaluated. epoch: the last epoch in the metrics, out of 2."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = {
         "dataset": {"_target_": "tenet.data.Digits"},
@@ -51,7 +51,7 @@ def write_run(
 def write_evaluation(
     folder: Path, *, mce: float | None, source: str = "generated", name: str | None = None, **more
 ) -> None:
-    """Every cell has the error `mce`, the extra corruptions 1 more."""
+    """Every cell has the error `mce`; the extra corruptions have 1 more."""
     path = folder / "evaluation" / (name or f"corruptions{'-files' if source == 'files' else ''}.json")
     path.parent.mkdir(exist_ok=True)
     level = mce or 0.0

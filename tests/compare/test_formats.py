@@ -1,4 +1,4 @@
-"""The command line, and what it prints in each format."""
+"""The command line and its output formats."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ def test_markdown_has_the_figures_and_the_paired_difference(tmp_path, capsys):
     assert "+2.00 \\[+1.00, +3.00] (3 pairs)" in text
 
 
-def test_terminal_shows_the_figures_and_brackets_are_no_markup(tmp_path, capsys):
+def test_terminal_shows_figures_and_takes_brackets_literally(tmp_path, capsys):
     write_run(tmp_path, seed=0, mce=12, tenet={"_target_": "x", "layer": "[red]stage[/]"})
     text = printed(capsys, tmp_path, "--by", "tenet.layer")
     assert "[red]stage[/]" in text
@@ -49,7 +49,7 @@ def test_latex_is_escaped(tmp_path, capsys):
     assert r"mCE, generated, \%" in text
 
 
-def test_latex_has_minus_signs_for_numbers_alone(tmp_path, capsys):
+def test_latex_has_minus_signs_for_numbers_only(tmp_path, capsys):
     text = printed(capsys, write_pair(tmp_path), "--baseline", "tenet=none", "--format", "latex")
     assert "$-$2.00 [$-$3.00, $-$1.00] (3 pairs)" in text
     write_run(tmp_path / "other", seed=0, tenet={"_target_": "x", "layer": "stage-2"})
@@ -71,11 +71,11 @@ def test_the_terminal_keeps_names_whole_in_eighty_columns(tmp_path, capsys, monk
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
-def test_the_terminal_never_shortens_a_figure_however_many_keys(tmp_path, capsys, monkeypatch, width):
+def test_the_terminal_never_cuts_a_figure(tmp_path, capsys, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     text = printed(capsys, write_nine_keys(tmp_path))
     for figure in ("11.00 ± 1.00", "12.00 ± 1.00", "+1.00 [+1.00, +1.00] (3 pairs)"):
-        # Its interval and its pairs may stand below it, whole.
+        # The interval and the pairs may stand on lines of their own.
         assert figure in text or all(
             part in text for part in figure.replace(" (", "|(").replace(" [", "|[").split("|")
         )
@@ -91,7 +91,7 @@ def test_csv_has_keys_in_full_precision(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
-def test_runs_whose_inhibition_never_set_in_are_told(tmp_path, capsys, form):
+def test_runs_without_an_inhibited_step_are_listed(tmp_path, capsys, form):
     for seed, steps in enumerate((0, 0, 5)):
         run = write_run(tmp_path / f"ours-{seed}", seed=seed)
         (run / "summary.json").write_text(f'{{"train/inhibited_steps": {steps}}}')
@@ -104,19 +104,19 @@ def test_runs_whose_inhibition_never_set_in_are_told(tmp_path, capsys, form):
 
 
 @pytest.mark.parametrize(
-    ("baseline", "told"), [("tenet=Inhibition", "not evaluated"), ("tenet=none", "tenet=none not evaluated")]
+    ("baseline", "text"), [("tenet=Inhibition", "not evaluated"), ("tenet=none", "tenet=none not evaluated")]
 )
-def test_a_difference_without_figures_is_told_as_not_evaluated(tmp_path, capsys, baseline, told):
+def test_a_difference_without_figures_is_shown_as_not_evaluated(tmp_path, capsys, baseline, text):
     for seed in (0, 1, 2):
         write_run(tmp_path / f"ours-{seed}", seed=seed)
         write_run(tmp_path / f"plain-{seed}", seed=seed, tenet=PLAIN, mce=None)
-    text = printed(capsys, tmp_path, "--baseline", baseline, "--format", "markdown")
-    assert f"| {told} |" in text
-    assert "no common seed" not in text
+    output = printed(capsys, tmp_path, "--baseline", baseline, "--format", "markdown")
+    assert f"| {text} |" in output
+    assert "no common seed" not in output
 
 
 @pytest.mark.parametrize("name", ["x.pdf", "x"])
-def test_an_output_of_unknown_suffix_is_refused_with_the_known_ones(tmp_path, capsys, name):
+def test_an_unknown_output_suffix_is_refused_with_the_known_ones(tmp_path, capsys, name):
     write_run(tmp_path / "0", seed=0)
     path = tmp_path / name
     assert main([str(tmp_path), "--output", str(path)]) == 1
@@ -131,7 +131,7 @@ def test_markdown_is_escaped(tmp_path, capsys):
     assert r"| a\|b &lt;i> | 4.00 |" in text
 
 
-def test_csv_is_a_table_of_figures_alone_and_what_is_left_out_is_told_beside_it(tmp_path, capsys):
+def test_csv_holds_figures_only_and_left_out_runs_are_printed_to_stderr(tmp_path, capsys):
     write_run(write_pair(tmp_path) / "cut", seed=9, is_saved=False)
     assert main([str(tmp_path), "--format", "csv"]) == 0
     captured = capsys.readouterr()
@@ -147,7 +147,7 @@ def test_csv_is_a_table_of_figures_alone_and_what_is_left_out_is_told_beside_it(
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
-def test_no_run_is_dropped_without_a_word(tmp_path, capsys, form, monkeypatch):
+def test_every_left_out_run_is_listed(tmp_path, capsys, form, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(write_pair(tmp_path))
     write_run(tmp_path / "cut", seed=7, epoch=1)
@@ -170,19 +170,19 @@ def test_published_figures_are_shown_only_when_asked_and_marked(tmp_path, capsys
     assert "not measured here" in text
 
 
-def test_official_and_generated_figures_stand_in_two_columns(tmp_path, capsys):
+def test_official_and_generated_figures_have_separate_columns(tmp_path, capsys):
     write_evaluation(write_run(tmp_path, seed=0, mce=12), mce=9, source="files")
     text = printed(capsys, tmp_path, "--format", "markdown")
     assert "| group | test error, % | mCE, official files, % | mCE, generated, % | seeds |" in text
     assert "| all runs | 4.00 | 9.00 | 12.00 | 1 |" in text
 
 
-def test_figures_that_not_all_seeds_have_say_how_many():
+def test_a_figure_that_some_seeds_lack_shows_the_number_of_seeds():
     assert spread_text(Spread(5.3, 0.7, 3), column="mCE, %", runs=5) == "5.30 ± 0.70 (3 of 5 seeds)"
     assert spread_text(None, column="mCE, %", runs=5) == "-"
 
 
-def test_too_few_pairs_are_said_plainly():
+def test_too_few_pairs_have_no_interval():
     assert (
         difference_text(Difference(-0.5, None, 2), column="mCE, %")
         == "-0.50 (2 pairs: too few for an interval)"
@@ -194,7 +194,7 @@ def test_too_few_pairs_are_said_plainly():
     assert difference_text(Difference(None, None, 0), column="mCE, %") == "no common seed"
 
 
-def test_output_takes_its_format_from_the_suffix(tmp_path, capsys):
+def test_the_suffix_of_the_output_selects_the_format(tmp_path, capsys):
     write_run(tmp_path / "0", seed=0)
     for suffix, start in ((".md", "**"), (".tex", "%"), (".csv", "figure,"), (".html", "<!doctype")):
         path = tmp_path / f"out{suffix}"
@@ -206,7 +206,7 @@ def test_output_takes_its_format_from_the_suffix(tmp_path, capsys):
     "arguments",
     [["nowhere"], [".", "--by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "0.md"]],
 )
-def test_what_the_user_can_mend_is_one_line(tmp_path, capsys, monkeypatch, arguments):
+def test_user_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "0", seed=0)
     (tmp_path / "0.md").mkdir()
@@ -226,13 +226,13 @@ def test_a_duplicated_seed_is_one_line_with_both_folders(tmp_path, capsys):
     assert f"{tmp_path / 'one'} and {tmp_path / 'two'}" in error
 
 
-def test_neither_torch_nor_hydra_is_loaded():
+def test_torch_hydra_and_matplotlib_are_not_loaded():
     code = "import sys, tenet.compare.__main__, tenet.compare.page; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"torch", "hydra", "omegaconf", "matplotlib"}.isdisjoint(done.stdout.split())
 
 
-def test_metrics_that_are_no_percents_have_four_digits(tmp_path, capsys):
+def test_metrics_other_than_percentages_have_four_digits(tmp_path, capsys):
     for seed, speed in enumerate((1024.34, 1026.34)):
         run = write_run(tmp_path / str(seed), seed=seed)
         (run / "summary.json").write_text(f'{{"speed/images_per_s": {speed}}}')
@@ -240,7 +240,7 @@ def test_metrics_that_are_no_percents_have_four_digits(tmp_path, capsys):
     assert "| 1025 ± 1.414 |" in text
 
 
-def test_a_surface_is_drawn_in_html_alone(tmp_path, capsys):
+def test_a_surface_needs_html(tmp_path, capsys):
     write_run(tmp_path, seed=0)
     assert main([str(tmp_path), "--surface", "a", "b"]) == 1
-    assert "--surface: a heatmap is drawn in HTML alone" in capsys.readouterr().err
+    assert "--surface: heatmaps need HTML" in capsys.readouterr().err

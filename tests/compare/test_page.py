@@ -1,4 +1,4 @@
-"""The HTML page: whole, self-contained, and safe whatever a run folder holds."""
+"""The HTML page: complete, self-contained, and safe for any contents of run folders."""
 
 import base64
 import os
@@ -16,7 +16,7 @@ EVIL = "</td><script>alert(1)</script>\"'&"
 
 
 class Outline(HTMLParser):
-    """Tags with their attributes, and the text; fails where tags don't match."""
+    """Tags with their attributes, and the text. Fails if tags do not match."""
 
     def __init__(self, text):
         super().__init__()
@@ -59,21 +59,21 @@ def test_the_page_holds_figures_keys_curves_heatmaps_and_links(tmp_path):
     assert [a["href"] for a in outline.all("a")][:2] == ["plain/0/", "plain/1/"]
 
 
-def test_links_are_relative_to_where_the_page_lies(tmp_path):
+def test_links_are_relative_to_the_page(tmp_path):
     write_run(tmp_path / "runs" / "0", seed=0)
     (tmp_path / "docs").mkdir()
     outline = Outline(render(tmp_path, link_from=tmp_path / "docs"))
     assert [a["href"] for a in outline.all("a")] == ["../runs/0/"]
 
 
-def test_a_folder_whose_name_is_no_text_has_a_link_too(tmp_path):
+def test_a_folder_whose_name_is_not_utf8_has_a_link(tmp_path):
     write_run(tmp_path / os.fsdecode(b"run-\xff"), seed=0)
     text = render(tmp_path)
     assert [a["href"] for a in Outline(text).all("a")] == ["run-%FF/"]
     assert text.encode()
 
 
-def test_the_page_asks_nothing_of_the_network(tmp_path):
+def test_the_page_needs_no_network(tmp_path):
     text = render(write_pair(tmp_path), published=True)
     outline = Outline(text)
     assert "http" not in text.replace("http-equiv", "")
@@ -98,34 +98,34 @@ def test_everything_from_a_run_folder_is_escaped(tmp_path):
     assert all(":" not in a["href"] for a in outline.all("a"))
 
 
-def test_a_run_without_metrics_or_evaluation_still_makes_a_page(tmp_path):
+def test_runs_without_metrics_or_evaluation_have_a_page(tmp_path):
     (write_run(tmp_path, seed=0, mce=None) / "metrics.jsonl").unlink()
     outline = Outline(render(tmp_path))
     assert "not evaluated" in outline.text
     assert outline.all("svg") == []
 
 
-def test_cells_are_means_over_seeds_and_the_extra_corruptions_stand_apart(tmp_path):
+def test_cells_are_means_over_seeds_and_extra_corruptions_are_faint(tmp_path):
     runs = [
         read_run(write_run(tmp_path / str(seed), seed=seed, mce=mce)) for seed, mce in enumerate((10, 14))
     ]
-    cells = mean_cells(Group((), tuple(runs)), "mCE, generated, %")
+    cells = mean_cells(Group((), (), "all runs", tuple(runs)), "mCE, generated, %")
     assert cells["fog"][3] == 12
     assert cells["saturate"][3] == 13
     assert len(cells) == 19
     assert render(tmp_path).count('<tr class="extra">') == 4
 
 
-def test_runs_that_are_left_out_stand_among_the_runs_with_the_reason(tmp_path):
+def test_left_out_runs_are_listed_with_the_reason(tmp_path):
     write_pair(tmp_path)
     write_run(tmp_path / "cut", seed=9, epoch=1)
     outline = Outline(render(tmp_path))
-    assert "6 finished runs in 2 groups; 1 is left out or not whole" in outline.text
+    assert "6 finished runs in 2 groups; 1 is left out, wholly or in part" in outline.text
     assert "unfinished: stopped at epoch 1 of 2" in outline.text
     assert "cut/" in [a["href"] for a in outline.all("a")]
 
 
-def test_many_groups_are_drawn_in_part_and_the_page_says_so(tmp_path):
+def test_at_most_seven_groups_are_drawn_and_the_page_says_so(tmp_path):
     for index in range(12):
         write_run(tmp_path / str(index), seed=0, mce=index, lr=index / 10)
     outline = Outline(render(tmp_path))
@@ -133,13 +133,13 @@ def test_many_groups_are_drawn_in_part_and_the_page_says_so(tmp_path):
     assert [attrs.get("class") for attrs in outline.all("table")].count("heat") == 7
     assert "lr=0.6" in outline.text
     assert "lr=0.7" not in outline.text
-    # With as many groups, the keys' table counts their values.
+    # With many groups, the table of keys counts the runs of each value.
     assert "1 (1), 1.1 (1)" in outline.text
 
 
-def test_xrays_of_runs_are_inside_the_page_within_bounds(tmp_path, monkeypatch):
-    monkeypatch.setattr("tenet.compare.pictures.MAX_BYTES", 40)
-    monkeypatch.setattr("tenet.compare.pictures.MAX_BYTES_IN_ALL", 60)
+def test_xrays_are_in_the_page_within_the_size_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr("tenet.compare.page.MAX_BYTES", 40)
+    monkeypatch.setattr("tenet.compare.page.MAX_TOTAL_BYTES", 60)
     run = write_run(tmp_path, seed=0)
     png = b"\x89PNG\r\n\x1a\n"
     pictures = {"xray": png, "xray-2": png + b"x" * 40, "xray-3": b"secret", "xray-4": png + b"<>"}

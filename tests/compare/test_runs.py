@@ -1,4 +1,4 @@
-"""What is read of run folders, and which are told apart as unfinished or not evaluated."""
+"""Reading run folders, and recognising unfinished and unevaluated runs."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ def test_run_folders_are_found_below_a_folder_and_by_pattern_each_once_in_natura
     assert find_runs([str(tmp_path / "sweep" / "*"), str(folders[0])]) == folders
 
 
-def test_what_trackers_and_hydra_keep_is_no_run_folder(tmp_path):
+def test_the_folders_of_trackers_and_hydra_are_not_run_folders(tmp_path):
     run = write_run(tmp_path / "0", seed=0)
     for inner in (run / "wandb" / "files", tmp_path / "wandb" / "files", tmp_path / "refused" / ".hydra"):
         inner.mkdir(parents=True)
@@ -30,7 +30,7 @@ def test_a_place_without_run_folders_is_refused_by_name(tmp_path):
         find_runs([str(tmp_path / "no-such*")])
 
 
-def test_figures_are_the_summarys_test_error_and_the_evaluations_mce(tmp_path):
+def test_figures_are_the_test_error_of_the_summary_and_the_mce_of_the_evaluation(tmp_path):
     run = read_run(write_run(tmp_path, seed=3, test=4.25, mce=12.5))
     assert run.is_finished
     assert run.problem == ""
@@ -40,12 +40,12 @@ def test_figures_are_the_summarys_test_error_and_the_evaluations_mce(tmp_path):
     assert run.config["tenet.groups"] == 6
 
 
-def test_without_a_summary_the_evaluations_clean_error_is_taken(tmp_path):
+def test_without_a_summary_the_clean_error_of_the_evaluation_is_used(tmp_path):
     (write_run(tmp_path, seed=0) / "summary.json").unlink()
     assert read_run(tmp_path).figures[TEST] == 5.5
 
 
-def test_generated_and_official_files_and_relative_errors_are_columns_of_their_own(tmp_path):
+def test_generated_official_and_relative_errors_have_separate_columns(tmp_path):
     write_run(tmp_path, seed=0, mce=12)
     write_evaluation(tmp_path, mce=9, source="files")
     figures = read_run(tmp_path).figures
@@ -65,13 +65,13 @@ def test_generated_and_official_files_and_relative_errors_are_columns_of_their_o
         ({"mce": None}, "not evaluated"),
     ],
 )
-def test_an_unfinished_or_unevaluated_run_says_so(tmp_path, change, problem):
+def test_an_unfinished_or_unevaluated_run_has_a_problem(tmp_path, change, problem):
     run = read_run(write_run(tmp_path, seed=0, **change))
     assert run.problem == problem
     assert run.is_finished == (problem == "not evaluated")
 
 
-def test_a_run_that_its_configuration_cuts_short_is_finished(tmp_path):
+def test_a_run_that_reached_max_steps_is_finished(tmp_path):
     trainer = {"epochs": 2, "max_steps": 20}
     assert read_run(write_run(tmp_path, seed=0, epoch=0.5, trainer=trainer)).is_finished
     trainer["max_steps"] = 21
@@ -87,21 +87,21 @@ def test_the_end_of_a_long_or_torn_metrics_file_is_found(tmp_path):
     assert read_run(tmp_path).problem == "unfinished: stopped at epoch 1.75 of 2"
 
 
-def test_a_part_of_a_sweep_gives_no_mce(tmp_path):
+def test_a_partial_evaluation_has_no_mce(tmp_path):
     write_evaluation(write_run(tmp_path, seed=0, mce=None), mce=None, name="corruptions-part.json")
     assert read_run(tmp_path).problem == "not evaluated; corruptions-part.json has no mCE"
     write_evaluation(tmp_path, mce=7)
     assert read_run(tmp_path).problem == ""
 
 
-def test_a_second_evaluation_of_the_same_kind_is_named_and_not_mixed_in(tmp_path):
+def test_a_second_evaluation_of_the_same_kind_is_left_out_with_the_reason(tmp_path):
     write_evaluation(write_run(tmp_path, seed=0, mce=12), mce=99, name="corruptions-bf16.json")
     run = read_run(tmp_path)
     assert run.figures[GENERATED] == 12
     assert run.problem == "corruptions-bf16.json is left out: a second mCE, generated, %"
 
 
-def test_an_evaluation_of_other_weights_than_the_runs_now_is_out_of_date_and_not_used(tmp_path):
+def test_an_evaluation_of_other_weights_is_out_of_date_and_not_used(tmp_path):
     run = write_run(tmp_path, seed=0, mce=None)
     (run / "weights.safetensors").write_bytes(b"one epoch")
     digest = hashlib.sha256(b"one epoch").hexdigest()
@@ -112,15 +112,15 @@ def test_an_evaluation_of_other_weights_than_the_runs_now_is_out_of_date_and_not
     (run / "summary.json").unlink()
     stale = read_run(run)
     assert (stale.figures, stale.cells) == ({}, {})
-    told = "corruptions.json is out of date: evaluated before it was trained on; evaluate it again"
-    assert stale.problem == f"not evaluated; {told}"
+    reason = "corruptions.json is out of date: the run was trained further after it; evaluate again"
+    assert stale.problem == f"not evaluated; {reason}"
     write_evaluation(run, mce=9, source="files", weights_sha256=hashlib.sha256(b"two epochs").hexdigest())
     assert read_run(run).figures == {TEST: 5.5, OFFICIAL: 9}
-    assert read_run(run).problem == told
+    assert read_run(run).problem == reason
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "seed: true", "seed: x", "\x00", ""])
-def test_a_broken_configuration_is_a_problem_and_no_crash(tmp_path, text):
+def test_a_broken_configuration_is_a_problem_and_not_a_crash(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     run = read_run(tmp_path)
     assert not run.is_finished
@@ -128,13 +128,13 @@ def test_a_broken_configuration_is_a_problem_and_no_crash(tmp_path, text):
 
 
 @pytest.mark.parametrize("report", ['{"mce_pct": "NaN"}', '{"mce_pct": NaN}', "[]", "{", '{"clean": 3}'])
-def test_a_broken_evaluation_counts_as_none(tmp_path, report):
+def test_a_broken_evaluation_counts_as_not_evaluated(tmp_path, report):
     write_run(tmp_path, seed=0)
     (tmp_path / "evaluation" / "corruptions.json").write_text(report)
     assert read_run(tmp_path).problem.startswith("not evaluated")
 
 
-def test_a_folder_that_cannot_be_read_is_a_problem_and_no_crash(tmp_path):
+def test_a_folder_that_cannot_be_read_is_a_problem_and_not_a_crash(tmp_path):
     write_run(tmp_path, seed=0)
     (tmp_path / "summary.json").unlink()
     (tmp_path / "summary.json").mkdir()
@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_read_is_a_problem_and_no_crash(tmp_path):
     assert run.problem.startswith("can't be read (")
 
 
-def test_what_is_switched_off_has_no_settings(tmp_path):
+def test_a_group_that_is_off_has_no_settings(tmp_path):
     write_run(tmp_path, seed=0, tenet={"_target_": None, "start_step": 50})
     config = read_run(tmp_path).config
     assert config["tenet"] == "none"

@@ -1,9 +1,9 @@
-"""Parameter surfaces: one figure by the values of two keys."""
+"""Parameter surfaces: one figure over the values of two keys."""
 
 import pytest
 
 from tenet.compare.groups import compare
-from tenet.compare.heatmaps import find_surfaces, surface_table
+from tenet.compare.heatmaps import find_surfaces, surface_heatmaps
 from tenet.compare.runs import CompareError, find_runs, read_run
 from tests.compare.folders import PLAIN, TENET, write_run
 
@@ -13,7 +13,7 @@ def comparison_of(top, **kwargs):
 
 
 def write_grid(top, *, lrs=(0.1,), seeds=(0, 1)):
-    """mCE = groups + 10 * weight + seed + 100 * lr; beside it, plain runs."""
+    """mCE = groups + 10 * weight + seed + 100 * lr; and plain runs."""
     for lr in lrs:
         for seed in seeds:
             for groups in (2, 4, 12):
@@ -38,7 +38,7 @@ def test_a_grid_of_two_keys_gives_one_surface_of_means_over_seeds(tmp_path):
     assert {spread.seeds for spread in surface.cells.values()} == {2}
 
 
-def test_a_third_key_is_never_averaged_over(tmp_path):
+def test_groups_that_differ_in_a_third_key_are_not_averaged(tmp_path):
     found = find_surfaces(comparison_of(write_grid(tmp_path, lrs=(0.1, 0.2))))
     pairs = [(surface.down, surface.across, surface.rest) for surface in found]
     assert sorted(pairs) == sorted(
@@ -48,7 +48,7 @@ def test_a_third_key_is_never_averaged_over(tmp_path):
     )
 
 
-def test_keys_that_were_changed_together_make_no_surface_unless_it_is_asked_for(tmp_path):
+def test_keys_that_change_together_have_a_surface_only_if_it_is_asked_for(tmp_path):
     for index in range(4):
         tenet = {**TENET, "groups": 2 + index, "weight": index / 10}
         write_run(tmp_path / str(index), seed=0, tenet=tenet, mce=index)
@@ -58,23 +58,25 @@ def test_keys_that_were_changed_together_make_no_surface_unless_it_is_asked_for(
     assert (surface.down, len(surface.cells)) == ("tenet.weight", 4)
 
 
-def test_the_figure_is_the_one_that_is_sorted_by(tmp_path):
+def test_the_figure_is_the_one_of_sort(tmp_path):
     (surface,) = find_surfaces(comparison_of(write_grid(tmp_path), sort="test"))
     assert {spread.mean for spread in surface.cells.values()} == {4.0}
 
 
 @pytest.mark.parametrize("key", ["tenet", "tenet.layr", "tenet.layer"])
-def test_a_chosen_key_that_has_no_numbers_is_refused_with_those_that_have(tmp_path, key):
+def test_a_chosen_key_without_numbers_is_refused_and_keys_with_numbers_are_listed(tmp_path, key):
     comparison = comparison_of(write_grid(tmp_path))
     with pytest.raises(CompareError, match=rf"--surface {key}: .* tenet\.groups, tenet\.weight"):
         find_surfaces(comparison, [(key, "tenet.groups")])
 
 
-def test_the_table_has_rows_and_columns_in_the_order_of_their_numbers_and_frames_the_lowest(tmp_path):
-    (surface,) = find_surfaces(comparison_of(write_grid(tmp_path)))
-    text = surface_table(surface, column="mCE, generated, %", low=13.5, high=32.5)
-    places = [text.index(f'<th scope="row">{groups}</th>') for groups in (2, 4, 12)]
-    assert places == sorted(places)
-    assert '<td class="best" title="2 seeds" style="--share:0%">13.50 ± 0.71</td>' in text
-    assert '<td class="strong" title="2 seeds" style="--share:100%">32.50 ± 0.71</td>' in text
-    assert text.count("best") == 1
+def test_the_heatmap_is_in_numerical_order_and_frames_the_lowest_figure(tmp_path):
+    (heatmap,), about = surface_heatmaps(comparison_of(write_grid(tmp_path)))
+    assert heatmap.title == "tenet.groups down, tenet.weight across; tenet=Inhibition"
+    assert heatmap.columns == ["0.1", "1"]
+    assert [name for name, _ in heatmap.rows] == ["2", "4", "12"]
+    cells = [cell for _, row in heatmap.rows for cell in row]
+    assert cells[0] == ("13.50 ± 0.71", 0, "2 seeds", True)
+    assert cells[-1] == ("32.50 ± 0.71", 100, "2 seeds", False)
+    assert sum(cell.is_best for cell in cells) == 1
+    assert "from 13.50 (faint) to 32.50 (strong)" in about

@@ -8,45 +8,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from torch import nn
 
-import tenet.inhibition
 from tenet.config.build import ALLOWED_TARGETS, build, locate, prefix_errors
-from tenet.config.run_config import RUN_KEYS, resolve
-from tenet.data import Augmentation, Dataset
+from tenet.config.run_config import RUN_KEYS
 from tenet.errors import ConfigError, DatasetError
-from tenet.networks import Backbone
-from tenet.training.settings import TrainingSettings
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUPS = ("dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
-OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-# What an option needs beside it. (The type checks of these tests take no 30 for a float.)
-BESIDE = {"arrays": ["dataset.path=own.npz"], "folder": ["dataset.path=own"]}
-
-
-def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return resolve(compose(name, list(overrides)))
-
-
-def composed_with(group: str, option: str) -> dict[str, Any]:
-    return composed(f"{group}={option}", *BESIDE.get(option, []))
-
-
-def build_group(group: str, config: dict[str, Any]) -> Any:
-    if group == "backbone":
-        with torch.device("meta"):
-            return build(config[group], num_classes=7, key=group)
-    if group == "optimizer":
-        return build(config[group], nn.Linear(2, 1).parameters(), key=group)
-    return build(config[group], key=group)
+from tenet.experiment import Experiment
+from tenet.methods import CrossEntropy, Inhibited
+from tenet.networks import ResNet
+from tests.config.options import CONF, GROUPS, OPTIONS, build_group, composed, composed_with
 
 
 def test_every_group_of_the_configuration_is_built_in_a_test() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    # The launcher is no part of a run: tests/launching/test_launcher.py.
+    # The launcher is no part of a run: tests/launching/test_executors.py.
     assert folders - {"hydra", "experiment", "launcher"} == set(GROUPS)
     assert ("seed", *GROUPS) == RUN_KEYS
 
@@ -59,7 +33,8 @@ def test_every_option_composes_and_builds_with_all_its_values(group: str, option
     if expected is None:
         assert built is None
         return
-    assert type(built).__name__ == expected.rpartition(".")[2]
+    name = expected.rpartition(".")[2]
+    assert type(built).__name__ == (name if name[0].isupper() else "ResNet"), "imagenet_resnet is a function"
     for name, value in config[group].items():
         settings = built.defaults if group == "optimizer" else vars(built)
         if name in settings:
@@ -67,26 +42,37 @@ def test_every_option_composes_and_builds_with_all_its_values(group: str, option
 
 
 @pytest.mark.parametrize(
-    ("group", "kind"),
-    [("dataset", Dataset), ("backbone", Backbone), ("augment", Augmentation), ("trainer", TrainingSettings)],
+    ("key", "target"),
+    [
+        ("dataset", "tenet.data.ImageArrays"),
+        ("augment", "tenet.augment.augmix.Mixing"),
+        ("optimizer", "torch.optim.lr_scheduler.LambdaLR"),
+        ("schedule", "tenet.training.schedule.Schedule"),
+        ("tenet", "tenet.methods.Batch"),
+        ("tracking", "tenet.tracking.Tracker"),
+        ("launcher", "tenet.launching.job.Job"),
+    ],
 )
-def test_options_of_a_group_are_of_one_kind(group: str, kind: type) -> None:
-    for option in (option for name, option in OPTIONS if name == group):
-        assert isinstance(build_group(group, composed_with(group, option)), kind)
+def test_a_class_of_the_right_package_and_the_wrong_kind_is_refused(key: str, target: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}[.:]"):
+        build({"_target_": target}, key=key)
+    if not target.endswith("Schedule"):  # the base class itself is of the right kind, but abstract
+        with pytest.raises(ConfigError, match=rf"{target}: must derive from "):
+            locate(target, key=key)
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_composes_builds_and_can_be_cut_and_grouped(experiment: str) -> None:
     config = composed(f"experiment={experiment}")
-    built = {group: build_group(group, config) for group in GROUPS}
-    if built["tenet"] is not None:
-        built["tenet"].check(built["backbone"], (3, 32, 32))
+    for group in GROUPS:
+        build_group(group, config)
+    Experiment({**config, "tracking": composed("tracking=none")["tracking"]}).check()
 
 
 @pytest.mark.parametrize("backbone", [option for group, option in OPTIONS if group == "backbone"])
 def test_the_default_inhibition_fits_every_backbone(backbone: str) -> None:
-    config = composed(f"backbone={backbone}")
-    build_group("tenet", config).check(build_group("backbone", config), (3, 32, 32))
+    outline = Experiment(composed(f"backbone={backbone}", "trainer.device=cpu")).outline
+    assert outline.cut is not None
 
 
 def test_the_default_is_the_official_recipe() -> None:
@@ -114,7 +100,7 @@ def test_the_default_is_the_official_recipe() -> None:
 def test_the_evaluation_composes_with_no_subject_and_with_one() -> None:
     assert "dataset" not in {key for key, value in composed(name="evaluate").items() if value is not None}
     config = composed("dataset=digits", "backbone=resnet8", "weights=w.pth", name="evaluate")
-    assert isinstance(build_group("backbone", config), Backbone)
+    assert isinstance(build_group("backbone", config), ResNet)
 
 
 def test_null_builds_nothing() -> None:
@@ -125,14 +111,14 @@ def test_null_builds_nothing() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"layer": "stage_2", "groups": 0}, r"^tenet\.groups=0 must be at least 1"),
+        ({"layer": "stage_2", "groups": 0}, r"^tenet\.groups=0 must be an integer of at least 1"),
         ({"layer": "stage_2", "group": 4}, r"^tenet: .*'group'"),
         ({}, "^tenet: .*'layer'"),
     ],
 )
 def test_what_a_constructor_refuses_is_told_with_its_key(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build({"_target_": "tenet.inhibition.Inhibition", **config}, key="tenet")
+        build({"_target_": "tenet.methods.Inhibited", **config}, key="tenet", method=CrossEntropy())
 
 
 @pytest.mark.parametrize(
@@ -189,7 +175,7 @@ def test_a_target_that_is_no_class_is_refused(key: str, target: str) -> None:
 
 
 def test_a_class_of_another_group_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"must be a class of tenet\.inhibition"):
+    with pytest.raises(ConfigError, match=r"must be a class of tenet\.methods"):
         locate("tenet.data.Digits", key="tenet")
 
 
@@ -210,7 +196,7 @@ def test_a_target_that_is_no_text_is_refused(target: Any) -> None:
 
 
 def test_a_class_is_found_where_its_package_names_it() -> None:
-    assert locate("tenet.inhibition.Inhibition", key="tenet") is tenet.inhibition.Inhibition
+    assert locate("tenet.methods.Inhibited", key="tenet") is Inhibited
     assert locate("torch.optim.SGD", key="optimizer") is torch.optim.SGD
 
 
@@ -219,7 +205,7 @@ def test_every_allowed_module_has_an_option_that_needs_it() -> None:
         yaml.safe_load((CONF / group / f"{option}.yaml").read_text())["_target_"] for group, option in OPTIONS
     ]
     used = {target.rpartition(".")[0] for target in targets if target is not None}
-    assert used == set(ALLOWED_TARGETS.values()) - {ALLOWED_TARGETS["launcher"]}
+    assert used == {allowed.package for key, allowed in ALLOWED_TARGETS.items() if key != "launcher"}
 
 
 @pytest.mark.parametrize(

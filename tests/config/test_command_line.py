@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from tenet.config.command_line import check_command_line
 from tenet.config.run_config import write_config
 from tenet.errors import ConfigError
-from tests.config.test_build import CONF, composed
+from tests.config.options import CONF, composed
 
 
 def check(*arguments: str, name: str = "train") -> list[str]:
@@ -68,9 +68,9 @@ def test_the_examples_of_the_evaluation_pass() -> None:
         (["dataset=cifar1000"], "dataset=cifar1000: no such option; did you mean cifar100, cifar10"),
         (
             ["tenet=inhibit"],
-            "tenet=inhibit: no such option; did you mean inhibition?; there are inhibition, none",
+            "tenet=inhibit: no such option; did you mean inhibition?; the options are inhibition, none",
         ),
-        (["trainer=fast"], "trainer=fast: no such option; there are default"),
+        (["trainer=fast"], "trainer=fast: no such option; the options are default"),
         (["experiment=quikstart"], "experiment=quikstart: no such option; did you mean quickstart"),
         (["backbon=resnet8"], "there is no key backbon; did you mean backbone"),
         (["tenet=null"], "tenet=None: no such option"),
@@ -174,7 +174,7 @@ def test_a_run_is_taken_up_with_its_own_configuration(run_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("tenet.groups=4", "tenet.groups=4: a resumed run keeps its configuration, but for trainer.epochs"),
+        ("tenet.groups=4", "tenet.groups=4: a resumed run keeps its configuration, except trainer.epochs"),
         ("tenet=none", "tenet=none: a resumed run keeps its configuration"),
         ("tenet.gruops=4", "there is no key tenet.gruops; did you mean tenet.groups"),
         ("trainer.epochs=0", "trainer.epochs=0: must be an integer of at least 1"),
@@ -207,5 +207,5 @@ def test_a_list_without_brackets_is_told_how_to_write_it() -> None:
 
 
 def test_evaluations_that_would_overwrite_each_other_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^corruptions\.seed: one evaluation of a run would overwrite"):
+    with pytest.raises(ConfigError, match=r"^corruptions\.seed: the evaluations would overwrite"):
         check("-m", "run=nowhere", "corruptions.seed=0,1", name="evaluate")

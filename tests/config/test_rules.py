@@ -8,23 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tenet.config.rules import (
-    RULES,
-    Flag,
-    ListOf,
-    Number,
-    OneOf,
-    OrNull,
-    Rule,
-    Text,
-    check_rules,
-    did_you_mean,
-    flatten,
-    integer,
-)
+from tenet.config.rules import HINTS, RULES, check_rules, did_you_mean, flatten, rules_for
 from tenet.errors import ConfigError
+from tenet.rules import FLAG, TEXT, ListOf, Number, OneOf, OrNull, Rule
+from tests.config.options import CONF, GROUPS, every_rule
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 MISSING = "???"
 
 
@@ -55,14 +43,25 @@ def test_there_are_options_to_judge() -> None:
     assert len(KEYS) > 60
 
 
-@pytest.mark.parametrize(("option", "key", "value"), KEYS, ids=[f"{option}:{key}" for option, key, _ in KEYS])
-def test_every_key_has_a_rule_and_its_default_keeps_it(option: str, key: str, value: Any) -> None:
-    assert key in RULES
-    assert value == MISSING or RULES[key].allows(value)
+@pytest.mark.parametrize("option", OPTIONS, ids=[path.relative_to(CONF).as_posix() for path in OPTIONS])
+def test_every_key_has_a_rule_and_its_default_keeps_it(option: Path) -> None:
+    defaults = dict(keys_of(option))
+    group = option.parent.name
+    of_class = rules_for({group: {"_target_": defaults.get(f"{group}._target_")}})
+    any_class = {key: rule for key, _, rule in every_rule()}
+    for key, value in defaults.items():
+        rule = (of_class if group in (*GROUPS, "launcher") else any_class).get(key)
+        if not key.endswith("_target_"):
+            assert rule is not None, key
+            assert value == MISSING or rule.allows(value), key
 
 
 def test_every_rule_belongs_to_a_key() -> None:
-    assert RULES.keys() - {key for _, key, _ in KEYS} == set()
+    keys = {key for _, key, _ in KEYS}
+    # These come with the data, the objective and the launcher, not from a configuration.
+    built = {"backbone.num_classes", "tenet.method", "tenet.process_group"}
+    assert {key for key, _, _ in every_rule()} - keys == built
+    assert RULES.keys() == HINTS.keys()
 
 
 NOT_NUMBERS: list[Any] = [True, False, None, "1", "", [1], {}, math.nan, math.inf, -math.inf]
@@ -75,16 +74,16 @@ NOT_NUMBERS: list[Any] = [True, False, None, "1", "", [1], {}, math.nan, math.in
         (Number(0, 1), [0, 1, 0.5], [-1e-9, 1.01, *NOT_NUMBERS]),
         (Number(above=0), [1e-9, 7], [0, -1, *NOT_NUMBERS]),
         (Number(low=0, below=1), [0, 0.999], [1, 2, *NOT_NUMBERS]),
-        (integer(1, 5), [1, 5], [0, 6, 1.0, 2.5, *NOT_NUMBERS]),
-        (integer(0), [0, 2**70], [-1, 0.0, *NOT_NUMBERS]),
+        (Number(1, 5, integer=True), [1, 5], [0, 6, 1.0, 2.5, *NOT_NUMBERS]),
+        (Number(0, integer=True), [0, 2**70], [-1, 0.0, *NOT_NUMBERS]),
         (OneOf(("auto", "cpu")), ["auto", "cpu"], ["cuda", "", None, True, 0, ["cpu"]]),
         (OneOf((1, 2)), [1, 2], [True, 1.0, "1", None]),
-        (Flag(), [True, False], [0, 1, "true", "", None]),
-        (Text(), ["a", "???"], ["", None, 1, True, ["a"], {"a": 1}]),
-        (ListOf(integer(1)), [[], [1], (1, 2)], [[0], [1, 1.5], [True], "12", 1, None, {1: 1}]),
+        (FLAG, [True, False], [0, 1, "true", "", None]),
+        (TEXT, ["a", "???"], ["", None, 1, True, ["a"], {"a": 1}]),
+        (ListOf(Number(1, integer=True)), [[], [1], (1, 2)], [[0], [1, 1.5], [True], "12", 1, None, {1: 1}]),
         (ListOf(Number(), 3), [[0.5, 0.5, 0.5]], [[0.5, 0.5], [0.5] * 4, [0.5, 0.5, None], "abc"]),
-        (ListOf(Text()), [["a", "b"], []], ["ab", [1], [""], None]),
-        (OrNull(integer(1)), [None, 3], [0, "", "null", False]),
+        (ListOf(TEXT), [["a", "b"], []], ["ab", [1], [""], None]),
+        (OrNull(Number(1, integer=True)), [None, 3], [0, "", "null", False]),
     ],
 )
 def test_a_rule_allows_what_it_should_and_nothing_else(
@@ -98,15 +97,15 @@ def test_a_rule_allows_what_it_should_and_nothing_else(
     ("rule", "words"),
     [
         (Number(), "a number"),
-        (integer(1), "an integer of at least 1"),
+        (Number(1, integer=True), "an integer of at least 1"),
         (Number(0, 1), "a number of at least 0 and at most 1"),
         (Number(above=0, below=0.5), "a number of more than 0 and less than 0.5"),
         (OneOf(("fp32", "bf16")), "one of fp32, bf16"),
-        (Flag(), "true or false"),
-        (Text(), "a text of 1 to 4,096 characters without control characters"),
-        (ListOf(Flag()), "a list of true or false"),
+        (FLAG, "true or false"),
+        (TEXT, "a text of 1 to 4,096 characters without control characters"),
+        (ListOf(FLAG), "a list of true or false"),
         (ListOf(Number(above=0), 3), "a list of 3 of a number of more than 0"),
-        (OrNull(Flag()), "true or false, or null"),
+        (OrNull(FLAG), "true or false, or null"),
     ],
 )
 def test_a_rule_says_what_it_allows(rule: Rule, words: str) -> None:
@@ -141,6 +140,6 @@ def test_targets_and_further_arguments_of_pytorchs_optimizers_need_no_rule() -> 
 
 
 def test_the_nearest_name_comes_first_and_nothing_where_none_is_near() -> None:
-    assert did_you_mean("tenet.gruops", RULES).startswith("; did you mean tenet.groups")
+    assert did_you_mean("tenet.gruops", rules_for({})).startswith("; did you mean tenet.groups")
     assert did_you_mean("groups", ["seed", "tenet.groups"]) == "; did you mean tenet.groups?"
     assert did_you_mean("xyzzy", RULES) == ""

@@ -9,7 +9,7 @@ import yaml
 from tenet.config.build import build
 from tenet.config.run_config import read_config, resumed_config, write_config
 from tenet.errors import ConfigError, DatasetError
-from tests.config.test_build import composed
+from tests.config.options import composed
 
 
 @pytest.fixture
@@ -132,10 +132,38 @@ def test_a_resumed_run_may_change_how_far_and_where_it_trains(
 def test_a_resumed_run_stays_what_it_is(run_dir: Path, override: str) -> None:
     with pytest.raises(ConfigError) as error:
         resumed_config(run_dir, [f"resume={run_dir}", override])
-    assert f"{override}: a resumed run keeps its configuration, but for trainer.epochs" in str(error.value)
+    assert f"{override}: a resumed run keeps its configuration, except trainer.epochs" in str(error.value)
 
 
 def test_what_a_resumed_run_changes_keeps_the_rules(run_dir: Path) -> None:
     for override in ("trainer.epochs=0", "trainer.device=tpu", "trainer.epochs=${oc.env:HOME}"):
         with pytest.raises(ConfigError, match=r"trainer\.\w+=.*: must be"):
             resumed_config(run_dir, [override])
+
+
+@pytest.mark.parametrize(
+    ("group", "old", "new"),
+    [
+        ("backbone", "tenet.backbones.ResNet", "tenet.networks.ResNet"),
+        ("schedule", "tenet.schedule.Cosine", "tenet.training.schedule.Cosine"),
+        ("trainer", "tenet.training_settings.TrainingSettings", "tenet.training.settings.TrainingSettings"),
+    ],
+)
+def test_a_run_of_version_0_1_is_read_with_the_new_names(
+    run_dir: Path, group: str, old: str, new: str
+) -> None:
+    expected = read_config(run_dir)
+    rewrite(run_dir, group, _target_=old)
+    assert read_config(run_dir) == expected
+    assert expected[group]["_target_"] == new
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "tenet.files.atomic.hold", "tenet.data.Digit", "", 5, ["os"]]
+)
+def test_a_class_that_is_not_allowed_is_refused_and_its_module_not_imported(
+    run_dir: Path, target: Any
+) -> None:
+    rewrite(run_dir, "dataset", _target_=target)
+    with pytest.raises(ConfigError, match=r"^dataset\._target_=.*: must be a class of tenet\.data$"):
+        read_config(run_dir)

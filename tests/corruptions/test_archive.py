@@ -4,16 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tenet.corruptions import OfficialArchive
+from tenet.corruptions.archive import FolderArchive, open_archive
+from tenet.data import ImageArrays
 from tenet.errors import DatasetError
+from tests.data.trees import CLASSES, read_whole, write_classes
 
 IMAGES = 4
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two corruptions of four 6 x 5 images; a pixel tells its row in the file."""
+    """Two corruptions of four 6 x 5 images; a pixel is the number of its row in the file."""
     labels = np.tile(np.array([3, 1, 2, 0], dtype=np.uint8), 5)
     np.save(tmp_path / "labels.npy", labels)
     for name, offset in (("fog", 0), ("spatter", 100)):
@@ -26,16 +30,16 @@ def test_a_cell_is_the_rows_of_its_severity_and_its_labels(folder):
     archive = OfficialArchive(folder)
     assert archive.names == ("fog", "spatter")
     assert archive.images_per_severity == IMAGES
-    images, labels = archive.cell("spatter", 3)
-    assert images.dtype == np.uint8
+    images, labels = read_whole(archive.cell("spatter", 3), batch_size=3)
+    assert images.dtype == torch.uint8
     assert images.shape == (IMAGES, 6, 5, 3)
     assert images[:, 0, 0, 0].tolist() == [108, 109, 110, 111]
-    assert labels.dtype == np.int64
-    assert labels.tolist() == [3, 1, 2, 0]
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == archive.cell("spatter", 3).labels.tolist() == [3, 1, 2, 0]
 
 
 def test_a_cell_is_a_view_of_the_file_and_cannot_be_written(folder):
-    images, _ = OfficialArchive(str(folder)).cell("fog", 1)
+    images = OfficialArchive(str(folder)).cell("fog", 1).images
     assert isinstance(images, np.memmap)
     assert not images.flags.writeable
 
@@ -105,3 +109,56 @@ def test_pickled_objects_are_refused(folder):
     np.save(folder / "fog.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"fog\.npy is not a whole plain \.npy file"):
         OfficialArchive(folder)
+
+
+# --- archives of other data sets
+
+
+def clean(labels=(0, 1, 2, 3), size=(6, 5), classes=("a", "b", "c", "d")):
+    return ImageArrays(torch.zeros(len(labels), *size, 3, dtype=torch.uint8), torch.tensor(labels), classes)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (
+            {"classes": ("a", "b", "c")},
+            r"labels\.npy holds labels from 0 to 3, but the data set has 3 classes",
+        ),
+        ({"size": (6, 6)}, r"fog\.npy holds images of \[6, 5, 3\], but the data set's are \[6, 6, 3\]"),
+        ({"labels": (0, 1, 2, 2)}, r"labels\.npy has other numbers of images by class"),
+    ],
+)
+def test_the_archive_of_another_data_set_is_refused(folder, own, message):
+    with pytest.raises(DatasetError, match=message):
+        open_archive(folder, test=clean(**own))
+
+
+def test_another_order_or_number_of_images_is_no_other_data_set(folder):
+    for labels in ((0, 1, 2, 3), (0, 1, 2, 2, 3)):
+        archive = open_archive(folder, test=clean(labels))
+        assert archive.names == ("fog", "spatter")
+        assert archive.cell("fog", 1).classes == ("a", "b", "c", "d")
+
+
+def test_a_tree_is_known_by_its_folders_and_must_have_the_classes(tmp_path):
+    for severity in range(1, 6):
+        write_classes(tmp_path / "fog" / str(severity), images=1)
+    archive = open_archive(tmp_path, test=clean(labels=(0, 1, 2), classes=tuple(CLASSES)))
+    assert isinstance(archive, FolderArchive)
+    assert (archive.kind, archive.names) == ("files", ("fog",))
+    with pytest.raises(DatasetError, match="n01 is none of the 4 expected classes"):
+        open_archive(tmp_path, test=clean())
+
+
+def test_the_identity_changes_with_the_files(folder):
+    before = OfficialArchive(folder).identity()
+    assert OfficialArchive(folder).identity() == before
+    np.save(folder / "fog.npy", np.zeros((20, 6, 6, 3), np.uint8))
+    assert OfficialArchive(folder).identity() != before
+
+
+def test_an_archive_with_a_manifest_was_generated(folder):
+    assert OfficialArchive(folder).kind == "files"
+    (folder / "manifest.json").write_text("{}")
+    assert OfficialArchive(folder).kind == "generated"

@@ -1,4 +1,4 @@
-"""Blurs and the elastic transform against slow or independent versions of themselves."""
+"""Blurs and the elastic transform against slow or independent implementations."""
 
 import math
 
@@ -28,7 +28,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 class Replay(Draws):
-    """Draws that hand out given numbers."""
+    """Draws that return given numbers."""
 
     def __init__(self, given: torch.Tensor) -> None:
         self.given = given
@@ -83,7 +83,7 @@ def test_glass_blur_leaves_two_rows_and_columns_at_the_top_left():
     assert moved[:, 2:, 2:].double().mean() > 0.6
 
 
-def test_smear_takes_light_from_the_side_its_angle_points_to():
+def test_smear_moves_light_from_the_side_that_the_angle_points_to():
     image = torch.zeros(3, 1, 9, 9, dtype=torch.float64)
     image[:, :, 4, 4] = 1.0
     angles = torch.tensor([0.0, math.pi / 2, math.pi / 4], dtype=torch.float64)
@@ -102,7 +102,7 @@ def test_motion_blur_of_a_flat_image_is_flat():
     assert torch.equal(blurred, image)
 
 
-def test_affine_map_brings_moved_corners_back_to_the_square():
+def test_affine_map_sends_moved_corners_back_to_the_square():
     moves = torch.tensor([[[1, 2], [-2, 1], [3, -1]], [[0, 0], [0, 0], [0, 0]]]).double()
     x, y = inverse_affine(32, 32, draws=Replay(moves), shift=3.0)
     for (dx, dy), corner in zip(moves[0].long().tolist(), [(26, 26), (26, 6), (6, 6)], strict=True):

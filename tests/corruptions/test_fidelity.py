@@ -1,4 +1,4 @@
-"""The generator against the official one: statistics of 100 images a cell, pixels of 8."""
+"""The generator against official files: statistics of 100 images per cell, pixels of 8."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_deterministic_corruptions_match_the_official_pixels(name, official):
     for severity in SEVERITIES:
         ours = corrupt(clean, corruption=name, severity=severity).numpy()
         assert share_within_two_levels(ours, official[name][severity - 1]) >= 0.99, severity
-        assert (ours == official[name][severity - 1]).mean() > 0.9, severity  # cut, not rounded
+        assert (ours == official[name][severity - 1]).mean() > 0.9, severity  # truncated, not rounded
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,6 +58,6 @@ def test_change_grows_with_severity_where_the_official_one_does(name, official, 
     ]
     expected = [cell[0] for cell in statistics[name]]
     for step in range(len(SEVERITIES) - 1):
-        # less of a rise can be chance: which photographs of frost were drawn for these 100 images
+        # a smaller rise can be due to the photographs of frost drawn for these 100 images
         if expected[step + 1] > 1.15 * expected[step]:
             assert changes[step + 1] > changes[step], step + 1

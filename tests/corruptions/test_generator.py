@@ -1,4 +1,4 @@
-"""What `corrupt` promises for every corruption."""
+"""The properties that `corrupt` has for every corruption."""
 
 import subprocess
 import sys
@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
-from tenet.corruptions.generator import DETERMINISTIC, RANDOM, check_images
+from tenet.corruptions.generator import DETERMINISTIC, RANDOM, GeneratedCorruptions, check_channels_last
 from tenet.corruptions.parameters import CIFAR, FIELDS, IMAGENET, TINY_IMAGENET, settings
+from tenet.data import ImageArrays
+from tests.data.trees import read_whole
 
 NAMES = CORRUPTIONS + EXTRA_CORRUPTIONS
 
 
 def photographs(count: int, height: int, width: int) -> torch.Tensor:
-    """Smooth colour gradients with an edge: enough structure for every corruption to show."""
+    """Smooth colour gradients with an edge, which every corruption changes."""
     coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     images = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
     images[:, :, height // 3 : height // 2, width // 3 :] *= 0.3
@@ -29,7 +31,7 @@ def test_names_are_the_15_of_the_mean_and_4_more():
     assert set(NAMES) == set(RANDOM) | set(DETERMINISTIC)
 
 
-def test_names_come_without_torch():
+def test_importing_the_names_does_not_import_torch():
     code = "import sys, tenet.corruptions as c; c.CORRUPTIONS; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -122,7 +124,7 @@ def test_an_empty_batch_stays_empty():
     assert corrupt(torch.empty(0, 32, 32, 3, dtype=torch.uint8), corruption="fog", severity=1).shape[0] == 0
 
 
-def test_an_unknown_corruption_is_told_the_nearest_name():
+def test_an_unknown_corruption_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="did you mean 'gaussian_noise'"):
         corrupt(photographs(1, 32, 32), corruption="gausian_noise", severity=1)
 
@@ -135,17 +137,36 @@ def test_a_severity_outside_1_to_5_is_refused(severity):
 
 def test_images_of_another_type_or_layout_are_refused():
     with pytest.raises(TypeError, match=r"torch\.uint8"):
-        check_images(photographs(1, 32, 32).float())
+        check_channels_last(photographs(1, 32, 32).float())
     with pytest.raises(ValueError, match="channels last"):
-        check_images(photographs(1, 32, 32).permute(0, 3, 1, 2))
+        check_channels_last(photographs(1, 32, 32).permute(0, 3, 1, 2))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", NAMES)
-def test_gpu_gives_the_pixels_of_the_cpu(name):
+def test_gpu_and_cpu_return_the_same_pixels(name):
     images = photographs(4, 32, 32)
     on_gpu = corrupt(images.cuda(), corruption=name, severity=3)
     assert on_gpu.is_cuda
     difference = (on_gpu.cpu().int() - corrupt(images, corruption=name, severity=3).int()).abs()
     assert (difference > 1).double().mean() < 1e-3
+
+
+def test_cells_of_a_data_set_have_these_pixels_in_any_batch_and_order():
+    clean = ImageArrays(photographs(10, 16, 16), torch.arange(10) % 3, ("a", "b", "c"))
+    cell = GeneratedCorruptions(clean, seed=3).cell("impulse_noise", 4)
+    expected = corrupt(clean.images, corruption="impulse_noise", severity=4, seed=3)
+    for batch_size in (3, 10):
+        images, labels = read_whole(cell, batch_size=batch_size)
+        assert torch.equal(images, expected)
+        assert torch.equal(labels, clean.labels)
+    ids = torch.tensor([7, 2, 2])
+    (batch,) = cell.batches([ids])
+    assert torch.equal(batch.images, expected[ids])
+    assert torch.equal(batch.labels, clean.labels[ids])
+    others = [
+        GeneratedCorruptions(clean, seed=3).cell("fog", 4),
+        GeneratedCorruptions(clean).cell("impulse_noise", 4),
+    ]
+    assert len({source.fingerprint() for source in (cell, *others)}) == 3

@@ -1,4 +1,4 @@
-"""Operators, noises and colours against slow or independent versions of themselves."""
+"""Operators, noises and colours against slow or independent implementations."""
 
 import colorsys
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from tenet.corruptions.digital import brightness, pixelate, saturate
 from tenet.corruptions.noise import impulse_noise, shot_noise
-from tenet.corruptions.operators import fold, gaussian_operator, resample, zoom_operator, zoom_sizes
+from tenet.corruptions.operators import apply_separable, fold, gaussian_operator, zoom_operator, zoom_sizes
 from tenet.corruptions.random import Draws, image_keys
 
 
@@ -49,7 +49,9 @@ def test_zoom_operator_is_a_crop_enlarged_by_scipy_and_trimmed(zoom):
     top, trim = (32 - cropped) // 2, (enlarged - 32) // 2
     middle = image[top : top + cropped, top : top + cropped].numpy()
     scipys = ndimage.zoom(middle, zoom, order=1)[trim : trim + 32, trim : trim + 32]
-    np.testing.assert_allclose(resample(image, rows=operator, columns=operator).numpy(), scipys, atol=1e-9)
+    np.testing.assert_allclose(
+        apply_separable(image, rows=operator, columns=operator).numpy(), scipys, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize(("height", "width", "scale"), [(32, 32, 0.65), (28, 45, 0.9), (64, 64, 0.5)])
@@ -64,7 +66,7 @@ def test_pixelate_is_pillows_box_filter_down_and_up(height, width, scale):
         )
 
 
-def test_saturate_and_brightness_move_one_coordinate_of_hsv():
+def test_saturate_and_brightness_change_one_coordinate_of_hsv():
     pixels = torch.tensor(
         [[0.2, 0.5, 0.9], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [1.0, 0.3, 0.3], [0.1, 0.9, 0.1]]
     )
@@ -88,7 +90,7 @@ def test_shot_noise_has_the_mean_and_variance_of_counted_photons():
     assert shot_noise(torch.zeros_like(image), draws=draws(40), photons=100.0).sum() == 0
 
 
-def test_impulse_noise_hits_its_share_of_values_half_black_half_white():
+def test_impulse_noise_sets_its_share_of_values_half_to_black_half_to_white():
     image = torch.full((40, 3, 32, 32), 0.5, dtype=torch.float64)
     hit = impulse_noise(image, draws=draws(40), share=0.2)
     assert (hit == 0).double().mean() == pytest.approx(0.1, abs=0.005)

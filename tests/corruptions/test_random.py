@@ -11,7 +11,7 @@ def draws(count: int, **parts) -> Draws:
 
 
 def splitmix64(state: int) -> int:
-    """The reference finalizer, on Python's integers."""
+    """The reference finalizer with Python's integers."""
     mask = 2**64 - 1
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask

@@ -1,4 +1,4 @@
-"""Snow, fog, frost and spatter, piece by piece; and the picture of them all."""
+"""The parts of snow, fog, frost and spatter, and the contact sheet."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from scipy import ndimage
 from tenet.corruptions import contact_sheet
 from tenet.corruptions.frost import crystals, frost_texture
 from tenet.corruptions.random import Draws, image_keys
-from tenet.corruptions.spatter import FARTHEST, distance_to, edges, equalize
+from tenet.corruptions.spatter import FARTHEST, distance_to, edges, equalize_levels
 from tenet.corruptions.weather import plasma
 
 
@@ -49,7 +49,7 @@ def test_rime_has_dark_gaps_where_dark_frost_has_bright_crystals():
     assert skewness[~rime].mean() > 0.05
 
 
-def test_distance_is_scipys_up_to_the_farthest_that_counts():
+def test_distance_is_scipys_up_to_the_largest_distance_used():
     marked = noise(4, 45, 30) > 0.997
     expected = np.stack([ndimage.distance_transform_edt(~image) for image in marked.numpy()])
     ours = distance_to(marked).clamp(max=FARTHEST).numpy()
@@ -60,7 +60,7 @@ def test_edges_are_the_outline_of_a_bright_square():
     levels = torch.zeros(1, 12, 12, dtype=torch.float64)
     levels[:, 4:8, 4:8] = 200
     found = edges(levels)[0]
-    # Of the two equal gradients on either side of a step, the one to the left or above is kept.
+    # Of two equal gradients on the sides of a step, the left or upper one is kept.
     assert found[5].nonzero().flatten().tolist() == [3, 7]
     assert found[:, 5].nonzero().flatten().tolist() == [3, 7]
     assert not found[:3].any()
@@ -70,8 +70,10 @@ def test_edges_are_the_outline_of_a_bright_square():
 
 def test_equalize_spreads_the_ranks_and_keeps_a_flat_image():
     values = torch.tensor([[[1, 1, 1, 1], [2, 2, 5, 9]]]).double()
-    assert equalize(values)[0].tolist() == [[0, 0, 0, 0], [128, 128, 191, 255]]
-    assert torch.equal(equalize(torch.full((1, 2, 2), 3.0).double()), torch.full((1, 2, 2), 3.0).double())
+    assert equalize_levels(values)[0].tolist() == [[0, 0, 0, 0], [128, 128, 191, 255]]
+    assert torch.equal(
+        equalize_levels(torch.full((1, 2, 2), 3.0).double()), torch.full((1, 2, 2), 3.0).double()
+    )
 
 
 def test_contact_sheet_is_a_picture(tmp_path):

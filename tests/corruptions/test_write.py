@@ -1,4 +1,4 @@
-"""Writing an archive: whole or not at all, once, and read back as the generator's own pixels."""
+"""Writing an archive: atomically, once, with the pixels of the generator."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from tenet.corruptions import __main__ as entry
 from tenet.corruptions.__main__ import choose_names, names_a_folder, run
 from tenet.corruptions.parameters import settings
 from tenet.corruptions.write import ArchiveWriter
-from tenet.errors import ConfigError, DatasetError
+from tenet.errors import ConfigError, DatasetError, StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -45,7 +45,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def small_chunks(monkeypatch) -> None:
-    """Three images a chunk: the seven take three."""
+    """Three images per chunk: the seven images take three chunks."""
     monkeypatch.setattr(write, "CHUNK_BYTES", 3 * 9 * 8 * 3 + 1)
 
 
@@ -63,10 +63,10 @@ def test_the_archive_reads_back_as_the_pixels_of_the_generator(archive):
     assert reader.names == ("gaussian_noise", "contrast")
     for name in reader.names:
         for severity in (1, 2, 3, 4, 5):
-            read, read_labels = reader.cell(name, severity)
+            cell = reader.cell(name, severity)
             expected = corrupt(images, corruption=name, severity=severity, seed=5)
-            assert np.array_equal(read, expected.numpy())
-            assert read_labels.tolist() == labels.tolist()
+            assert np.array_equal(cell.images, expected.numpy())
+            assert cell.labels.tolist() == labels.tolist()
     assert np.array_equal(np.load(archive / "clean.npy"), images.numpy())
     assert np.load(archive / "labels.npy").dtype == np.uint8
 
@@ -79,7 +79,7 @@ def test_labels_beyond_256_classes_are_int64(tmp_path):
     assert labels.tolist() == [0, 1, 2, 3, 4, 5, 256] * 5
 
 
-def test_the_manifest_says_what_the_archive_was_made_from_and_by(archive):
+def test_the_manifest_describes_source_and_settings(archive):
     manifest = json.loads((archive / "manifest.json").read_text())
     assert manifest["tenet_version"] == __version__
     assert manifest["dataset"] == {"_target_": "tenet.data.Arrays", "path": "own.npz"}
@@ -96,13 +96,13 @@ def test_no_temporary_file_is_left(archive):
     assert set(contents(archive)) == {f"{name}.npy" for name in FILES} | {"manifest.json"}
 
 
-def test_a_second_call_finds_what_is_there_whole_and_writes_nothing(archive):
+def test_a_second_call_finds_all_arrays_and_writes_nothing(archive):
     before = {path: path.stat().st_mtime_ns for path in archive.iterdir()}
     assert writer(archive).verified() == list(FILES)
     assert {path: path.stat().st_mtime_ns for path in archive.iterdir()} == before
 
 
-def test_an_interrupted_archive_goes_on_to_the_same_files(archive, tmp_path, small_chunks):
+def test_an_interrupted_archive_is_completed_with_the_same_files(archive, tmp_path, small_chunks):
     interrupted = writer(tmp_path / "interrupted")
     interrupted.write("labels")
 
@@ -120,7 +120,7 @@ def test_an_interrupted_archive_goes_on_to_the_same_files(archive, tmp_path, sma
     assert contents(tmp_path / "interrupted") == contents(archive)
 
 
-def test_a_file_without_its_line_in_the_manifest_is_written_again(archive):
+def test_a_file_that_the_manifest_lacks_is_written_again(archive):
     manifest = json.loads((archive / "manifest.json").read_text())
     del manifest["sha256"]["contrast.npy"]
     (archive / "manifest.json").write_text(json.dumps(manifest))
@@ -128,14 +128,14 @@ def test_a_file_without_its_line_in_the_manifest_is_written_again(archive):
     assert writer(archive).verified() == ["labels", "gaussian_noise"]
 
 
-def test_two_writers_of_one_folder_keep_each_others_lines(tmp_path):
+def test_two_writers_of_one_folder_keep_each_others_entries(tmp_path):
     first, second = writer(tmp_path), writer(tmp_path)
     first.write("contrast")
     second.write("brightness")
     assert writer(tmp_path).verified() == ["brightness", "contrast"]
 
 
-def test_a_file_that_was_changed_is_named(archive):
+def test_a_changed_file_is_named(archive):
     content = bytearray((archive / "contrast.npy").read_bytes())
     content[-1] ^= 1
     (archive / "contrast.npy").write_bytes(content)
@@ -143,7 +143,7 @@ def test_a_file_that_was_changed_is_named(archive):
         writer(archive).verified()
 
 
-def test_other_parameters_are_told(archive):
+def test_other_parameters_are_refused(archive):
     path = archive / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["corruptions"]["contrast"]["3"]["factor"] = 0.5
@@ -173,7 +173,7 @@ def test_the_same_images_from_another_place_are_the_same_archive(archive):
     assert writer(archive, dataset={"path": "moved.npz"}).verified() == list(FILES)
 
 
-def test_a_folder_of_arrays_without_a_manifest_is_left_alone(tmp_path):
+def test_a_folder_of_arrays_without_a_manifest_is_not_touched(tmp_path):
     np.save(tmp_path / "fog.npy", np.zeros(3))
     with pytest.raises(DatasetError, match=r"holds \.npy files but no manifest\.json; give another folder"):
         writer(tmp_path)
@@ -181,15 +181,15 @@ def test_a_folder_of_arrays_without_a_manifest_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": 1, "corruptions": {}}'])
-def test_a_broken_manifest_is_told(archive, text):
+def test_a_broken_manifest_is_refused(archive, text):
     (archive / "manifest.json").write_text(text)
     with pytest.raises(DatasetError, match=r"manifest\.json (can't be read|is not the manifest)"):
         writer(archive)
 
 
-def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, archive, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(tmp_path, archive, monkeypatch):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(DatasetError, match="file can't be written: File exists"):
+    with pytest.raises(StorageError, match=r"file/manifest\.json: .*File exists"):
         writer(tmp_path / "file")
 
     def full(*_, **__) -> None:
@@ -197,7 +197,7 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path, archive, m
 
     made = writer(archive)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DatasetError, match=r"snow\.npy can't be written: No space left on device"):
+    with pytest.raises(StorageError, match=r"snow\.npy: No space left on device; make room on that disk"):
         made.write("snow")
     assert "snow.npy" not in contents(archive)
 
@@ -222,18 +222,18 @@ def test_an_argument_that_names_a_folder(argument):
 
 
 @pytest.mark.parametrize("argument", ["dataset=digits", "+a=1", "~dataset", "--help", "-m", "hydra/help=a"])
-def test_an_argument_that_is_hydras(argument):
+def test_an_argument_that_is_an_override(argument):
     assert not names_a_folder(argument)
 
 
 def test_all_corruptions_are_written_unless_some_are_named():
     assert choose_names(None) == [*CORRUPTIONS, *EXTRA_CORRUPTIONS]
     assert choose_names(["snow", "fog", "fog"]) == ["snow", "fog"]
-    with pytest.raises(ConfigError, match=r"corruptions\.names=fogg: not there; did you mean fog"):
+    with pytest.raises(ConfigError, match=r"corruptions\.names=fogg: unknown; did you mean fog"):
         choose_names(["fogg"])
 
 
-def test_what_is_missing_on_the_command_line_is_told(tmp_path):
+def test_missing_arguments_are_reported(tmp_path):
     config = {"dataset": None, "corruptions": {"names": None, "seed": 0}, "device": "cpu"}
     with pytest.raises(ConfigError, match=r"the first argument is the folder.*FOLDER dataset=OPTION"):
         run(config, None)
@@ -241,7 +241,7 @@ def test_what_is_missing_on_the_command_line_is_told(tmp_path):
         run(config, tmp_path)
 
 
-def test_the_command_line_is_checked_as_the_other_entry_points_is():
+def test_the_command_line_is_checked_like_that_of_the_other_entry_points():
     def refusal(*arguments: str) -> str:
         with pytest.raises(ConfigError) as error:
             check_command_line(arguments, config_dir=CONF, config_name="corruptions_archive")
@@ -253,15 +253,15 @@ def test_the_command_line_is_checked_as_the_other_entry_points_is():
     assert refusal("corruptions.seed=-1").startswith("corruptions.seed=-1: must be an integer")
 
 
-def test_without_the_configuration_beside_the_package_it_says_so(monkeypatch, capsys, tmp_path):
+def test_a_package_without_its_configuration_is_reported(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(entry, "CONFIG_DIR", tmp_path / "conf")
     assert entry.main() == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {tmp_path / 'conf'} does not hold the configuration")
+    assert error.startswith(f"error: {tmp_path / 'conf'} does not contain the configuration")
     assert error.count("\n") == 1
 
 
-def test_the_command_writes_and_at_a_second_call_says_that_all_is_there(tmp_path, caplog):
+def test_the_command_writes_and_a_second_call_has_nothing_to_do(tmp_path, caplog):
     images = np.arange(2 * 6 * 5 * 3, dtype=np.uint8).reshape(2, 6, 5, 3)
     labels = np.array([1, 0])
     np.savez(

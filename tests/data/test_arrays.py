@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tenet.data import Arrays, Normalization, to_images_01
+from tenet.data import Arrays
 from tenet.errors import DatasetError
 
 
@@ -33,9 +33,10 @@ def write(path: Path, **changes: Any) -> Path:
 
 def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
     expected = contents()
-    train, validation, test, classes = Arrays(path=str(write(tmp_path / "own.npz"))).load()
+    splits = Arrays(path=str(write(tmp_path / "own.npz"))).load()
+    train, validation, test = splits
     assert validation is None
-    assert classes == ("cat", "dog", "owl")
+    assert splits.classes == test.classes == ("cat", "dog", "owl")
     for part, name in ((train, "train"), (test, "test")):
         assert part.images.dtype == torch.uint8
         assert part.labels.dtype == torch.int64
@@ -168,18 +169,3 @@ def test_pickled_objects_in_a_file_are_refused_and_do_not_run(tmp_path: Path, ke
     assert not sprung.exists()
     pickle.loads(pickle.dumps(Trap(sprung)))
     assert sprung.exists(), "the trap itself must work"
-
-
-def test_normalisation_subtracts_the_mean_and_divides_by_the_deviation_of_each_channel() -> None:
-    images_01 = torch.tensor([0.0, 0.5, 1.0])[None, :, None, None].expand(2, 3, 4, 5)
-    normalized = Normalization(mean=(0.5, 0.25, 0.0), std=(0.5, 0.125, 4.0))(images_01)
-    assert torch.equal(normalized[1, :, 2, 3], torch.tensor([-1.0, 2.0, 0.25]))
-    assert normalized.shape == images_01.shape
-
-
-def test_uint8_images_become_fractions_with_channels_first() -> None:
-    images = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
-    images[1, 2, 3] = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    images_01 = to_images_01(images)
-    assert images_01.shape == (2, 3, 4, 5)
-    assert torch.equal(images_01[1, :, 2, 3], torch.tensor([0.0, 0.2, 1.0]))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def load() -> Load:
     whole = Digits().read()
 
     class ReadDigits(Digits):
-        def read(self) -> tuple[ImageArrays, ImageArrays, tuple[str, ...]]:
+        def read(self) -> tuple[ImageArrays, ImageArrays]:
             return whole
 
     return lambda **settings: ReadDigits(**settings).load()
@@ -38,19 +39,20 @@ def counts(part: ImageArrays) -> torch.Tensor:
 
 
 def test_digits_are_1437_and_360_rgb_images_of_ten_classes(load: Load) -> None:
-    train, validation, test, classes = load()
+    splits = load()
+    train, validation, test = splits
     assert train.images.shape == (1437, 32, 32, 3)
     assert test.images.shape == (360, 32, 32, 3)
     assert train.images.dtype == test.images.dtype == torch.uint8
     assert validation is None
-    assert classes == tuple("0123456789")
+    assert splits.classes == tuple("0123456789")
     assert train.images.min() == 0
     assert train.images.max() == 255
     assert torch.equal(train.images[..., 0], train.images[..., 2])
 
 
 def test_digits_have_each_class_in_proportion_in_both_parts(load: Load) -> None:
-    train, _, test, _ = load()
+    train, _, test = load()
     share = counts(test) / (counts(train) + counts(test))
     assert (share - 0.2).abs().max() < 0.005
 
@@ -81,7 +83,9 @@ def test_validation_is_a_stratified_part_of_the_training_set_and_the_rest_is_tra
 
 def test_labels_stay_with_their_images(load: Load) -> None:
     whole, splits = load().train, load(validation_fraction=0.2, fraction=0.3)
-    label_of = {image.numpy().tobytes(): int(label) for image, label in zip(*whole, strict=True)}
+    label_of = {
+        image.numpy().tobytes(): int(label) for image, label in zip(whole.images, whole.labels, strict=True)
+    }
     assert splits.validation is not None
     for part in (splits.train, splits.validation):
         assert [label_of[image.numpy().tobytes()] for image in part.images] == part.labels.tolist()
@@ -111,14 +115,14 @@ def test_a_part_too_small_for_the_classes_is_refused(load: Load, settings: dict[
 def test_digits_are_those_of_scikit_learn(load: Load) -> None:
     from sklearn.datasets import load_digits
 
-    train, _, test, _ = load()
+    train, _, test = load()
     theirs = load_digits()
     # Enlarged four times; the mean of each image survives, but for what is cut off at black and white.
     means = torch.from_numpy(theirs.images.mean(axis=(1, 2))).float() * (255 / 16)
     ours = torch.cat([train.images, test.images]).float().mean(dim=(1, 2, 3))
     assert (ours.sort().values - means.sort().values).abs().max() < 6
     labels = torch.cat([train.labels, test.labels])
-    assert torch.equal(counts(ImageArrays(train.images, labels)), torch.from_numpy(theirs.target).bincount())
+    assert torch.equal(labels.bincount(), torch.from_numpy(theirs.target).bincount())
 
 
 def test_reading_digits_in_parts_does_without_scikit_learns_import() -> None:
@@ -132,12 +136,18 @@ def test_digits_without_scikit_learn_are_refused_with_the_remedy(monkeypatch: py
         Digits().load()
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b""), gzip.compress(b"1,2\n" * 40)[:20]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"text", gzip.compress(b""), gzip.compress(b"1,2\n" * 40)[:20]],
+    ids=["empty", "text", "no numbers", "cut"],
+)
 def test_a_damaged_file_of_digits_is_refused_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
 ) -> None:
-    path = tmp_path / "digits.csv.gz"
+    path = tmp_path / "datasets" / "data" / "digits.csv.gz"
+    path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    monkeypatch.setattr("tenet.data.datasets.digits_file", lambda: path)
-    with pytest.raises(DatasetError, match=r"digits\.csv\.gz: .*; install scikit-learn anew"):
+    package = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: package)
+    with pytest.raises(DatasetError, match=r"digits\.csv\.gz: .*; reinstall scikit-learn"):
         Digits().load()

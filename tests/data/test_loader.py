@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tenet.augment import AugMix, NoAugmentation, Standard
-from tenet.data import Augmentation, Batch, ImageArrays, Normalization, TrainingLoader
+from tenet.augment import Augmentation, AugMix, NoAugmentation, Standard
+from tenet.data import ImageArrays, TrainingLoader
+from tenet.methods import Batch
 
 IMAGES = 23
-IDENTITY = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def plain(images: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -23,7 +23,7 @@ def marked(images: Tensor, *, generator: torch.Generator) -> Tensor:
     return torch.cat([images[:, :2].float() / 255, torch.ones_like(images[:, 2:]).float()], dim=1)
 
 
-class Views:
+class Views(Augmentation):
     def __init__(self, *views: object) -> None:
         self.views: Sequence = views
 
@@ -34,7 +34,7 @@ def make_loader(augmentation: Augmentation | None = None, **settings: object) ->
     labels = ids % 5
     images = torch.stack([ids, labels, torch.zeros_like(ids)], dim=1).to(torch.uint8)
     arrays = ImageArrays(images[:, None, None, :].expand(-1, 8, 8, -1).contiguous(), labels)
-    arguments: dict = {"normalization": IDENTITY, "batch_size": 5, "seed": 0} | settings
+    arguments: dict = {"batch_size": 5, "seed": 0} | settings
     return TrainingLoader(arrays, augmentation=augmentation or Views(plain), **arguments)
 
 
@@ -127,13 +127,11 @@ def test_no_two_steps_draw_the_same_augmentation() -> None:
     assert len(set(drawn)) == len(drawn) == 2 * 3 * 5
 
 
-def test_batches_are_normalised_after_augmentation() -> None:
-    normalization = Normalization(mean=(0.5, 0.25, 0.0), std=(0.5, 2.0, 4.0))
-    mean, std = torch.tensor([0.5, 0.25, 0.0]), torch.tensor([0.5, 2.0, 4.0])
-    views = Views(plain, marked)
-    pairs = zip(
-        make_loader(views).epoch(0), make_loader(views, normalization=normalization).epoch(0), strict=True
-    )
-    for raw, normalized in pairs:
-        expected = (raw.images - mean[:, None, None]) / std[:, None, None]
-        assert torch.equal(normalized.images, expected)
+def test_batches_count_their_steps_from_one_and_draw_by_them() -> None:
+    loader = make_loader(seed=3)
+    batches = [*loader.epoch(0), *loader.epoch(1, start=2)]
+    assert [batch.step for batch in batches] == [1, 2, 3, 4, 5, 8, 9, 10]
+    draws = [torch.rand(1, generator=batch.draw(purpose)).item() for batch in batches for purpose in "ab"]
+    assert len(set(draws)) == len(draws)
+    again = next(iter(make_loader(seed=3).epoch(1, start=2)))
+    assert torch.rand(1, generator=again.draw("a")).item() == draws[10]

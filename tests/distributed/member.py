@@ -1,23 +1,23 @@
-"""One process of a team of two: trains the tiny network of the tests on its share, and saves what it became."""
+"""One of two processes: trains the tiny network of the tests on its share, and saves what it became."""
 
 import sys
 from pathlib import Path
 
 import torch
 
-from tenet.distributed import join
-from tenet.inhibition import Inhibition
-from tenet.networks import ResNet
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup, join
+from tenet.methods import Batch, CrossEntropy, Draw, Inhibited
+from tenet.networks import Network, ResNet
 from tenet.randomness import make_generator
 from tenet.training.books import NullTracker
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.loop import train
 from tenet.training.schedule import Cosine
 from tenet.training.settings import TrainingSettings
+from tenet.training.state import TrainingState
 
 STEPS = 8
 LEARNING_RATE = 0.05
-INHIBITION = Inhibition(layer="stage_2", groups=3, interval=2, start_step=2)
 # Of each batch: the processes' shares differ in size.
 SHARES = (5, 3)
 
@@ -29,6 +29,17 @@ def make_model() -> ResNet:
 
 def make_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)
+
+
+def make_method(process_group: ProcessGroup = SINGLE_PROCESS) -> Inhibited:
+    return Inhibited(
+        method=CrossEntropy(),
+        layer="stage_2",
+        groups=3,
+        interval=2,
+        start_step=2,
+        process_group=process_group,
+    )
 
 
 def share(step: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,29 +59,36 @@ class ShareLoader:
 
     def epoch(self, epoch, *, start=0):
         for step in range(start, STEPS):
-            yield share(step, self.rank)
+            images, labels = share(step, self.rank)
+            draw = Draw("cpu", seed=7, step=step + 1, rank=self.rank)
+            yield Batch(images=images, labels=labels, step=step + 1, draw=draw)
 
 
 def main(folder: Path) -> None:
-    model = make_model()
-    with join("cpu") as team:
-        result = train(
-            model,
-            loader=ShareLoader(team.rank),
-            inhibition=INHIBITION,
-            optimizer=make_optimizer(model),
+    backbone = make_model()
+    network = Network(backbone, mean=[0.0] * 3, std=[1.0] * 3, cut="stage_2")
+    with join("cpu") as process_group:
+        checkpoints = Checkpoints(folder, writes=process_group.is_main_process)
+        state = TrainingState.restore(
+            network,
+            make_optimizer(network),
+            make_method(process_group),
+            checkpoints=checkpoints,
+            process_group=process_group,
+        )
+        train(
+            state,
+            loader=ShareLoader(process_group.rank),
             schedule=Cosine(),
             settings=TrainingSettings(epochs=1, log_every_steps=3),
             evaluate=dict,
             tracker=NullTracker(),
-            checkpoints=Checkpoints(folder, writes=team.is_main_process),
+            checkpoints=checkpoints,
             seed=7,
-            team=team,
+            process_group=process_group,
         )
-    torch.save(
-        {"model": model.state_dict(), "metrics": result.metrics, "inhibited_steps": result.inhibited_steps},
-        folder / f"member-{team.rank}.pt",
-    )
+    content = {"model": backbone.state_dict(), "metrics": state.metrics, **state.method.counters()}
+    torch.save(content, folder / f"member-{process_group.rank}.pt")
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from tenet.data import ImageArrays, Normalization, TrainingLoader
-from tenet.distributed import ALONE, is_main_process, is_started_by_torchrun
+from tenet.augment import Augmentation
+from tenet.data import ImageArrays, TrainingLoader
+from tenet.distributed import SINGLE_PROCESS, is_main_process, is_started_by_torchrun
 from tenet.errors import ConfigError
 from tenet.randomness import make_generator
 from tenet.run.metrics_file import read_metrics
 from tenet.training.schedule import Cosine
 from tests.distributed import member
+from tests.reference.inhibited_step import inhibited_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -80,7 +82,8 @@ def simulate():
         descend(weighted(losses, member.SHARES))
         right = [out.argmax(1) == labels for out, (_, labels) in zip(logits, batches, strict=True)]
         counts = [int(chosen.sum()) for chosen in right]
-        if not member.INHIBITION.is_due(step + 1) or sum(counts) == 0:
+        settings = member.make_method()
+        if not settings.is_due(step + 1) or sum(counts) == 0:
             continue
         inhibited_steps += 1
         lonely += 0 in counts
@@ -88,7 +91,7 @@ def simulate():
         for rank, (model, (images, labels), chosen) in enumerate(zip(models, batches, right, strict=True)):
             generator = make_generator("cpu", seed=7, purpose="medoids", step=step + 1, rank=rank)
             losses.append(
-                member.INHIBITION.step(model, images[chosen], labels[chosen], generator=generator).loss
+                inhibited_loss(model, images[chosen], labels[chosen], settings=settings, generator=generator)
                 if chosen.any()
                 else None
             )
@@ -124,6 +127,7 @@ def test_the_processes_of_a_team_end_with_the_same_weights_and_metrics(team_fold
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.slow
 def test_a_team_shares_one_folder_and_goes_on_exactly(tmp_path):
     whole = torchrun(ROOT / "train.py", *TINY, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
@@ -141,6 +145,7 @@ def test_a_team_shares_one_folder_and_goes_on_exactly(tmp_path):
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
+@pytest.mark.slow
 def test_a_team_asks_for_a_batch_that_it_can_share_and_for_one_run_at_a_time(tmp_path):
     small = torchrun(ROOT / "train.py", *TINY, "trainer.batch_size=1", cwd=tmp_path)
     assert small.returncode != 0
@@ -158,9 +163,9 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     assert not is_started_by_torchrun()
     assert is_main_process()
     value = torch.tensor([1.0])
-    assert ALONE.sum(value) is value
-    assert ALONE.weight(0, value.device) == 1.0
-    assert ALONE.broadcast("folder") == "folder"
+    assert SINGLE_PROCESS.all_reduce_sum(value) is value
+    assert SINGLE_PROCESS.loss_scale(0, value.device) == 1.0
+    assert SINGLE_PROCESS.broadcast("folder") == "folder"
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])
@@ -174,14 +179,15 @@ def test_an_environment_without_numbers_is_named(monkeypatch, name):
 
 @pytest.mark.parametrize("images", [10, 17])
 def test_the_shares_of_a_batch_are_the_batch(images):
-    class Plain:
-        views = (lambda batch, *, generator: batch.float() / 255,)
+    class Plain(Augmentation):
+        def __init__(self):
+            self.views = (lambda batch, *, generator: batch.float() / 255,)
 
     arrays = ImageArrays(torch.zeros(images, 4, 4, 3, dtype=torch.uint8), torch.arange(images))
 
     def epoch(rank, processes):
         loader = TrainingLoader(
-            arrays, augmentation=Plain(), normalization=Normalization(), batch_size=8, seed=3,
+            arrays, augmentation=Plain(), batch_size=8, seed=3,
             rank=rank, processes=processes,
         )  # fmt: skip
         return [batch.labels.tolist() for batch in loader.epoch(0)]

@@ -6,9 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tenet.data import Dataset, Splits
-from tenet.doctor.__main__ import parser, plan_of
-from tenet.doctor.findings import Finding
-from tenet.doctor.plan import Plan
+from tenet.doctor.__main__ import make_parser, make_plan
+from tenet.doctor.findings import Finding, Plan
 
 # 143 digits, two views each, in batches of 32.
 TINY = (
@@ -25,30 +24,27 @@ TINY = (
 
 @lru_cache
 def composed(*words: str) -> Plan:
-    return plan_of(parser().parse_intermixed_args(words))
+    return make_plan(make_parser().parse_intermixed_args(words))
 
 
 LOADED: dict[str, Splits] = {}
 
 
-def loaded(dataset: Dataset) -> Splits:
+def load_once(dataset: Dataset) -> Splits:
     if repr(dataset) not in LOADED:
         LOADED[repr(dataset)] = dataset.load()
     return LOADED[repr(dataset)]
 
 
-def plan_in(folder: Path, *words: str, examined: bool = True) -> Plan:
-    """The plan of a tiny run in `folder`; `examined`: as it is when the data set has been found."""
+def plan_in(folder: Path, *words: str, with_data: bool = True) -> Plan:
+    """The plan of a tiny run in `folder`; with_data: its data set is loaded, once for all tests."""
     groups = [word.partition("=")[0] for word in words]
     # Another option of a group has other keys.
     tiny = [word for word in TINY if word.partition(".")[0] not in groups or word.startswith("dataset.")]
     plan = deepcopy(composed(*tiny, *words))
     plan = replace(plan, run_dir=folder / "run", output=folder / "doctor")
-    if examined:
-        import torch
-
-        plan.known_device = torch.device("cpu")
-        plan.known_splits = loaded(plan.build("dataset"))
+    if with_data:
+        plan.experiment.splits = load_once(plan.experiment.dataset)
     return plan
 
 

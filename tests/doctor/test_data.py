@@ -11,17 +11,16 @@ import torch
 from PIL import Image
 
 from tenet.corruptions.write import ArchiveWriter
-from tenet.data import Cifar, ImageArrays, Splits
+from tenet.data import Cifar, ImageArrays
 from tenet.doctor import augmentation, corruptions, data
-from tenet.doctor.findings import Finding, examine
-from tenet.doctor.plan import Plan
+from tenet.doctor.findings import Finding, Plan, examine
 from tenet.doctor.report import Report
 from tests.data.test_download import Archive
 from tests.doctor.plans import plan_in, statuses
 
 
 def found_by(check: Any, plan: Plan) -> list[Finding]:
-    return examine("", lambda: check(plan)).findings
+    return examine("", check, plan).findings
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def cifar_plan(tmp_path: Path) -> Plan:
     # fraction: the small set can't be cut.
     overrides = ("dataset=cifar10", f"dataset.root={tmp_path / 'root'}", "dataset.fraction=1.0")
-    return plan_in(tmp_path, *overrides, examined=False)
+    return plan_in(tmp_path, *overrides, with_data=False)
 
 
 def test_whole_cifar_files_are_read_and_counted(cifar: Path, tmp_path: Path) -> None:
@@ -49,7 +48,7 @@ def test_whole_cifar_files_are_read_and_counted(cifar: Path, tmp_path: Path) -> 
     assert contents.what.startswith(
         "12 training, 4 test images of 32 x 32 in 2 classes; 6 training images of each"
     )
-    assert not plan.stands_in
+    assert not plan.has_stand_ins
 
 
 def test_a_damaged_cifar_file_is_named_and_random_images_stand_in(cifar: Path, tmp_path: Path) -> None:
@@ -61,8 +60,9 @@ def test_a_damaged_cifar_file_is_named_and_random_images_stand_in(cifar: Path, t
     assert found.what == f"{cifar}: missing: meta; not the published file: batch_2"
     assert found.remedy is not None
     assert found.remedy.startswith(f"rm -r {cifar}; python -c ")
-    assert plan.stands_in
-    assert [len(part.labels) for part in (plan.splits.train, plan.splits.test)] == [50_000, 10_000]
+    assert plan.has_stand_ins
+    splits = plan.experiment.splits
+    assert [len(part) for part in (splits.train, splits.test)] == [50_000, 10_000]
 
 
 def test_a_missing_cifar_is_a_problem_whose_remedy_is_a_command_for_a_shell(tmp_path: Path) -> None:
@@ -71,20 +71,19 @@ def test_a_missing_cifar_is_a_problem_whose_remedy_is_a_command_for_a_shell(tmp_
     assert found.status == "problem"
     assert f"is not in {dataset.root}, 170 MB to download when the run starts" in found.what
     assert found.remedy is not None
-    # The same command, but for telling what it would read: quoted right, and Python.
-    told = found.remedy.replace("from tenet.data import Cifar; Cifar(", "print(dict(").replace(
+    # The same command, except that it prints its arguments: the quotes are right, and the Python.
+    shown = found.remedy.replace("from tenet.data import Cifar; Cifar(", "print(dict(").replace(
         ").read()", "))"
     )
-    told = told.replace("python ", f"{sys.executable} ", 1)
-    done = subprocess.run(told, shell=True, capture_output=True, text=True, check=True)
+    shown = shown.replace("python ", f"{sys.executable} ", 1)
+    done = subprocess.run(shown, shell=True, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str({"name": dataset.name, "root": dataset.root})
-    plain = data.fetch_command(Cifar(name="cifar10"))
-    expected = "from tenet.data import Cifar; Cifar(name='cifar10', root='~/.cache/tenet').read()"
-    assert plain == f'python -c "{expected}"'
+    plain = data.check_cifar_files(Cifar(name="cifar10", root="absent")).remedy
+    assert plain == "python -c \"from tenet.data import Cifar; Cifar(name='cifar10', root='absent').read()\""
 
 
 def test_stand_ins_are_as_many_as_the_settings_ask_for() -> None:
-    splits = data.stand_in(Cifar(name="cifar100", fraction=0.5, validation_fraction=0.1))
+    splits = data.make_stand_ins(Cifar(name="cifar100", fraction=0.5, validation_fraction=0.1))
     assert splits.validation is not None
     counts = [len(part.labels) for part in (splits.train, splits.validation, splits.test)]
     assert counts == [22_500, 5_000, 10_000]
@@ -105,22 +104,22 @@ def write_npz(path: Path, *, scale: int = 255, labels: int = 3, classes: str = "
     ("change", "status", "text"),
     [
         ({}, "warning", "no test images of 2 of the 3 classes: b, c"),
-        ({"scale": 2}, "problem", "the training images hold values from 0 to 1: all but black"),
+        ({"scale": 2}, "problem", "the training images hold values from 0 to 1: they are almost black"),
         ({"labels": 2}, "warning", "no training images of 1 of the 3 classes: c"),
     ],
 )
-def test_images_that_can_not_be_meant_are_told(
+def test_implausible_images_are_reported(
     change: dict[str, int], status: str, text: str, tmp_path: Path
 ) -> None:
     write_npz(tmp_path / "own.npz", **change)
     overrides = ("dataset=arrays", f"dataset.path={tmp_path / 'own.npz'}", "dataset.fraction=1.0")
-    findings = found_by(data.check, plan_in(tmp_path, *overrides, examined=False))
+    findings = found_by(data.check, plan_in(tmp_path, *overrides, with_data=False))
     assert (status, text) in [(finding.status, finding.what) for finding in findings]
 
 
 def test_a_file_that_is_no_data_set_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "own.npz").write_bytes(b"no zip")
-    plan = plan_in(tmp_path, "dataset=arrays", f"dataset.path={tmp_path / 'own.npz'}", examined=False)
+    plan = plan_in(tmp_path, "dataset=arrays", f"dataset.path={tmp_path / 'own.npz'}", with_data=False)
     assert statuses(found_by(data.check, plan)) == ["ok", "problem"]
 
 
@@ -133,7 +132,7 @@ def test_a_folder_with_images_that_can_not_be_read_is_a_problem(tmp_path: Path) 
     Image.new("RGB", (6, 6)).save(tmp_path / "images" / "dog" / "2.png")
     plan = plan_in(
         tmp_path, "dataset=folder", f"dataset.path={tmp_path / 'images'}", "dataset.resize=null",
-        "dataset.crop=null", examined=False,
+        "dataset.crop=null", with_data=False,
     )  # fmt: skip
     counted, torn, sizes, *_ = found_by(data.check, plan)
     assert "6 images in 2 classes (3 of each)" in counted.what
@@ -144,7 +143,7 @@ def test_a_folder_with_images_that_can_not_be_read_is_a_problem(tmp_path: Path) 
 
 def test_an_archive_of_corruptions_is_held_against_the_data_set_and_its_manifest(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, "--corruptions", str(tmp_path / "digits-c"))
-    test = plan.splits.test
+    test = plan.experiment.splits.test
     writer = ArchiveWriter(tmp_path / "digits-c", test.images, test.labels, num_classes=10)
     writer.write("labels")
     writer.write("contrast")
@@ -156,7 +155,7 @@ def test_an_archive_of_corruptions_is_held_against_the_data_set_and_its_manifest
     with (tmp_path / "digits-c" / "contrast.npy").open("r+b") as file:
         file.seek(1000)
         file.write(b"changed")
-    assert "not as manifest.json has it: contrast.npy" in found_by(corruptions.check, plan)[-1].what
+    assert "differs from manifest.json: contrast.npy" in found_by(corruptions.check, plan)[-1].what
 
 
 def test_an_archive_of_another_data_set_is_a_problem(tmp_path: Path) -> None:
@@ -180,10 +179,10 @@ def test_the_picture_shows_each_view_beside_the_originals(tmp_path: Path) -> Non
     assert "AugMix, Standard, drawn 3 times on 6 images" in found.what
     with Image.open(tmp_path / "doctor" / "augmentation.png") as picture:
         assert picture.width > picture.height > 400
-    seen = augmentation.look(plan)
-    assert seen.names == ["0", "1", "2", "3", "4", "5"]
-    assert [len(draws) for draws in seen.draws.values()] == [1, 3, 3]
-    changed = torch.stack(seen.draws["AugMix"]) - seen.draws["original"][0]
+    names, drawn = augmentation.draw_views(plan)
+    assert names == ["0", "1", "2", "3", "4", "5"]
+    assert [len(draws) for draws in drawn.values()] == [1, 3, 3]
+    changed = torch.stack(drawn["AugMix"]) - drawn["original"][0]
     assert (changed.abs().amax(dim=(2, 3, 4)) > 0.1).any(dim=0).all()
 
 
@@ -202,10 +201,10 @@ def test_a_view_that_leaves_the_range_of_pixels_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_in(tmp_path)
-    monkeypatch.setattr(plan, "build", lambda key: Glaring())
+    monkeypatch.setattr(augmentation, "build", lambda config, key: Glaring())
     glaring, _ = augmentation.check(plan)
     assert (glaring.status, glaring.what) == (
-        "problem", "Glaring gives values from 0 to 255, outside of [0, 1]",
+        "problem", "Glaring returns values from 0 to 255, outside [0, 1]",
     )  # fmt: skip
 
 
@@ -214,13 +213,13 @@ def test_names_of_classes_are_plain_text_in_terminal_and_picture(
 ) -> None:
     write_npz(tmp_path / "own.npz", classes="$[_")
     overrides = ("dataset=arrays", f"dataset.path={tmp_path / 'own.npz'}", "dataset.fraction=1.0")
-    plan = plan_in(tmp_path, *overrides, examined=False)
-    section = examine("data", lambda: [*data.check(plan), *augmentation.check(plan)])
+    plan = plan_in(tmp_path, *overrides, with_data=False)
+    section = examine("data", lambda plan: [*data.check(plan), *augmentation.check(plan)], plan)
     assert statuses(section.findings) == ["ok", "ok", "warning", "ok"]
     Report().show(section)
     assert set(capsys.readouterr().out) & {"\x1b", "\x07"} == set()
 
 
 def test_few_images_make_a_picture_too() -> None:
-    few = ImageArrays(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.tensor([1, 1]))
-    assert augmentation.first_of_classes(Splits(few, None, few, ("a", "b"))).tolist() == [0, 1]
+    few = ImageArrays(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.tensor([1, 1]), ("a", "b"))
+    assert augmentation.first_of_classes(few).tolist() == [0, 1]

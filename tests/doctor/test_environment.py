@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from tenet.doctor import hardware, software
 from tenet.doctor.findings import Finding
+from tenet.errors import ConfigError
 from tests.doctor.plans import plan_in, statuses
 
 SMI = """
@@ -31,15 +33,16 @@ def test_this_environment_meets_the_requirements() -> None:
         ("torch (==2.11.0)", "2.10.0+cu128", False),
         ("hydra-core>=1.3.8", "1.4.0.dev1", True),
         ("hydra-core>=1.3.8", "1.3.2", False),
-        ("pillow (!=8.3.*,>=5.3.0)", "1.0", True),  # more than a doctor needs to understand
+        ("pillow (!=8.3.*,>=5.3.0)", "8.3.1", False),
     ],
 )
 def test_requirements_are_compared_by_their_numbers(
     requirement: str, installed: str, is_met: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(software, "requires", lambda package: [requirement])
     monkeypatch.setattr(software, "version", lambda package: installed)
-    unmet = list(software.unmet_requirements([requirement]))
-    assert unmet == ([] if is_met else [(requirement, f"but {installed} is installed")])
+    unmet = software.find_unmet("tenet-training")
+    assert unmet == ([] if is_met else [(Requirement(requirement), f"but {installed} is installed")])
 
 
 def test_a_torchvision_for_another_torch_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +64,7 @@ def test_a_package_that_is_missing_is_a_problem_with_its_command(monkeypatch: py
     assert found.remedy == "pip install 'absent-thing>=1.0'"
 
 
-def test_the_commit_is_told_and_changes_to_it_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_is_reported_and_changes_to_it_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     version = {"commit": "0123456789abcdef", "dirty": False, "remote": None}
     monkeypatch.setattr(software, "code_version", lambda: version)
     assert software.check_commit() == ("ok", "commit 0123456", None, version)
@@ -97,17 +100,17 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def missing(*, asked: bool = False) -> Finding:
-    return hardware.missing_cuda(hardware.read_driver(), asked=asked)
+def missing(*, is_required: bool = False) -> Finding:
+    return hardware.explain_missing_cuda(hardware.read_driver(), is_required=is_required)
 
 
 @pytest.mark.usefixtures("smi")
-def test_a_torch_without_cuda_beside_a_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_without_cuda_next_to_a_driver_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     found = missing()
     assert found.status == "warning"
     assert "is a build without CUDA, but there is an NVIDIA driver 550.54.15 (up to CUDA 12.4)" in found.what
-    assert missing(asked=True).status == "problem"
+    assert missing(is_required=True).status == "problem"
 
 
 @pytest.mark.usefixtures("smi")
@@ -115,7 +118,7 @@ def test_a_torch_without_cuda_beside_a_driver_is_told(monkeypatch: pytest.Monkey
     ("cuda", "start"),
     [("13.0", "torch is built for CUDA 13.0, but"), ("12.8", "torch sees no device, though")],
 )
-def test_a_torch_for_a_newer_cuda_than_the_driver_has_is_told(
+def test_a_torch_for_a_newer_cuda_than_the_driver_has_is_reported(
     cuda: str, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", cuda)
@@ -124,7 +127,7 @@ def test_a_torch_for_a_newer_cuda_than_the_driver_has_is_told(
 
 
 @pytest.mark.usefixtures("smi")
-def test_hidden_devices_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_devices_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert missing().remedy == "unset CUDA_VISIBLE_DEVICES"
 
@@ -134,14 +137,16 @@ def test_cuda_asked_for_and_not_there_leaves_no_device(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(hardware, "read_driver", lambda: None)
-    plan = plan_in(tmp_path, "trainer.device=cuda", examined=False)
+    plan = plan_in(tmp_path, "trainer.device=cuda", with_data=False)
     found = list(hardware.check(plan))
     assert statuses(found)[-1] == "problem"
     assert found[-1].what.startswith("trainer.device=cuda: there is no CUDA device")
-    assert plan.known_device is None
-    plan = plan_in(tmp_path, "trainer.device=auto", examined=False)
+    with pytest.raises(ConfigError) as error:
+        assert plan.experiment.device
+    assert str(error.value) in plan.known_errors, "other checks do not report it again"
+    plan = plan_in(tmp_path, "trainer.device=auto", with_data=False)
     assert statuses(list(hardware.check(plan)))[-1] == "ok"
-    assert plan.device == torch.device("cpu")
+    assert plan.experiment.device == torch.device("cpu")
 
 
 def test_devices_are_listed_with_what_keeps_the_run_from_using_them(
@@ -156,26 +161,9 @@ def test_devices_are_listed_with_what_keeps_the_run_from_using_them(
         "get_arch_list": lambda: ["sm_80", "sm_90", "compute_90"],
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    plan = plan_in(tmp_path, "trainer.device=cuda", "trainer.precision=bf16", examined=False)
-    told = "\n".join(finding.what for finding in hardware.check(plan))
-    assert "cuda:0 Old, 4.0 of 16.0 GB free, capability 7.0" in told
-    assert "other processes hold 12.0 GB" in told
-    assert "holds no code for capability 7.0, only for sm_80, sm_90, compute_90" in told
-    assert "Old emulates bfloat16" in told
-
-
-@pytest.mark.parametrize(
-    ("capability", "architectures", "runs"),
-    [
-        ((8, 6), ["sm_80"], True),
-        ((8, 0), ["sm_86"], False),
-        ((9, 0), ["sm_80", "sm_90a"], True),
-        ((10, 0), ["sm_90"], False),
-        ((10, 0), ["sm_90", "compute_90"], True),
-        ((12, 0), ["sm_100", "sm_120"], True),
-    ],
-)
-def test_code_runs_within_its_generation_and_ptx_on_later_ones(
-    capability: tuple[int, int], architectures: list[str], runs: bool
-) -> None:
-    assert hardware.runs_on(*capability, architectures) == runs
+    plan = plan_in(tmp_path, "trainer.device=cuda", "trainer.precision=bf16", with_data=False)
+    found = "\n".join(finding.what for finding in hardware.check(plan))
+    assert "cuda:0 Old, 4.0 of 16.0 GB free, capability 7.0" in found
+    assert "other processes hold 12.0 GB" in found
+    assert "built for sm_80, sm_90, compute_90, can't compute on capability 7.0: " in found
+    assert "Old emulates bfloat16" in found

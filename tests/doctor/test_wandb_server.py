@@ -1,4 +1,4 @@
-"""Would W&B see the run? Asked of real servers on this machine."""
+"""The check of W&B, against real servers on this machine."""
 
 import socket
 import threading
@@ -21,7 +21,7 @@ STALLS, TRICKLES = b"stalls", b"trickles"
 
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server that answers every connection with the parameter; or never, or byte by byte without an end."""
+    """A server that answers every connection with the parameter; or never, or byte by byte forever."""
     listening = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
@@ -67,8 +67,8 @@ def examined(tmp_path: Path) -> Finding:
     import wandb
 
     wandb.teardown()  # it reads the environment once for a process
-    plan = plan_in(tmp_path, "tracking=wandb", examined=False)
-    (found,) = examine("W&B", lambda: wandb_server.check(plan)).findings
+    plan = plan_in(tmp_path, "tracking=wandb", with_data=False)
+    (found,) = examine("W&B", wandb_server.check, plan).findings
     assert KEY not in str(found)
     return found
 
@@ -92,11 +92,11 @@ def test_a_server_that_answers_is_fine(server: str, tmp_path: Path, monkeypatch:
     ],
     indirect=["server"],
 )
-def test_what_a_server_answers_is_told(
+def test_what_a_server_answers_is_reported(
     server: str, trouble: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    assert wandb_server.what_keeps_it_from_answering(server, timeout_s=5.0) == trouble
+    assert wandb_server.find_trouble(server, timeout_s=5.0) == trouble
 
 
 @pytest.mark.parametrize("server", [STALLS, TRICKLES], indirect=True)
@@ -105,7 +105,7 @@ def test_a_server_that_does_not_come_to_an_end_is_given_up_in_time(
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     begin = time.monotonic()
-    assert wandb_server.what_keeps_it_from_answering(server, timeout_s=0.3) in (
+    assert wandb_server.find_trouble(server, timeout_s=0.3) in (
         "does not answer within 0.3 s",
         "can't be reached (timed out)",
         "can't be reached (TimeoutError)",

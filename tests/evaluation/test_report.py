@@ -1,155 +1,71 @@
-"""The figures of a report: definitions, intervals, files."""
+"""The report: what is printed and what is written."""
 
 import csv
 import json
 
 import pytest
-import torch
 
-from tenet.corruptions.alexnet import normalised_mce
-from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from tenet.evaluation.classifier import Cell
-from tenet.evaluation.files import robustbench_info, write_csv, write_json
-from tenet.evaluation.plots import write_pictures
-from tenet.evaluation.predictions import Predictions
-from tenet.evaluation.report import Measures, RobustnessReport, print_report
+from tenet.corruptions.names import CORRUPTIONS
+from tenet.evaluation.report import combine, print_report, write_figures, write_pictures
+from tenet.evaluation.suites.suite import Summary
+from tests.evaluation.predictions import make_predictions
+from tests.evaluation.suites.test_corruptions import make_suite, summarize
 
-IMAGES = 200
-
-
-def predictions(error_pct, *, seed=0):
-    """Of two classes; the given share is wrong, at images drawn by seed."""
-    labels = torch.arange(IMAGES) % 2
-    wrong = torch.zeros(IMAGES, dtype=torch.bool)
-    wrong[
-        torch.randperm(IMAGES, generator=torch.Generator().manual_seed(seed))[
-            : round(error_pct * IMAGES / 100)
-        ]
-    ] = True
-    confidence = torch.full((IMAGES,), 0.8)
-    return Predictions(torch.where(wrong, 1 - labels, labels), labels, confidence, torch.full((IMAGES,), 0.5))
-
-
-def make_report(names=CORRUPTIONS + EXTRA_CORRUPTIONS, severities=SEVERITIES, **kwargs):
-    """The k-th corruption has an error of k + 5 severity percent."""
-    cells = [
-        Cell(
-            name,
-            severity,
-            predictions((CORRUPTIONS + EXTRA_CORRUPTIONS).index(name) + 5 * severity, seed=severity),
-        )
-        for name in names
-        for severity in severities
-    ]
-    fields = {
-        "source": "generated",
-        "classes": ("even", "odd"),
-        "clean": predictions(4),
-        "cells": tuple(cells),
-    }
-    return RobustnessReport(**{**fields, **kwargs})
-
-
-def test_mce_is_the_plain_mean_over_the_15_and_the_extra_ones_never_enter():
-    # Corruption k at severity s: k + 5 s. Means: k is 7 over 0..14, s is 3: 22.
-    assert make_report().mce_pct == pytest.approx(22)
-    assert make_report(CORRUPTIONS).mce_pct == pytest.approx(22)
-
-
-def test_mce_on_imagenet_c_is_relative_to_alexnet():
-    report = make_report(normalized=True)
-    assert report.mce_pct == pytest.approx(normalised_mce(report.errors))
-    low, high = report.interval_pct(report.mean_cells, weighted=True)
-    assert low < report.mce_pct < high
-
-
-@pytest.mark.parametrize(
-    ("names", "severities"),
-    [(CORRUPTIONS[:-1], SEVERITIES), (CORRUPTIONS, (1, 2, 3, 4)), (EXTRA_CORRUPTIONS, SEVERITIES)],
+CLEAN = Summary(
+    content={"clean": {"error_pct": 4.0}}, metrics={"test/error_pct": 4.0}, lines=["clean error 4.00 %"]
 )
-def test_without_all_75_cells_there_is_no_mce(names, severities):
-    report = make_report(names, severities)
-    assert report.mce_pct is None
-    assert report.missing
-    assert "corruption/mce_pct" not in report.metrics()
 
 
-def test_metric_names_are_paths():
-    metrics = make_report(other={"cifar10.1-v6": predictions(10)}).metrics()
-    assert metrics["test/error_pct"] == pytest.approx(4)
-    assert metrics["corruption/mce_pct"] == pytest.approx(22)
-    assert metrics["corruption/fog/3/error_pct"] == pytest.approx(9 + 15)
-    assert metrics["corruption/fog/error_pct"] == pytest.approx(9 + 15)
-    assert metrics["corruption/nll"] == pytest.approx(0.5)
-    assert metrics["test/cifar10.1-v6/error_pct"] == pytest.approx(10)
-    assert all(type(value) is float for value in metrics.values())
+def make_report(**options):
+    suite = make_suite(**options)
+    return combine({"weights": "w"}, [CLEAN, summarize(suite, clean=make_predictions(4))])
 
 
-def test_intervals_hold_the_figure_and_resample_images_jointly_over_cells():
-    report = make_report()
-    low, high = report.interval_pct(report.mean_cells)
-    assert low < 22 < high
-    # The same images wrong in every cell: the mean over cells is as uncertain as one cell.
-    same = tuple(Cell(name, 1, predictions(20)) for name in CORRUPTIONS)
-    alone = report.interval_pct(same[:1])
-    assert report.interval_pct(same) == pytest.approx(alone)
-    assert make_report(measures=Measures(intervals=False)).interval_pct(same) is None
-
-
-def test_json_holds_what_was_asked_for_and_is_strict(tmp_path):
-    lonely = predictions(4)._replace(labels=torch.zeros(IMAGES, dtype=torch.int64))
-    report = make_report(clean=lonely, measures=Measures(per_class=True))
-    write_json(report.as_json({"weights": "w"}), tmp_path / "r.json")
+def test_the_json_has_the_content_of_all_suites_and_is_strict(tmp_path):
+    written = write_figures(make_report(), tmp_path / "r.json")
     content = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
-    assert content["source"] == "generated"
-    assert content["corruptions"]["fog"]["1"] == pytest.approx(14)
+    assert content["weights"] == "w"
+    assert content["clean"] == {"error_pct": 4.0}
     assert content["mce_pct"] == pytest.approx(22)
-    assert content["mce_interval_pct"][0] < 22 < content["mce_interval_pct"][1]
-    assert content["clean"]["error_pct_by_class"]["odd"] is None, "no image of this class"
-    assert content["images_per_cell"] == IMAGES
-    bare = make_report(measures=Measures(calibration=False, likelihood=False, intervals=False)).as_json({})
-    assert set(bare["clean"]) == {"error_pct", "images"}
-    assert bare["corrupted"] == {}
+    assert [path.name for path in written] == ["r.json", "r.csv", "robustbench-generated.json"]
+    assert all(path.is_file() for path in written)
 
 
 def test_csv_has_a_line_for_every_cell(tmp_path):
-    write_csv(make_report(CORRUPTIONS), tmp_path / "r.csv")
+    write_figures(make_report(names=CORRUPTIONS), tmp_path / "r.json")
     with (tmp_path / "r.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 75
-    assert float(rows[0]["error_pct"]) == pytest.approx(5)
-    assert {row["source"] for row in rows} == {"generated"}
+    assert rows[0] == {
+        "corruption": "gaussian_noise", "severity": "1", "error_pct": "5.0000", "images": "200",
+        "source": "generated",
+    }  # fmt: skip
 
 
-def test_robustbench_info_has_its_form_and_says_where_the_figures_are_not_from_the_files():
-    info = robustbench_info(make_report(), name="mine", dataset="cifar10", architecture="ResNeXt")
-    assert (info["clean_acc"], info["corruptions_acc"], info["eps"]) == ("96.00", "78.00", None)
-    assert "generated" in info["footnote"]
-    official = robustbench_info(
-        make_report(source="files"), name="mine", dataset="cifar10", architecture="ResNeXt"
-    )
-    assert "footnote" not in official
+def test_a_report_is_complete_if_all_its_suites_are():
+    assert make_report().is_complete
+    assert not make_report(names=["fog"]).is_complete
 
 
-def test_the_table_shows_errors_means_and_the_figures_below(capsys):
-    print_report(make_report(flip_probabilities={"tilt": 0.1}), title="mine")
+def test_the_table_shows_errors_and_means_and_lines_follow(capsys):
+    print_report(make_report())
     text = capsys.readouterr().out
+    assert text.startswith("mine: top-1 error in %, generated by tenet")
     fog = next(line for line in text.splitlines() if "fog" in line)
     assert [part.strip() for part in fog.split("│") if part.strip()] == [
-        "fog",
-        "14.00",
-        "19.00",
-        "24.00",
-        "29.00",
-        "34.00",
-        "24.00",
-    ]
-    assert "mCE 22.00 % [" in text
-    assert "clean error 4.00 % [" in text
+        "fog", "14.00", "19.00", "24.00", "29.00", "34.00", "24.00",
+    ]  # fmt: skip
+    names = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
+    assert names[-5:] == ["mean", "speckle_noise", "gaussian_blur", "spatter", "saturate"]
+    assert text.index("saturate") < text.index("clean error 4.00 %") < text.index("mCE 22.00 % [")
 
 
-def test_pictures_are_written_for_what_was_measured(tmp_path):
-    written = write_pictures(make_report(("fog", "saturate"), (2, 5)), tmp_path / "corruptions")
-    assert set(written) == {"corruption/heatmap", "corruption/curves"}
+def test_pictures_lie_next_to_the_report(tmp_path):
+    written = write_pictures(make_report(names=["fog"], severities=[2, 5]), tmp_path / "part.json")
+    assert {name: path.name for name, path in written.items()} == {
+        "corruption/heatmap": "part-heatmap.png",
+        "corruption/curves": "part-curves.png",
+        "corruption/sheet": "part-sheet.png",
+    }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.values())
-    assert write_pictures(make_report(()), tmp_path / "none") == {}
+    assert write_pictures(make_report(names=[]), tmp_path / "none.json") == {}

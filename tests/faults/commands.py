@@ -1,4 +1,4 @@
-"""train.py and evaluate.py in processes of their own, which start in a moment and break where they are told to."""
+"""train.py and evaluate.py in separate processes, which start quickly and can break at a given point."""
 
 import gc
 import importlib
@@ -17,7 +17,7 @@ import numpy as np
 
 from tests.faults.places import Fault
 
-# 20 images, two views each, in batches of 10: 4 steps an epoch, with AugMix and an inhibited step every second.
+# 20 images, two views each, in batches of 10: 4 steps per epoch, with AugMix and an inhibited step after every second.
 STEPS_PER_EPOCH, STEPS = 4, 12
 TINY = (
     "experiment=quickstart",
@@ -34,7 +34,7 @@ TINY = (
     "trainer.device=cpu",
     "hydra.run.dir=run",
 )
-# What a command loads, loaded once: each process is a fork of one that has it.
+# The modules that a command imports. They are imported once, and each process is a fork of the process that has them.
 PRELOADED = (
     "torch", "torch._dynamo", "hydra", "omegaconf", "yaml", "rich.progress", "jaxtyping", "numpy", "pytest",
     "safetensors.torch", "matplotlib.figure", "matplotlib.backends.backend_agg",
@@ -42,7 +42,7 @@ PRELOADED = (
 
 
 def write_data(folder: Path, *, seed: int = 0, size: int = 16, count: int = 20) -> None:
-    """`data.npz`: so many images to train on and half as many to test, whose brightness tells their class."""
+    """Write `data.npz`: `count` training images and half as many test images. The class determines the brightness."""
     generator = np.random.default_rng(seed)
     arrays = {}
     for split, images in {"train": count, "test": count // 2}.items():
@@ -54,20 +54,20 @@ def write_data(folder: Path, *, seed: int = 0, size: int = 16, count: int = 20) 
 
 
 class Ended(NamedTuple):
-    """code: as a shell has it, or minus the signal that ended the process."""
+    """code: the exit code, or the negative number of the signal that ended the process."""
 
     code: int
     output: str
 
 
 class Command:
-    """`python SCRIPT.py ARGUMENTS` in the folder `cwd`, with a process group of its own."""
+    """`python SCRIPT.py ARGUMENTS` in the folder `cwd`, in its own process group."""
 
     def __init__(self, script: str, *arguments: str, cwd: Path, fault: Fault | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
         self._output, theirs = context.Pipe(duplex=False)
-        # A daemon: a test that fails leaves none behind.
+        # A daemon, so that a failing test leaves no process behind.
         self._process = context.Process(
             target=_run, args=(script, arguments, cwd, fault, theirs), daemon=True
         )
@@ -104,12 +104,12 @@ class Command:
 
 
 def train(*arguments: str, cwd: Path, fault: Fault | None = None) -> Ended:
-    """The tiny run, with what the arguments change."""
+    """Train the tiny run, with further arguments."""
     return Command("train", *TINY, *arguments, cwd=cwd, fault=fault).wait()
 
 
 def sweep(run_dir: Path, *, cwd: Path, fault: Fault | None = None) -> Ended:
-    """Four cells, the report in `cwd`."""
+    """Evaluate four corruption cells and write the report to `cwd`."""
     return Command(
         "evaluate", f"run={run_dir}", "corruptions.names=[brightness,contrast]", "corruptions.severities=[1,3]",
         "measures.intervals=false", f"output={cwd / 'report.json'}", cwd=cwd, fault=fault,
@@ -117,7 +117,7 @@ def sweep(run_dir: Path, *, cwd: Path, fault: Fault | None = None) -> Ended:
 
 
 def assert_told(ended: Ended, *words: str) -> None:
-    """The command failed, and said so in one line, its last."""
+    """Check that the command failed, and that its last line is an error message with all the words."""
     assert ended.code == 1, ended.output
     line = ended.output.strip().splitlines()[-1]
     assert line.startswith("error: ")
@@ -134,7 +134,7 @@ def wait_for(is_so: Callable[[], Any], *, timeout: float = 60) -> None:
 
 
 def figures_of(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, each of which must be whole, without what depends on the clock."""
+    """Return the lines of `metrics.jsonl` without `speed/*`. Raises ValueError if a line is incomplete."""
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return [
         {name: value for name, value in json.loads(line).items() if not name.startswith("speed/")}
@@ -143,7 +143,7 @@ def figures_of(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def step_of(run_dir: Path) -> int:
-    """Of the checkpoint that a run would go on from; 0 without one."""
+    """Return the step of the checkpoint that a run would continue from; 0 if there is none."""
     from tenet.training.checkpoint import Checkpoints
 
     saved = Checkpoints(run_dir).load()
@@ -151,7 +151,7 @@ def step_of(run_dir: Path) -> int:
 
 
 def assert_same_run(run_dir: Path, whole: Path) -> None:
-    """Bitwise the same weights, optimizer and counters, and line by line the same figures."""
+    """Check that weights, optimizer and counters are bitwise equal, and the figures equal line by line."""
     from tenet.files.weights import checksum
     from tenet.training.checkpoint import Checkpoints
 
@@ -160,8 +160,8 @@ def assert_same_run(run_dir: Path, whole: Path) -> None:
     assert ours is not None
     assert theirs is not None
     for content in (ours, theirs):
-        del content["metrics"]  # which the lines above hold
-        content["optimizer"] = content["optimizer"]["state"]  # its settings are the configuration's
+        del content["metrics"]  # compared above as lines
+        content["optimizer"] = content["optimizer"]["state"]  # its settings come from the configuration
     assert checksum(ours) == checksum(theirs)
     weights = [(folder / "weights.safetensors").read_bytes() for folder in (run_dir, whole)]
     assert weights[0] == weights[1]
@@ -169,17 +169,17 @@ def assert_same_run(run_dir: Path, whole: Path) -> None:
 
 
 def _run(script: str, arguments: tuple[str, ...], cwd: Path, fault: Fault | None, output: Connection) -> None:
-    gc.freeze()  # what the fork took over is not for this process to search
+    gc.freeze()  # the garbage collector need not search the objects inherited from the fork
     os.setsid()
     for descriptor, name in {1: "stdout", 2: "stderr"}.items():
         os.dup2(output.fileno(), descriptor)
         setattr(sys, name, os.fdopen(descriptor, "w", buffering=1))
     output.close()
     os.chdir(cwd)
-    os.environ.pop("WANDB_SERVICE", None)  # of the tests' own process, which may have ended it since
+    os.environ.pop("WANDB_SERVICE", None)  # belongs to the tests' own process, which may have ended it
     import torch
 
-    # As in any process that OMP_NUM_THREADS=1 started: the tests share the machine.
+    # Like OMP_NUM_THREADS=1: the tests share the machine.
     torch.set_num_threads(1)
     sys.argv = [f"{script}.py", *arguments]
     module = importlib.import_module(script)

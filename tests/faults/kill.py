@@ -1,5 +1,5 @@
-"""End runs at random moments by a signal, again and again, and compare what becomes of them with a run that was left
-alone: `python -m tests.faults.kill --times 20`, `... --signal SIGTERM`."""
+"""Stop runs at random moments with a signal, continue them, and compare the results with an uninterrupted run:
+`python -m tests.faults.kill --times 20`, `... --signal SIGTERM`."""
 
 import argparse
 import random
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.faults.commands import TINY, Command, assert_same_run, train, wait_for, write_data
 
-# Evaluated every other epoch, and with a checkpoint after about every step.
+# An evaluation every other epoch, and a checkpoint after about every step.
 LONGER = (
     "trainer.epochs=12",
     "trainer.evaluate_every_epochs=2",
@@ -27,16 +27,16 @@ CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 75, signal.SIGUSR1: 75
 def end_at_random(
     folder: Path, *arguments: str, seed: int, times: int, within_s: float, number: int = signal.SIGKILL
 ) -> list[float]:
-    """Start the tiny run in `folder` and send it the signal, so many times, each at most `within_s` after it wrote
-    its configuration; then let it come to its end. The seconds from each signal to the end of its process, of
-    those that found the run alive."""
+    """Start the tiny run in `folder` and send it the signal, `times` times, each within `within_s` seconds after the
+    run wrote its configuration; then let the run finish. Returns the seconds from each signal to the end of its
+    process, for the signals that reached a living process."""
     moments = random.Random(seed)
     written = folder / "run" / "config.yaml"
     seconds = []
     for _ in range(times):
         before = inode_of(written)
         command = Command("train", *TINY, *arguments, cwd=folder)
-        # A run that has ended before a signal found it writes nothing any more.
+        # If the run has ended already, it does not write the configuration again.
         wait_for(lambda before=before, command=command: inode_of(written) != before or not command.runs)
         time.sleep(moments.uniform(0, within_s))
         start = time.monotonic()
@@ -51,7 +51,7 @@ def end_at_random(
 
 
 def inode_of(path: Path) -> int | None:
-    """Another one whenever the file was written anew."""
+    """Return the file's inode, which changes whenever the file is replaced; None without a file."""
     return path.stat().st_ino if path.exists() else None
 
 
@@ -71,7 +71,7 @@ def main() -> int:
         start = time.monotonic()
         train(*LONGER, cwd=whole)
         alone_s = time.monotonic() - start
-        print(f"a run that is left alone: {alone_s:.1f} s")
+        print(f"an uninterrupted run: {alone_s:.1f} s")
         seconds: list[float] = []
         runs = 0
         while len(seconds) < asked.times:

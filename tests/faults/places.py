@@ -1,4 +1,4 @@
-"""Where a process breaks, and how: set up within it before its command begins."""
+"""Faults: the point where a process breaks, and how. They are set up in the process before its command starts."""
 
 import importlib
 import json
@@ -12,30 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# At the beginning of these calls.
+# place -> the module and function whose call triggers the fault.
 CALLS = {
-    "configuration": ("tenet.config.build", "write_config"),
+    "configuration": ("train", "write_config"),
     "data": ("tenet.data.datasets", "Dataset.load"),
-    "descent": ("tenet.training.optimizer", "Guard.descend"),
-    "inhibited": ("tenet.inhibition", "Inhibition.inhibited_pass"),
+    "descent": ("tenet.training.optimizer", "GuardedOptimizer.step"),
+    "inhibited": ("tenet.methods.inhibited", "inhibition_mask"),
     "evaluation": ("tenet.evaluation.classifier", "Classifier.logits"),
     "checkpoint": ("tenet.training.checkpoint", "Checkpoints.save"),
     "closing": ("tenet.training.books", "Bookkeeper.save"),
     "metrics": ("tenet.run.metrics_file", "MetricsFile.write"),
     "summary": ("tenet.tracking", "Tracker.summarize"),
-    "weights": ("tenet.training.checkpoint", "save_weights"),
+    "weights": ("tenet.files.weights", "save_weights"),
     "cell": ("tenet.evaluation.cache", "PredictionCache.save"),
-    "figures": ("tenet.evaluation.files", "write_figures"),
+    "figures": ("tenet.evaluation.report", "write_figures"),
 }
 
 
 def forbid_files_to_grow() -> None:
-    """As if the disk were full, for this process (EFBIG)."""
+    """Make all writes of this process fail, as if the disk were full (EFBIG)."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
 
 def fill_the_disk_with_ballast() -> None:
-    """For a small disk that is mounted as the run folder."""
+    """Fill the small disk that is mounted as the run folder."""
     with suppress(OSError), Path("run/ballast").open("wb", buffering=0) as ballast:
         while True:
             ballast.write(bytes(1024))
@@ -54,8 +54,8 @@ ACTIONS: dict[str, Callable[[], Any]] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """action: what happens, by its name in ACTIONS. place: at a call (CALLS), in the middle of writing a file
-    (`half FILE`), after a file got its name (`named FILE`). count: at which time, from 1."""
+    """action: a key of ACTIONS. place: a key of CALLS, `half FILE` (in the middle of writing the file) or `named FILE`
+    (after the file was renamed). count: the call that triggers the fault, counted from 1."""
 
     action: str
     place: str
@@ -75,7 +75,7 @@ class Fault:
     def _in(
         self, module: str, path: str, act: Callable[..., Any], only: Callable[..., bool] = lambda *_: True
     ) -> None:
-        """At the call that counts, do `act` in its stead."""
+        """Replace the `count`-th call of a function by `act`."""
         holder: Any = importlib.import_module(module)
         *parents, name = path.split(".")
         for parent in parents:

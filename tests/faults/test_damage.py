@@ -1,4 +1,4 @@
-"""Files that lost bytes or had bits flipped: never is anything else loaded than what was saved."""
+"""Truncated files and files with flipped bits: the loaded content is always what was saved, or the file is refused."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tenet.errors import CheckpointError, StorageError
-from tenet.evaluation.target import load_subject
+from tenet.evaluation.target import find_weights
 from tenet.files.atomic import remove_leftovers, write_atomically
-from tenet.files.weights import checksum, fingerprint, holds_weights, load_weights, save_weights
+from tenet.files.weights import checksum, holds_weights, load_weights, save_weights
 from tenet.training.checkpoint import Checkpoints
 
 
@@ -32,12 +32,13 @@ def make_state(step: int) -> dict[str, Any]:
         **state,
         "step": step,
         "metrics": {"train/loss": 0.5},
-        "window": torch.zeros(9, dtype=torch.float64),
+        "means": {"loss": [1.0, 2.0]},
+        "counters": {},
     }
 
 
 def flipped(content: bytes) -> Iterator[bytes]:
-    """One bit, in every region: of each of the first and last bytes, and of every 31st between."""
+    """Flip one bit at a time: in each of the first and last 32 bytes, and in every 31st byte between them."""
     for place in [*range(32), *range(32, len(content) - 32, 31), *range(len(content) - 32, len(content))]:
         damaged = bytearray(content)
         damaged[place] ^= 1 << (place % 8)
@@ -49,7 +50,7 @@ def cut(content: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("damage", [flipped, cut])
-def test_no_damaged_checkpoint_passes_for_another_one(
+def test_a_damaged_checkpoint_is_refused_or_loads_unchanged(
     tmp_path: Path, damage: Callable[[bytes], Iterator[bytes]]
 ) -> None:
     checkpoints = Checkpoints(tmp_path)
@@ -65,13 +66,13 @@ def test_no_damaged_checkpoint_passes_for_another_one(
         else:
             unharmed += 1
             assert checksum(loaded) == checksum(saved)
-    assert all(str(checkpoints.last) in line and "start anew (rerun=true)" in line for line in refused)
-    assert len(refused) > unharmed, "but for the padding between tensors, every byte counts"
+    assert all(str(checkpoints.last) in line and "start again (rerun=true)" in line for line in refused)
+    assert len(refused) > unharmed, "only the padding between tensors may be damaged"
     assert damage is flipped or unharmed == 0
 
 
 @pytest.mark.parametrize("damage", [flipped, cut])
-def test_no_damaged_weights_pass_for_others(
+def test_damaged_weights_are_refused_or_load_unchanged(
     tmp_path: Path, damage: Callable[[bytes], Iterator[bytes]]
 ) -> None:
     path, model = tmp_path / "weights.safetensors", make_model(1)
@@ -91,7 +92,7 @@ def test_no_damaged_weights_pass_for_others(
     assert len(refused) > 9 * unharmed
 
 
-def test_the_checkpoint_before_is_taken_and_where_both_are_damaged_the_message_names_them(
+def test_the_previous_checkpoint_is_used_and_if_both_are_damaged_the_message_names_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = Checkpoints(tmp_path)
@@ -103,7 +104,7 @@ def test_the_checkpoint_before_is_taken_and_where_both_are_damaged_the_message_n
     assert (found.path, found.content["step"]) == (checkpoints.previous, 1)
     (warning,) = caplog.messages
     assert "checkpoint.pt can't be read" in warning
-    assert f"going on from the one before, {checkpoints.previous}" in warning
+    assert f"continuing from the one before, {checkpoints.previous}" in warning
     checkpoints.previous.write_bytes(b"")
     with pytest.raises(
         CheckpointError, match=r"(?s)checkpoint\.pt can't.*checkpoint-previous\.pt can't.*rerun=true"
@@ -119,24 +120,35 @@ def test_the_evaluation_of_an_unfinished_run_takes_the_checkpoint_before_a_damag
         checkpoints.save(make_state(step))
     checkpoints.last.write_bytes(checkpoints.last.read_bytes()[:-100])
     model = make_model(3)
-    assert load_subject(model, {"weights": None, "run_dir": tmp_path}) == checkpoints.previous
+    assert find_weights(tmp_path) == checkpoints.previous
+    load_weights(model, checkpoints.previous)
     assert checksum(model.state_dict()) == checksum(make_state(1)["model"])
 
 
-def test_a_checkpoint_of_other_data_is_refused_by_the_name_of_the_part(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_layout_is_not_continued_but_can_be_evaluated(tmp_path: Path) -> None:
+    content = {"step": 1, "window": torch.zeros(9)}  # as version 0.1 wrote it
+    torch.save({**content, "sha256": checksum(content)}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="written by another version"):
+        Checkpoints(tmp_path, data={"training": "0123"}).find()
+    found = Checkpoints(tmp_path).find()
+    assert found is not None
+    assert found.content["step"] == 1
+
+
+def test_a_checkpoint_of_other_data_is_refused_and_the_message_names_the_part(tmp_path: Path) -> None:
     images, labels = torch.zeros(4, 2, 2, 3, dtype=torch.uint8), torch.arange(4)
-    data = {"training": fingerprint(images, labels), "test": fingerprint(images[:2], labels[:2])}
+    data = {"training": checksum([images, labels]), "test": checksum([images[:2], labels[:2]])}
     Checkpoints(tmp_path, data=data).save({"step": 1})
     assert Checkpoints(tmp_path, data=data).load() == {"step": 1}
-    assert Checkpoints(tmp_path).load() == {"step": 1}, "who names no data asks for none"
-    other = {**data, "training": fingerprint(images, labels.flip(0))}
+    assert Checkpoints(tmp_path).load() == {"step": 1}, "without fingerprints none are compared"
+    other = {**data, "training": checksum([images, labels.flip(0)])}
     with pytest.raises(
         CheckpointError, match=r"data set has changed since .*checkpoint\.pt .*\(training images or"
     ):
         Checkpoints(tmp_path, data=other).load()
 
 
-def test_weights_are_known_for_those_of_a_model_or_not(tmp_path: Path) -> None:
+def test_holds_weights_recognises_the_weights_of_a_model(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     assert not holds_weights(path, make_model(1))
     save_weights(make_model(1), path)
@@ -144,14 +156,14 @@ def test_weights_are_known_for_those_of_a_model_or_not(tmp_path: Path) -> None:
     assert not holds_weights(path, make_model(2))
 
 
-def test_a_killed_writers_file_is_removed_and_no_other(tmp_path: Path) -> None:
+def test_only_the_temporary_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
     for name in (".checkpoint.pt.4711.tmp", ".lock", ".mine.tmp", "checkpoint.pt"):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", ".mine.tmp", "checkpoint.pt"]
 
 
-def test_a_disk_that_refuses_is_told_with_the_file_and_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_failed_write_names_the_file_and_keeps_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     path.write_text("old")
 

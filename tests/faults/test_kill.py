@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: the same command again ends in the very same run."""
+"""SIGKILL at any moment: starting the same command again ends with the same result."""
 
 import shutil
 import signal
@@ -13,11 +13,9 @@ def kill(place: str, count: int = 1) -> Fault:
     return Fault("kill", place, count)
 
 
-def test_a_run_killed_at_every_delicate_place_in_turn_ends_as_if_never_killed(
-    whole: Path, here: Path
-) -> None:
+def test_a_run_killed_at_every_critical_point_ends_as_if_never_killed(whole: Path, here: Path) -> None:
     run = here / "run"
-    # Checkpoints fall due at the steps 3, 4, 6, 8, 9, 12, lines at 3, 4 (evaluation), 6, 8 (evaluation), 9, 12, 12.
+    # Checkpoints are due at steps 3, 4, 6, 8, 9, 12; lines at 3, 4 (evaluation), 6, 8 (evaluation), 9, 12, 12.
     for fault, checkpoints in [
         (kill("half checkpoint.pt"), []),
         (kill("named checkpoint-previous.pt"), ["checkpoint-previous.pt"]),
@@ -31,19 +29,19 @@ def test_a_run_killed_at_every_delicate_place_in_turn_ends_as_if_never_killed(
         assert ended.code == -signal.SIGKILL, f"{fault} was not reached: {ended.output}"
         assert sorted(path.name for path in run.glob("checkpoint*.pt")) == checkpoints, fault
         assert not (run / "weights.safetensors").exists()
-    assert list(run.glob(".*.tmp")), "the last kill left what it was writing"
+    assert list(run.glob(".*.tmp")), "the last kill left a temporary file"
     ended = train(cwd=here)
     assert ended.code == 0, ended.output
     assert_same_run(run, whole)
 
 
-def test_a_finished_run_that_goes_further_has_not_finished_until_it_has(whole: Path, tmp_path: Path) -> None:
+def test_an_extended_run_counts_as_unfinished_until_it_ends_again(whole: Path, tmp_path: Path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
     changed = ("trainer.epochs=4", "trainer.evaluate_every_epochs=2")
     further = (*changed, f"dataset.path={whole.parent / 'data.npz'}")
     go_on = Command("train", "resume=run", *changed, cwd=tmp_path, fault=kill("weights"))
     assert go_on.wait().code == -signal.SIGKILL
-    # As an evaluation leaves it, of the weights that the shorter run left.
+    # The summary of an evaluation of the shorter run's weights.
     (run / "summary.json").write_text('{"corruption/mce_pct": 9.0}')
     ended = train(*further, cwd=tmp_path)
     assert ended.code == 0, ended.output
@@ -54,7 +52,7 @@ def test_a_finished_run_that_goes_further_has_not_finished_until_it_has(whole: P
 
 
 def test_a_run_killed_at_random_moments_ends_as_if_never_killed(whole: Path, here: Path) -> None:
-    # Checkpoints at other steps, and another rhythm of evaluations, change no weight.
+    # Checkpoints at other steps and less frequent evaluations change no weight.
     settings = ("trainer.checkpoint_every_minutes=0.0001", "trainer.evaluate_every_epochs=2")
     end_at_random(here, *settings, seed=0, times=2, within_s=0.3)
     run = here / "run"

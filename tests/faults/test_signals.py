@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and SIGINT: the step is finished, a checkpoint written, and the same command goes on."""
+"""SIGTERM, SIGUSR1 and SIGINT: the run finishes its step and writes a checkpoint, and the same command continues it."""
 
 import signal
 import subprocess
@@ -10,12 +10,12 @@ import pytest
 
 from tests.faults.commands import STEPS, TINY, Command, assert_same_run, step_of, train, wait_for
 from tests.faults.places import Fault
-from tests.tracking.test_tracking import read_wandb_file, wandb_files
+from tests.tracking.wandb_offline import read_wandb_file, wandb_files
 
 PREEMPTED, INTERRUPTED = 75, 130
-STOPPED = "stopped by SIGTERM: start the same command again to go on\n"
+STOPPED = "stopped by SIGTERM: start the same command again to continue\n"
 ROOT = Path(__file__).resolve().parents[2]
-# Sends itself a signal when a module of a package is first imported after signals are awaited.
+# Sends a signal to itself at the first import of a module of a package after the signal handlers are set.
 WITHIN_AN_IMPORT = """
 import os, runpy, signal, sys
 
@@ -31,26 +31,26 @@ sys.argv = sys.argv[3:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-# The grace that clusters give.
+# The grace period of clusters.
 GRACE_S = 10
 
 
-def test_a_run_stopped_by_signals_all_over_goes_on_as_if_never_stopped(whole: Path, here: Path) -> None:
+def test_a_run_stopped_by_signals_at_many_points_ends_as_if_never_stopped(whole: Path, here: Path) -> None:
     for fault, code, step in [
         (Fault("usr1", "data"), PREEMPTED, 0),
         (Fault("term", "evaluation"), PREEMPTED, 4),
-        # Goes on with that evaluation; its line is written, the checkpoint that counts on the line is not.
+        # Continues with that evaluation: its line is written, but the checkpoint that refers to the line is not.
         (Fault("kill", "closing"), -signal.SIGKILL, 4),
         (Fault("term", "half checkpoint.pt"), PREEMPTED, 5),
         (Fault("int", "descent", 11), INTERRUPTED, STEPS),
-        # In the checkpoint after the last evaluation: nothing is left to do but the end.
+        # During the checkpoint after the last evaluation: only the end of the run is left to do.
         (Fault("term", "half checkpoint.pt"), PREEMPTED, STEPS),
         (Fault("usr1", "weights"), PREEMPTED, STEPS),
     ]:
         ended = train(cwd=here, fault=fault)
         assert ended.code == code, (fault, ended.output)
         assert "Traceback" not in ended.output
-        assert ("go on: " in ended.output) == (code > 0)
+        assert ("continue: " in ended.output) == (code > 0)
         assert step_of(here / "run") == step, fault
         assert not (here / "run" / "weights.safetensors").exists()
     assert train(cwd=here).code == 0
@@ -68,10 +68,10 @@ def test_a_second_sigint_does_not_wait_for_the_step(here: Path) -> None:
     assert time.monotonic() - start < 5
     assert ended.code == INTERRUPTED
     assert "Traceback" not in ended.output
-    assert step_of(here / "run") == 3, "the checkpoint before"
+    assert step_of(here / "run") == 3, "the previous checkpoint"
 
 
-def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grace(here: Path) -> None:
+def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grace_period(here: Path) -> None:
     settings = (
         "tracking=wandb",
         "tracking.mode=offline",
@@ -85,21 +85,21 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grac
     ended = command.wait()
     assert time.monotonic() - start < GRACE_S
     assert ended.code == PREEMPTED, ended.output
-    assert ended.output.endswith("stopped by SIGTERM: start the same command again to go on\n")
+    assert ended.output.endswith("stopped by SIGTERM: start the same command again to continue\n")
     (file,) = wandb_files(here / "run")
     records = read_wandb_file(file)
     assert records.exit_code != 0
     assert step_of(here / "run") >= records.history[-1]["step"] > 0
 
 
-# torch, which imports NumPy, passes over what is raised there.
+# torch imports NumPy and swallows exceptions that are raised during that import.
 @pytest.mark.parametrize(
     ("package", "number", "told", "code", "last"),
     [
         ("hydra.", signal.SIGTERM, "", PREEMPTED, STOPPED),
-        ("numpy.", signal.SIGTERM, "stopped by SIGTERM; go on: the same command\n", PREEMPTED, STOPPED),
+        ("numpy.", signal.SIGTERM, "stopped by SIGTERM; continue: the same command\n", PREEMPTED, STOPPED),
         ("hydra.", signal.SIGINT, "", INTERRUPTED, "interrupted\n"),
-        ("numpy.", signal.SIGINT, "interrupted; go on: the same command\n", INTERRUPTED, "interrupted\n"),
+        ("numpy.", signal.SIGINT, "interrupted; continue: the same command\n", INTERRUPTED, "interrupted\n"),
     ],
 )
 def test_a_signal_within_an_import_stops_the_run_before_it_begins(

@@ -1,4 +1,4 @@
-"""Disks that are full or can't be written, files that were damaged or changed: told in one line, nothing lost."""
+"""Full or read-only disks, damaged or changed files: one error line, and nothing is lost."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.faults.commands import assert_same_run, assert_told, step_of, train, 
 from tests.faults.places import Fault
 
 
-def test_a_run_whose_disk_fills_at_any_write_goes_on_as_if_it_never_had(whole: Path, here: Path) -> None:
+def test_a_run_continues_exactly_after_the_disk_was_full_at_any_write(whole: Path, here: Path) -> None:
     run = here / "run"
     for place, count, file, step in [
         ("configuration", 1, "config.yaml", 0),
@@ -23,12 +23,12 @@ def test_a_run_whose_disk_fills_at_any_write_goes_on_as_if_it_never_had(whole: P
         ended = train(cwd=here, fault=Fault("forbid", place, count))
         assert_told(
             ended,
-            f"{run / file}: File too large; raise the limit",
+            f"{run / file}: File too large; raise the file size limit",
             "then start the same command again",
         )
         assert step_of(run) == step, file
         assert not list(run.glob(".*.tmp"))
-    # When all is written but the last words of the log.
+    # The disk is full when only the last lines of the log are left to write.
     ended = train(cwd=here, fault=Fault("forbid", "named summary.json"))
     assert ended.code == 0
     assert "Traceback" not in ended.output
@@ -37,7 +37,7 @@ def test_a_run_whose_disk_fills_at_any_write_goes_on_as_if_it_never_had(whole: P
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of its own in memory, which only root can make."""
+    """Mount a file system in memory; only root can do this."""
     command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode:
@@ -52,9 +52,7 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
-def test_on_a_disk_that_is_full_and_then_has_room_again_a_run_ends_as_on_any_other(
-    whole: Path, here: Path
-) -> None:
+def test_a_run_ends_the_same_after_its_disk_was_full_and_read_only(whole: Path, here: Path) -> None:
     run = here / "run"
     run.mkdir()
     with small_disk(run):
@@ -64,13 +62,13 @@ def test_on_a_disk_that_is_full_and_then_has_room_again_a_run_ends_as_on_any_oth
         (run / "ballast").unlink()
         remount(run, "ro")
         ended = train(cwd=here)
-        assert_told(ended, f"{run}/", "Read-only file system; mount that disk for writing")
+        assert_told(ended, f"{run}/", "Read-only file system; remount that disk read-write")
         remount(run, "rw")
         assert train(cwd=here).code == 0
         assert_same_run(run, whole)
 
 
-def test_a_run_goes_on_only_with_the_data_it_began_with(whole: Path, here: Path) -> None:
+def test_a_run_continues_only_with_the_data_it_started_with(whole: Path, here: Path) -> None:
     assert train(cwd=here, fault=Fault("term", "inhibited")).code == 75
     before = (here / "run" / "checkpoint.pt").read_bytes()
     write_data(here, seed=1)
@@ -90,12 +88,14 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(whole: Path, here: Path) -> None:
+def test_a_run_with_a_damaged_last_checkpoint_continues_from_the_previous_one(
+    whole: Path, here: Path
+) -> None:
     run = here / "run"
     assert train(cwd=here, fault=Fault("term", "evaluation")).code == 75
     damage(run / "checkpoint.pt")
     ended = train(cwd=here)
     assert ended.code == 0, ended.output
     assert "checkpoint.pt is damaged" in ended.output
-    assert "going on from the one before" in ended.output
+    assert "continuing from the one before" in ended.output
     assert_same_run(run, whole)

@@ -1,4 +1,4 @@
-"""A small coverage-guided fuzzer: inputs that reach new lines are kept, and mutated further."""
+"""A small coverage-guided fuzzer: inputs that reach new lines are kept and mutated again."""
 
 import io
 import random
@@ -18,7 +18,7 @@ from typing import Any
 from tenet.errors import UserError
 from tests.fuzz.targets import Target
 
-# Where lines count: this package, and what it hands the bytes to.
+# The files whose lines are counted: this package and the readers that it passes the bytes to.
 WATCHED = ("/tenet/", "/numpy/lib/", "/zipfile", "/tarfile", "/torch/serialization", "/torch/_weights_only",
            "/torch/_utils", "/yaml/", "/json/", "/PIL/")  # fmt: skip
 SECONDS_PER_INPUT = 5
@@ -27,12 +27,12 @@ NUMBERS = [0, 1, 7, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1
 
 
 class Hang(BaseException):
-    """Not an Exception: the readers must not take it for a broken file."""
+    """Not an Exception, so that the readers do not mistake it for a damaged file."""
 
 
 @dataclass
 class Result:
-    """findings: by the place and kind of an error, its traceback and the input's file."""
+    """findings: place and type of an error -> the input's file and the traceback."""
 
     target: str
     runs: int = 0
@@ -43,7 +43,7 @@ class Result:
 
 
 class Coverage:
-    """Pairs of successive lines, in the watched files."""
+    """Records pairs of successive lines in the watched files."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[CodeType, int, int]] = set()
@@ -68,7 +68,7 @@ class Coverage:
 
 
 def mutate(content: bytes, target: Target, others: list[bytes], rng: random.Random) -> bytes:
-    """A few random changes; of a zip, half the time inside of a member, with its checksum set right."""
+    """Make a few random changes. More than half the time, change a member of a zip and correct its checksum."""
     if content[:2] == b"PK" and rng.random() < 0.6:
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -121,7 +121,7 @@ def mutate_bytes(content: bytes, target: Target, others: list[bytes], rng: rando
 
 
 def replace_number(data: bytearray, rng: random.Random) -> None:
-    """Another number for one that stands there in digits."""
+    """Replace one decimal digit by another number."""
     digits = [index for index, byte in enumerate(data[:4000]) if 48 <= byte <= 57]
     if digits:
         at = rng.choice(digits)
@@ -129,7 +129,7 @@ def replace_number(data: bytearray, rng: random.Random) -> None:
 
 
 def fuzz(target: Target, *, seconds: float, seed: int, scratch: Path) -> Result:
-    """Run `target` on mutations of its seeds. Whatever it raises but a UserError or an OSError is a finding."""
+    """Run `target` on mutations of its seeds. Every exception other than UserError and OSError is a finding."""
     rng, coverage, result = random.Random(seed), Coverage(), Result(target.name)
     corpus, folder = list(target.seeds), scratch / "input"
     signal.signal(signal.SIGALRM, _hang)
@@ -143,7 +143,7 @@ def fuzz(target: Target, *, seconds: float, seed: int, scratch: Path) -> Result:
         path.write_bytes(content)
         before = len(coverage.seen)
         result.runs += 1
-        # The seeds import what their reader needs.
+        # Seeds get more time, because the first call of a reader imports its modules.
         limit_s = 12 * SECONDS_PER_INPUT if first else SECONDS_PER_INPUT
         finding = _try(target, path, coverage, result, limit_s)
         if (scratch / "canary").exists():
@@ -185,6 +185,6 @@ def _hang(number: int, frame: FrameType | None) -> None:
 
 
 def limit_memory(spare_bytes: int) -> None:
-    """Of address space, beyond what this process has."""
+    """Limit the address space to what this process has now plus `spare_bytes`."""
     space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (space + spare_bytes, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""Small good files of every kind that a reader takes, as bytes."""
+"""Small valid files of every type that a reader accepts, as bytes."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def saved(content: object, *, new: bool = True) -> bytes:
 
 
 def saved_by_torch(pickled: bytes) -> bytes:
-    """The least that torch takes for a file of its own."""
+    """Return a minimal file that torch recognises as its own."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
@@ -73,14 +73,14 @@ def safetensors() -> bytes:
 @cache
 def checkpoint() -> bytes:
     from tenet.files.weights import CHECKSUM, checksum
-    from tenet.training.state import COUNTERS
 
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     sum(parameter.sum() for parameter in model.parameters()).backward()
     optimizer.step()
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "metrics": {"train/loss": 1.0}}
-    content = {**state, "window": torch.zeros(9, dtype=torch.float64), **dict.fromkeys(COUNTERS, 3)}
+    counts = dict.fromkeys(("step", "closed_step", "nonfinite_steps"), 3)
+    content = {**state, "means": {"loss": [1.0, 3.0]}, "counters": {}, "layout": 2, **counts}
     return saved({**content, CHECKSUM: checksum(content)})
 
 

@@ -1,7 +1,7 @@
-"""Fuzz the readers for some minutes: `python -m tests.fuzz.readers --minutes 3`; no part of the tests.
+"""Fuzz the readers for some minutes: `python -m tests.fuzz.readers --minutes 3`. pytest does not run it.
 
-Each reader has a process and a share of the time of its own. The exit code is 1 if one of them raised
-anything but an error that is told in one line, hung, died, or ran an input's code.
+Each reader gets its own process and an equal share of the time. The exit code is 1 if a reader raised an error other
+than those that are reported in one line, hung, died, or ran code from an input.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The readers of files that may come from anyone, with good files to start from."""
+"""The readers of untrusted files, with valid files as seeds."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from tests.security.hostile import pickled
 
 class Target(NamedTuple):
     """read: takes the path of a file called `name`; it returns, or raises a UserError or OSError.
-    tokens: what its format is made of."""
+    tokens: typical parts of the file format."""
 
     name: str
     seeds: list[bytes]
@@ -30,31 +30,33 @@ def of_npz(path: Path) -> object:
 
 
 def of_predictions(path: Path) -> object:
-    from tenet.evaluation.predictions import Predictions
+    from tenet.evaluation.measures import Predictions
     from tenet.files.arrays import read_arrays
 
     return read_arrays(path, Predictions._fields)
 
 
 def of_labels(path: Path) -> object:
-    from tenet.corruptions.sources import ArchivedCorruptions
+    from tenet.corruptions.archive import open_archive
+    from tenet.data import ImageArrays
 
     np.save(path.with_name("fog.npy"), np.zeros((10, 4, 4, 3), np.uint8))
-    source = ArchivedCorruptions(path.parent, classes=("a", "b"))
-    return [list(source.batches("fog", severity, batch_size=1)) for severity in (1, 5)]
+    test = ImageArrays(torch.zeros(2, 4, 4, 3, dtype=torch.uint8), torch.arange(2), ("a", "b"))
+    archive = open_archive(path.parent, test=test)
+    return [list(archive.cell("fog", severity).batches([torch.arange(2)])) for severity in (1, 5)]
 
 
 def of_images(path: Path) -> object:
     from tenet.corruptions.archive import OfficialArchive
 
     np.save(path.with_name("labels.npy"), np.tile(np.arange(2), 5))
-    return [OfficialArchive(path.parent).cell("fog", severity)[0].copy() for severity in (1, 5)]
+    return [OfficialArchive(path.parent).cell("fog", severity).images.copy() for severity in (1, 5)]
 
 
 def of_videos(path: Path) -> object:
-    from tenet.corruptions.perturbations import PerturbationArchive
+    from tenet.evaluation.suites.perturbations import Perturbations
 
-    return np.array(PerturbationArchive(path.parent).sequences("tilt")[:1])
+    return np.array(Perturbations(path.parent).videos["tilt"][:1])
 
 
 def of_weights(path: Path) -> object:
@@ -65,28 +67,33 @@ def of_weights(path: Path) -> object:
 
 
 def of_checkpoint(path: Path) -> object:
-    """With its checksum set right, as an attacker would: what is behind it must hold too."""
+    """Correct the checksum, as an attacker would, so that the checks behind it are tested too."""
     from tenet.files.tensors import read_tensors
     from tenet.files.weights import CHECKSUM, checksum
+    from tenet.methods import CrossEntropy
+    from tenet.networks import Network
     from tenet.training.checkpoint import Checkpoints
     from tenet.training.state import TrainingState
 
-    content = copy.deepcopy(read_tensors(path))  # they are views of the file that is written next
+    content = copy.deepcopy(read_tensors(path))  # views of the file, which is overwritten next
     if isinstance(content, dict) and content.pop(CHECKSUM, None):
         torch.save({**content, CHECKSUM: checksum(content)}, path)
     model = files.network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return TrainingState.restore(model, optimizer, Checkpoints(path.parent))
+    checkpoints = Checkpoints(path.parent)
+    return TrainingState.restore(Network(model), optimizer, CrossEntropy(), checkpoints=checkpoints)
 
 
 def of_config(path: Path) -> object:
     from tenet.config.build import build
     from tenet.config.run_config import read_config
-    from tenet.experiment import build_network
+    from tenet.experiment import Experiment
+    from tenet.methods import CrossEntropy
 
     config = read_config(path.parent)
-    build_network(config["backbone"], num_classes=2)
-    for key in ("dataset", "tenet", "augment", "schedule", "trainer", "tracking"):
+    _ = Experiment(config).outline
+    build(config["tenet"], key="tenet", method=CrossEntropy())
+    for key in ("dataset", "augment", "schedule", "trainer", "tracking"):
         build(config[key], key=key)
     return build(config["optimizer"], [torch.zeros(2, 2, requires_grad=True)], key="optimizer")
 
@@ -131,13 +138,13 @@ def of_metrics(path: Path) -> object:
 
 
 def of_image(path: Path) -> object:
-    from tenet.corruptions.folders import read_image
+    from tenet.data.folders import read_image
 
     return [read_image(path), read_image(path, resize=6, crop=4)]
 
 
 def of_tar(path: Path) -> object:
-    from tenet.corruptions.unpacking import unpack
+    from tenet.corruptions.download import unpack
 
     unpack(path, path.parent / "C", limit_bytes=10_000)
     return None
@@ -179,7 +186,7 @@ TAR = [b"ustar", b"../", b"/etc/", b"size=-1\n", b"path=", b"\x80\x00"]
 
 
 def targets(scratch: Path) -> list[Target]:
-    """scratch: where a pickle's code would leave a file named canary."""
+    """scratch: the folder where the code of a pickle would create a file named canary."""
     bad = pickled(scratch)
     images, labels = np.zeros((10, 4, 4, 3), np.uint8), np.tile(np.arange(2), 5)
     videos, classes = np.zeros((2, 3, 4, 4, 3), np.uint8), np.array(["a", "b"])

@@ -1,13 +1,15 @@
-"""The method on a CUDA device: the same answers, and the host never waits. Run: pytest -m gpu."""
+"""The method on a CUDA device: the same results, and the host never waits. Run: pytest -m gpu."""
 
 import warnings
 
 import pytest
 import torch
 
-from tenet.inhibition import Inhibition, group_channels, inhibition_mask, orthogonality_loss
+from tenet.inhibition import group_channels, inhibition_mask, orthogonality_loss
 from tenet.inhibition.grouping import trusted_kernel
-from tenet.networks import ResNet
+from tenet.methods import Batch, CrossEntropy, Draw, Inhibited
+from tenet.networks import Network, ResNet
+from tenet.training.optimizer import GuardedOptimizer
 from tests import golden
 
 pytestmark = [
@@ -49,19 +51,28 @@ def test_the_kernel_is_trusted_on_this_device():
         assert trusted_kernel(torch.device("cuda")) is not None
 
 
+def refuse(update):
+    raise AssertionError(f"the {update.name} is not finite")
+
+
 def test_an_inhibited_step_never_makes_the_host_wait():
     torch.manual_seed(0)
-    model = ResNet(num_classes=10, depth=8, width=16).cuda()
-    inhibition = Inhibition(layer="stage_2", groups=6)
-    images = torch.randn(32, 3, 32, 32, device="cuda")
-    labels = torch.randint(10, (32,), device="cuda")
-    generator = torch.Generator("cuda").manual_seed(0)
-    inhibition.step(
-        model, images, labels, generator=generator
-    ).loss.backward()  # warm-up: allocations may wait
+    network = Network(ResNet(num_classes=10, depth=8, width=16), cut="stage_2").cuda()
+    method = Inhibited(method=CrossEntropy(), layer="stage_2", interval=1, start_step=0)
+    optimizer = GuardedOptimizer(torch.optim.SGD(network.parameters(), lr=0.0), network, on_nonfinite=refuse)
+    images = torch.rand(32, 3, 32, 32, device="cuda")
+    labels = network(images).argmax(dim=1)  # so that all samples are right
+    batch = Batch(images=images, labels=labels, step=1, draw=Draw("cuda", seed=0, step=1))
+
+    def step():
+        for update in method.updates(network, batch):
+            optimizer.step(update)
+
+    step()  # allocations of the first step may wait
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        inhibition.step(model, images, labels, generator=generator).loss.backward()
+        step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert method.inhibited_steps == 2

@@ -39,7 +39,7 @@ def test_equals_the_loop_oracle(channels, groups):
 
 @pytest.mark.parametrize("channels", [20, 31])
 def test_equal_channels_are_ties_that_go_to_the_lower_group_and_channel(channels):
-    # Half of the channels dead, the others each twice: distances tie everywhere.
+    # Half of the channels are dead, and each other channel occurs twice: there are ties everywhere.
     features = draw(8, channels, 4, 4)
     features[:, : channels // 2] = 0
     features[:, channels // 2 + 1 :: 2] = features[:, channels // 2 : -1 : 2]
@@ -49,7 +49,7 @@ def test_equal_channels_are_ties_that_go_to_the_lower_group_and_channel(channels
 
 
 def test_the_channels_of_a_group_of_two_tie_and_the_lower_one_becomes_medoid():
-    # Ties that plain float32 arithmetic would break one way or the other, by rounding.
+    # Float32 arithmetic would break these ties arbitrarily, by rounding errors.
     features = torch.randn(200, 6, 4, 4, generator=torch.Generator().manual_seed(1))
     medoids = torch.tensor([[4, 5, 2]]).expand(200, -1)
     expected = reference.group_channels(features, medoids)
@@ -73,7 +73,7 @@ def test_random_medoids_come_from_the_generator_and_are_distinct_channels():
 
     assert torch.equal(run(1), run(1))
     assert any(not torch.equal(run(1), run(seed)) for seed in range(2, 8))
-    # With as many groups as channels every channel starts, and stays, a group of its own.
+    # With as many groups as channels, every channel is its own group from the start.
     assignments = group_channels(features, groups=10, generator=torch.Generator().manual_seed(0))
     assert (assignments.sort(dim=1).values == torch.arange(10)).all()
 
@@ -119,9 +119,9 @@ def test_medoids_of_the_wrong_shape_are_refused():
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-23, 1e19, 1e30])
-def test_magnitudes_whose_squares_leave_float32_group_as_any_other(scale):
+def test_magnitudes_whose_squares_exceed_float32_are_grouped_as_any_other(scale):
     features, medoids = draw(6, 20, 4, 4), draw_medoids(6, 20, 4)
-    # Rounding the scaled features moves them a little: compare with the oracle on the same values.
+    # Scaling rounds the features a little, so the oracle gets the same scaled values.
     scaled = features * scale
     expected = reference.group_channels(
         scaled.double() / scale, medoids, tolerance=1e-4 / scale**2 if scale > 1 else 1e-4

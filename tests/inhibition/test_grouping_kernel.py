@@ -1,4 +1,4 @@
-"""The grouping as one kernel: the answers of the plain rounds, without a GPU in Triton's interpreter."""
+"""The grouping kernel returns the results of the plain rounds; Triton's interpreter runs it without a GPU."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import torch
 
 from tenet.inhibition import grouping
 
-pytest.importorskip("triton", reason="torch brings Triton along on Linux alone")
+pytest.importorskip("triton", reason="torch includes Triton only on Linux")
 
 QUESTIONS = """
 import torch
@@ -30,13 +30,13 @@ for channels, size, groups, iterations in [(17, 3, 7, 50), (33, 9, 1, 50), (16, 
     medoids = torch.rand(2, channels).argsort(dim=1)[:, :groups].contiguous()
     few = {"max_iterations": iterations, "tolerance": 1e-4}
     assert torch.equal(cluster_on_device(features, medoids, **few), cluster(features, medoids, **few)), groups
-# What is not a number ends all the same, in groups that exist.
+# With NaN the kernel still ends, and returns valid group ids.
 features[0, 3, 1, 1] = torch.nan
 answer = cluster_on_device(features, medoids, max_iterations=3, tolerance=1e-4)
 assert answer.min() >= 0 and answer.max() < 5
 """
 
-# What a device of the Hopper generation would be given, built without one.
+# Compiles the kernel for a GPU of the Hopper generation, without a GPU.
 BUILD = """
 import triton
 from triton.backends.compiler import GPUTarget
@@ -58,10 +58,10 @@ assert len(built.asm["cubin"]) > 1000
 @pytest.mark.parametrize(
     ("code", "interpret"),
     [(QUESTIONS, "1"), (BUILD, "0")],
-    ids=["answers as the rounds do", "builds for a GPU"],
+    ids=["equals the plain rounds", "builds for a GPU"],
 )
 def test_the_kernel(code, interpret):
-    # In a process of its own: whether Triton interprets is decided when it is imported.
+    # In a separate process: Triton reads TRITON_INTERPRET when it is imported.
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "TRITON_INTERPRET": interpret, "OMP_NUM_THREADS": "1"},
@@ -72,7 +72,7 @@ def test_the_kernel(code, interpret):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_a_kernel_that_answers_wrongly_or_not_at_all_is_not_used(monkeypatch):
+def test_a_kernel_that_fails_or_returns_another_result_is_not_used(monkeypatch):
     import tenet.inhibition.grouping_kernel as module
 
     def wrong(features, medoids, **limits):
@@ -81,7 +81,7 @@ def test_a_kernel_that_answers_wrongly_or_not_at_all_is_not_used(monkeypatch):
     def broken(features, medoids, **limits):
         raise RuntimeError("no compiler\nis here")
 
-    for kernel, reason in [(wrong, "its answer differs"), (broken, "RuntimeError: no compiler")]:
+    for kernel, reason in [(wrong, "its result differs"), (broken, "RuntimeError: no compiler")]:
         monkeypatch.setattr(module, "cluster_on_device", kernel)
         grouping.trusted_kernel.cache_clear()
         with pytest.warns(UserWarning, match=rf"not used on cpu \({reason}\)"):
@@ -89,7 +89,7 @@ def test_a_kernel_that_answers_wrongly_or_not_at_all_is_not_used(monkeypatch):
     grouping.trusted_kernel.cache_clear()
 
 
-def test_on_a_cpu_the_rounds_are_used_themselves():
+def test_the_plain_rounds_are_used_on_a_cpu():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         grouping.group_channels(torch.rand(2, 8, 3, 3), groups=2)

@@ -1,4 +1,4 @@
-"""One GPU a job: real lock files, real processes, and an nvidia-smi that says what a test wants."""
+"""One GPU per job: real lock files, real processes, and a fake nvidia-smi."""
 
 import os
 import signal
@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tenet.launching.gpu_pool import GpuPool, find_gpus
+from tenet.launching.gpu_pool import find_gpus, hold_gpu
 
-# Takes a GPU of the pool, says which, and keeps it until its input ends.
+# Holds a GPU, prints which, and releases it at the end of its input.
 HOLDER = """
 import logging, sys
 from pathlib import Path
-from tenet.launching.gpu_pool import GpuPool
+from tenet.launching.gpu_pool import hold_gpu
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
 folder, jobs_per_gpu, *gpus = sys.argv[1:]
-with GpuPool(dict(zip(gpus, gpus)), jobs_per_gpu=int(jobs_per_gpu), folder=Path(folder)).take() as gpu:
+with hold_gpu(dict(zip(gpus, gpus)), jobs_per_gpu=int(jobs_per_gpu), folder=Path(folder)) as gpu:
     print(gpu, flush=True)
     sys.stdin.read()
 """
@@ -30,7 +30,7 @@ NvidiaSmi = Callable[[str], None]
 
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NvidiaSmi:
-    """Put an nvidia-smi of the given body on the PATH; there is no other, and no CUDA_VISIBLE_DEVICES."""
+    """Return a function that installs an nvidia-smi with the given body. CUDA_VISIBLE_DEVICES is not set."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
@@ -48,13 +48,13 @@ TWO = """[ "$*" = "--query-gpu=uuid --format=csv,noheader" ] && printf 'GPU-aaa\
     ("visible", "gpus"),
     [
         (None, {"GPU-aaa": "GPU-aaa", "GPU-bbb": "GPU-bbb"}),
-        # By number, and by the start of the UUID: the lock is the GPU's, however it is called.
+        # By index, and by the first characters of the UUID: both lock the same GPU.
         ("1", {"1": "GPU-bbb"}),
         ("1,0", {"1": "GPU-bbb", "0": "GPU-aaa"}),
         ("GPU-b, GPU-aaa", {"GPU-b": "GPU-bbb", "GPU-aaa": "GPU-aaa"}),
-        # What nvidia-smi doesn't list, CUDA may know.
+        # CUDA may know a GPU that nvidia-smi does not list.
         ("MIG-ccc,7", {"MIG-ccc": "MIG-ccc", "7": "7"}),
-        # CUDA reads as far as the first that is none.
+        # CUDA stops at the first invalid name.
         ("0,-1,1", {"0": "GPU-aaa"}),
         ("-1", {}),
         ("", {}),
@@ -85,23 +85,23 @@ def hold(folder: Path, *gpus: str, jobs_per_gpu: int = 1) -> "subprocess.Popen[s
 
 
 def taken(process: "subprocess.Popen[str]") -> str:
-    """The GPU that a process has got; waits for it."""
+    """Wait until a process holds a GPU, and return its name."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
 def end(process: "subprocess.Popen[str]") -> str:
-    """Let a process give its GPU back; what it logged."""
+    """Let a process release its GPU, and return its log."""
     return process.communicate(timeout=20)[1]
 
 
-def test_each_process_gets_a_gpu_of_its_own_and_the_next_one_waits_with_one_line(tmp_path: Path) -> None:
+def test_each_process_holds_another_gpu_and_the_next_one_waits(tmp_path: Path) -> None:
     first, second = hold(tmp_path, "0", "1"), hold(tmp_path, "0", "1")
     assert {taken(first), gpu := taken(second)} == {"0", "1"}
     third = hold(tmp_path, "0", "1")
     assert third.stderr is not None
-    assert third.stderr.readline() == "waiting for a GPU: other jobs hold all there are (0, 1)\n"
-    time.sleep(1.2)  # it looks again every half second
+    assert third.stderr.readline() == "waiting for a GPU: other jobs hold all of them (0, 1)\n"
+    time.sleep(1.2)  # it tries again every half second
     assert third.poll() is None
     assert end(second) == ""
     assert taken(third) == gpu
@@ -109,7 +109,7 @@ def test_each_process_gets_a_gpu_of_its_own_and_the_next_one_waits_with_one_line
     assert end(first) == ""
 
 
-def test_a_killed_process_gives_its_gpu_back(tmp_path: Path) -> None:
+def test_a_killed_process_releases_its_gpu(tmp_path: Path) -> None:
     first = hold(tmp_path, "0")
     assert taken(first) == "0"
     second = hold(tmp_path, "0")
@@ -120,7 +120,7 @@ def test_a_killed_process_gives_its_gpu_back(tmp_path: Path) -> None:
     first.communicate()
 
 
-def test_jobs_share_a_gpu_when_each_has_one_already(tmp_path: Path) -> None:
+def test_jobs_share_a_gpu_once_every_gpu_has_a_job(tmp_path: Path) -> None:
     processes = [hold(tmp_path, "0", "1", jobs_per_gpu=2)]
     first = taken(processes[0])
     processes.append(hold(tmp_path, "0", "1", jobs_per_gpu=2))
@@ -131,9 +131,9 @@ def test_jobs_share_a_gpu_when_each_has_one_already(tmp_path: Path) -> None:
         end(process)
 
 
-def test_a_gpu_is_given_back_after_an_error_and_though_a_forked_process_lives_on(tmp_path: Path) -> None:
-    pool = GpuPool({"0": "GPU-aaa"}, folder=tmp_path)
-    with suppress(ZeroDivisionError), pool.take() as gpu:
+def test_a_gpu_is_released_after_an_error_even_if_a_forked_process_lives_on(tmp_path: Path) -> None:
+    gpus = {"0": "GPU-aaa"}
+    with suppress(ZeroDivisionError), hold_gpu(gpus, jobs_per_gpu=1, folder=tmp_path) as gpu:
         worker = subprocess.Popen(["sleep", "15"], pass_fds=_descriptors(tmp_path))
         raise ZeroDivisionError
     assert gpu == "0"
@@ -146,7 +146,7 @@ def test_a_gpu_is_given_back_after_an_error_and_though_a_forked_process_lives_on
 
 
 def _descriptors(folder: Path) -> list[int]:
-    """The open files of the folder, which a forked process would inherit."""
+    """Return the open files of the folder, which a forked process would inherit."""
     return [
         int(link.name)
         for link in Path("/proc/self/fd").iterdir()
@@ -154,17 +154,11 @@ def _descriptors(folder: Path) -> list[int]:
     ]
 
 
-def test_the_locks_are_in_a_folder_that_only_this_user_may_open(
+def test_the_folder_of_the_locks_is_accessible_to_this_user_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    pool = GpuPool({"0": "0"})
-    with pool.take():
+    with hold_gpu({"0": "0"}, jobs_per_gpu=1):
         folder = tmp_path / f"tenet-gpus-{os.getuid()}"
         assert folder.stat().st_mode & 0o777 == 0o700
         assert [path.name for path in folder.iterdir()] == ["0.0.lock"]
-
-
-def test_capacity_is_jobs_on_all_gpus() -> None:
-    assert GpuPool({"0": "0", "1": "1"}, jobs_per_gpu=3).capacity == 6
-    assert GpuPool({}).capacity == 0

@@ -1,5 +1,5 @@
-"""Train many jobs of a multirun in one process, watched from outside, and fail if its memory, open files, threads or
-the time of a job grow: `python -m tests.load.jobs --jobs 200`."""
+"""Train many jobs of a multirun in one process, observe it from outside, and fail if memory, open files, threads or the
+time per job grow: `python -m tests.load.jobs --jobs 200`."""
 
 import argparse
 import sys
@@ -10,12 +10,12 @@ from tests.faults.commands import write_data
 from tests.load.steps import IMAGES, SMALL
 from tests.load.watching import at_marks, tell, watch_command
 
-# An epoch of 20 steps each.
+# Each job is one epoch of 20 steps.
 JOB = (*SMALL, "trainer.epochs=1", "hydra.sweep.dir=runs")
 
 
 def finished_jobs(folder: Path) -> int:
-    """Those that have left a summary, which says that the run has finished."""
+    """Count the jobs that have written a summary, which marks the run as finished."""
     return len(list(folder.glob("runs/*/summary.json")))
 
 

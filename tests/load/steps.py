@@ -1,5 +1,5 @@
-"""Train a tiny network for many steps, watched from outside, and fail if memory, open files, threads or the time
-of a step grow: `python -m tests.load.steps --steps 20000`."""
+"""Train a tiny network for many steps, observe it from outside, and fail if memory, open files, threads or the time per
+step grow: `python -m tests.load.steps --steps 20000`."""
 
 import argparse
 import sys
@@ -9,11 +9,11 @@ from pathlib import Path
 from tests.faults.commands import TINY, write_data
 from tests.load.watching import at_marks, last_step, tell, watch_command
 
-# 160 images, two views each, in batches of 16. Their classes are told so easily that the number of right samples,
-# and with it the work of an inhibited step, soon stays the same.
+# 160 images, two views each, in batches of 16. The classes are so easy that the number of correct samples, and with it the
+# work of an inhibited step, soon stays constant.
 IMAGES, STEPS_PER_EPOCH = 160, 20
-# AugMix, an inhibited step every third, a line of metrics every fifth, checkpoints within each epoch and at its end,
-# after an evaluation; and W&B.
+# AugMix, an inhibited step after every third step, a line of metrics every five steps, checkpoints within each epoch and,
+# after an evaluation, at its end; and W&B.
 SMALL = (
     *TINY,
     "tenet.interval=3",

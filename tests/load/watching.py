@@ -1,4 +1,4 @@
-"""A process watched from outside while it works: what /proc tells of it, and whether that grows."""
+"""Observe a process from outside through /proc, and report what grows."""
 
 import json
 import os
@@ -18,19 +18,19 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
 
-# Of the work done. Growth is counted from the second on, when all that is loaded late has been.
+# Shares of the work at which marks are taken. Growth is measured from the second mark, when all lazy imports are done.
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
-BEFORE = 0.1  # a figure is the median of the samples within so much of the work before
+BEFORE = 0.1  # a figure is the median of the samples in this share of the work before the mark
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-# What is no growth yet.
+# The tolerances of memory and CPU time.
 MEMORY_MB, CPU_RATIO = 10.0, 1.25
 
 
 class Sample(NamedTuple):
-    """done: steps or jobs. cpu_s: of all threads of the process, since its start. memory_mb: resident, of the
-    process, and children_mb of its children together."""
+    """done: finished steps or jobs. cpu_s: CPU time of all threads of the process since its start. memory_mb: resident
+    memory of the process; children_mb: of all its children together."""
 
     done: int
     at_s: float
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """The state when so much was done; cpu_ms and wall_ms: for each step or job since the mark before."""
+    """The state after `done` steps or jobs. cpu_ms and wall_ms: time per step or job since the previous mark."""
 
     done: int
     memory_mb: float
@@ -54,7 +54,7 @@ class Mark(NamedTuple):
 
 
 def watch_command(*words: str, cwd: Path, done: Callable[[], int], until: int) -> list[Sample]:
-    """What `python train.py WORDS` is like while it runs in `cwd`. Raises RuntimeError if it fails."""
+    """Run `python train.py WORDS` in `cwd` and return samples of its process. Raises RuntimeError if it fails."""
     output = cwd / "output.txt"
     with output.open("w") as stream:
         process = subprocess.Popen(
@@ -73,7 +73,7 @@ def watch_command(*words: str, cwd: Path, done: Callable[[], int], until: int) -
 def watch(
     pid: int, *, done: Callable[[], int], until: int, every_s: float = 0.05, timeout_s: float = 3600
 ) -> list[Sample]:
-    """Samples of a child of this process, from its first step on, until so much is done or it has ended."""
+    """Sample a child of this process, from its first step until `until` steps or jobs are done or it has ended."""
     deadline = time.monotonic() + timeout_s
     samples: list[Sample] = []
     with suppress(OSError):  # it has ended
@@ -84,15 +84,15 @@ def watch(
             sample = look(pid, done=done())
             samples += [sample] if sample.done else []
     if samples and samples[-1].done < done():
-        # It went on for a moment after the last look, and ended.
+        # The process did some more work after the last sample and ended.
         samples.append(samples[-1]._replace(done=done()))
     return samples
 
 
 def look(pid: int, *, done: int) -> Sample:
-    """Raises OSError if there is no such process, or it waits to be buried."""
+    """Take one sample. Raises OSError if the process does not exist or is a zombie."""
     process = Path("/proc", str(pid))
-    # Behind the name, which may hold anything: state, parent, ..., from the twelfth on times in ticks.
+    # The fields after the name, which may contain any character: state, parent, ...; 11 and 12 are CPU times in ticks.
     fields = (process / "stat").read_text().rpartition(")")[2].split()
     if fields[0] == "Z":
         raise ProcessLookupError(pid)
@@ -116,23 +116,23 @@ def _resident_mb(process: Path) -> float:
 
 
 def last_step(metrics_file: Path, *, tail: int = 4096) -> int:
-    """Of a run that writes its metrics there; 0 before its first line."""
+    """Return the last step in the metrics file of a run; 0 before its first line."""
     with suppress(OSError), metrics_file.open("rb") as file:
         file.seek(max(0, metrics_file.stat().st_size - tail))
-        lines = file.read().split(b"\n")[:-1]  # a line is whole that ends
+        lines = file.read().split(b"\n")[:-1]  # without an incomplete last line
         return json.loads(lines[-1])["step"] if lines else 0
     return 0
 
 
 def at_marks(samples: list[Sample], *, until: int) -> list[Mark]:
-    """Raises ValueError if the process ended before it was done, or too fast to be seen at each mark."""
+    """Return the state at each mark. Raises ValueError if the process ended early or too fast to be sampled at each."""
     if not samples or samples[-1].done < until:
         raise ValueError(f"it ended at {samples[-1].done if samples else 0} of {until}")
     reached = [next(sample for sample in samples if sample.done >= share * until) for share in SHARES]
     marks = []
     for before, now in pairwise([samples[0], *reached]):
         if before.done == now.done:
-            raise ValueError(f"seen at {len(samples)} moments alone: give it more to do")
+            raise ValueError(f"only {len(samples)} samples were taken: give the process more work")
         near = [one for one in samples if now.done - BEFORE * until <= one.done <= now.done]
         marks.append(
             Mark(
@@ -149,8 +149,8 @@ def at_marks(samples: list[Sample], *, until: int) -> list[Mark]:
 
 
 def growth(marks: list[Mark], *, cpu_ratio: float = CPU_RATIO) -> list[str]:
-    """What has grown beyond the tolerances from the second mark to the last (CPU time: from the second quarter to
-    the last one), a line each."""
+    """Return one line for each figure that has grown beyond its tolerance from the second mark to the last (CPU time:
+    from the second quarter of the work to the last quarter)."""
     first, last = marks[1], marks[-1]
     grown = []
     for name, before, after, tolerance in [
@@ -166,7 +166,7 @@ def growth(marks: list[Mark], *, cpu_ratio: float = CPU_RATIO) -> list[str]:
 
 
 def tell(marks: list[Mark], *, unit: str) -> int:
-    """Print the marks as a table and in a line of JSON, then what has grown; 1 if anything has, else 0."""
+    """Print the marks as a table and as a line of JSON, and what has grown. Returns 1 if anything has grown, else 0."""
     table = Table(title=f"Times of one {unit}, since the row above", title_justify="left")
     for name in (f"{unit}s", "memory, MB", "W&B's, MB", "open files", "threads", "CPU, ms", "wall, ms"):
         table.add_column(name, justify="right")

@@ -1,4 +1,4 @@
-"""What a run folder tells of the code, the packages and the machine that made it."""
+"""The record of code, packages and machine in a run folder."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One commit of a package, which `environment` takes for its own."""
+    """A repository with one commit of a package, which `environment` treats as this package."""
     package = tmp_path / "repository" / "tenet"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("a = 1\n")
@@ -68,7 +68,7 @@ def test_clean_code_has_its_commit_and_no_patch(repository: Path, tmp_path: Path
     assert not (tmp_path / "code.patch").exists()
 
 
-def test_the_patch_makes_the_commit_the_code_that_ran(repository: Path, tmp_path: Path) -> None:
+def test_the_patch_turns_the_commit_into_the_code_that_ran(repository: Path, tmp_path: Path) -> None:
     (repository / "__init__.py").write_text("a = 2\n")
     write_environment(tmp_path)
     assert written(tmp_path)["git"]["dirty"]
@@ -77,21 +77,21 @@ def test_the_patch_makes_the_commit_the_code_that_ran(repository: Path, tmp_path
     assert (repository / "__init__.py").read_text() == "a = 2\n"
 
 
-def test_a_package_that_only_lies_in_a_repository_has_no_commit(repository: Path, tmp_path: Path) -> None:
+def test_a_package_inside_a_repository_that_does_not_track_it_has_no_commit(
+    repository: Path, tmp_path: Path
+) -> None:
     git(repository, "rm", "--quiet", "--cached", "__init__.py")
     write_environment(tmp_path)
     assert written(tmp_path)["git"] is None
 
 
-def test_without_git_the_environment_is_written_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_is_written_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     write_environment(tmp_path)
     assert written(tmp_path)["git"] is None
 
 
-def test_values_of_the_environment_are_in_no_file(
+def test_no_file_contains_values_of_the_environment(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
@@ -101,7 +101,7 @@ def test_values_of_the_environment_are_in_no_file(
     assert not any(SECRET in text for text in texts)
 
 
-def test_a_resumed_run_keeps_what_it_began_on_where_that_was_something_else(
+def test_a_resumed_run_keeps_the_record_of_an_earlier_different_environment(
     repository: Path, tmp_path: Path
 ) -> None:
     (repository / "__init__.py").write_text("a = 2\n")

@@ -1,4 +1,4 @@
-"""Which commands share a run folder, and who may write to it."""
+"""Which commands share a run folder, and which process may write to it."""
 
 import fcntl
 import json
@@ -10,18 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 import evaluate
-import train
 from tenet.config.command_line import plan
 from tenet.config.run_config import run_id, write_config
 from tenet.errors import ConfigError
 from tenet.files.atomic import hold
-from tenet.run.folder import RunFolder
-from tenet.run.summary import selection_error
+from tenet.run.folder import RunFolder, prepare_to_resume, selection_error
 
 CONFIG = {"seed": 0, "tenet": {"groups": 6}, "tracking": {"project": "a"}, "resume": None, "rerun": False}
 
 
-def test_the_id_is_of_the_experiment_and_not_of_where_it_is_logged():
+def test_the_id_depends_on_the_experiment_and_not_on_where_it_is_logged():
     assert run_id(CONFIG) == run_id({**CONFIG, "tracking": {"project": "b"}, "rerun": True})
     assert run_id(CONFIG) == run_id(dict(reversed(CONFIG.items())))
     assert run_id(CONFIG) != run_id({**CONFIG, "seed": 1})
@@ -30,11 +28,11 @@ def test_the_id_is_of_the_experiment_and_not_of_where_it_is_logged():
 
 def test_the_id_changes_with_the_version(monkeypatch):
     before = run_id(CONFIG)
-    monkeypatch.setattr("tenet.config.build.__version__", "99.0")
+    monkeypatch.setattr("tenet.config.run_config.__version__", "99.0")
     assert run_id(CONFIG) != before
 
 
-def test_one_process_holds_a_folder_until_it_ends_however_it_ends(tmp_path):
+def test_one_process_holds_a_folder_until_it_ends_even_if_it_is_killed(tmp_path):
     code = f"""
 import os, time
 from pathlib import Path
@@ -56,7 +54,7 @@ time.sleep(60)
         assert folder.path == tmp_path
 
 
-def test_a_lock_that_its_holder_removes_meanwhile_is_not_held_beside_the_next_ones(tmp_path, monkeypatch):
+def test_a_lock_file_deleted_by_its_holder_is_not_locked_twice(tmp_path, monkeypatch):
     path, flock, others = tmp_path / "lock", fcntl.flock, []
 
     def late(file, how):
@@ -74,7 +72,7 @@ def test_a_lock_that_its_holder_removes_meanwhile_is_not_held_beside_the_next_on
 
 
 @pytest.mark.parametrize("name", [".lock", "train.log"])
-def test_a_folder_with_a_pipe_in_a_files_place_is_refused_and_not_waited_for(tmp_path, name):
+def test_a_folder_with_a_pipe_in_place_of_a_file_is_refused_without_waiting(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(OSError, match=rf"{name} is not a plain file"), RunFolder(tmp_path):
         pass
@@ -89,35 +87,33 @@ def test_a_refused_run_leaves_an_empty_folder_empty(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_runs_are_chosen_by_the_validation_error_where_there_is_one():
+def test_runs_are_selected_by_the_validation_error_if_there_is_one():
     assert selection_error({"validation/error_pct": 3.0, "test/error_pct": 4.0}) == 3
     assert selection_error({"test/error_pct": 4.0}) == 4
 
 
-def test_an_evaluation_leaves_the_summary_of_a_run_that_still_trains_alone(tmp_path, caplog):
+def test_an_evaluation_does_not_change_the_summary_of_a_run_that_is_still_training(tmp_path, caplog):
     _, configuration = plan(["tracking=none"], config_dir=evaluate.CONFIG_DIR, config_name="train")
     write_config(configuration, tmp_path / "config.yaml")
     tracking = {"_target_": "tenet.tracking.NoTracking"}
-    subject = {"tracking": tracking, "run_dir": tmp_path, "is_own_dataset": True}
-    report = SimpleNamespace(
-        mce_pct=12.5, source="generated", cells=[], metrics=lambda: {"corruption/mce_pct": 12.5}
-    )
+    target = SimpleNamespace(tracking=tracking, run_dir=tmp_path, has_own_dataset=True)
+    report = SimpleNamespace(is_complete=True, metrics={"corruption/mce_pct": 12.5}, records=[])
     with RunFolder(tmp_path):
-        evaluate.track(subject, report, [], {})
+        evaluate.track(target, report, [], {})
     assert "another process is working in" in caplog.text
     assert not (tmp_path / "summary.json").exists()
-    evaluate.track(subject, report, [], {})
+    evaluate.track(target, report, [], {})
     assert json.loads((tmp_path / "summary.json").read_text())["corruption/mce_pct"] == 12.5
 
 
-def test_a_run_that_goes_further_is_unfinished_until_it_gets_there(tmp_path):
+def test_an_extended_run_is_unfinished_until_its_new_end(tmp_path):
     files = [tmp_path / "summary.json", tmp_path / "weights.safetensors"]
     for file in files:
         file.touch()
-    train.prepare_to_go_on(tmp_path, step=60, last_step=60)
-    assert all(file.exists() for file in files), "it goes no further"
+    prepare_to_resume(tmp_path, step=60, last_step=60)
+    assert all(file.exists() for file in files), "the run is not extended"
     with pytest.raises(ConfigError, match=r"is at step 60 already, beyond step 20"):
-        train.prepare_to_go_on(tmp_path, step=60, last_step=20)
-    assert all(file.exists() for file in files), "it was refused"
-    train.prepare_to_go_on(tmp_path, step=60, last_step=90)
-    assert not any(file.exists() for file in files), "an evaluation now takes the checkpoint"
+        prepare_to_resume(tmp_path, step=60, last_step=20)
+    assert all(file.exists() for file in files), "the command was refused"
+    prepare_to_resume(tmp_path, step=60, last_step=90)
+    assert not any(file.exists() for file in files), "an evaluation now uses the checkpoint"

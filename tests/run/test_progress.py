@@ -1,9 +1,11 @@
 """Plain lines without a terminal; a bar that fits where there is one."""
 
-from tenet.run.progress import ProgressReport, _fit, format_duration
+from rich.console import Console
+
+from tenet.run.progress import ProgressReport, format_duration
 
 
-def test_lines_tell_position_status_and_time_left(capsys):
+def test_lines_show_position_status_and_time_left(capsys):
     with ProgressReport("training", total=10, unit="step", done=2) as progress:
         progress.update(5, "loss 1.0")
         assert capsys.readouterr().out == "", "at most a line in ten seconds"
@@ -15,11 +17,19 @@ def test_lines_tell_position_status_and_time_left(capsys):
     assert second.startswith("training  step 7/10  loss 0.4")
 
 
-def test_a_narrow_terminal_gets_the_first_parts_of_the_status():
-    status = "epoch 1/3  loss 0.5  error 3.00 %  700 images/s"
-    assert _fit(status, 100) == status
-    assert _fit(status, 25) == "epoch 1/3  loss 0.5"
-    assert _fit(status, 1) == "epoch 1/3"
+def test_a_narrow_terminal_cuts_the_status_and_keeps_the_time(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    progress = ProgressReport("training", total=10, unit="step")
+    progress.update(5, "epoch 1/3  loss 0.5  error 3.00 %  700 images/s")
+    console = Console(width=60, color_system=None)
+    with console.capture() as capture:
+        console.print(progress.bar.get_renderable())
+    (line,) = capture.get().splitlines()
+    assert line.startswith("training ")
+    assert " 5/10 epoch 1/3" in line
+    assert "images/s" not in line
+    assert line.rstrip().endswith("-:--:-- left")
 
 
 def test_durations_have_hours_minutes_and_seconds():

@@ -1,4 +1,4 @@
-"""Signals at every relation to the postponed part, sent for real."""
+"""Real signals, sent before, within and after postponed blocks."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def send(number):
 
 
 def outcome_of(work):
-    """How far `work(stop, mark)` came, and what was raised."""
+    """Return the marks that `work(stop, mark)` reached, and the repr of the exception; None without one."""
     marks = []
     try:
         with StopSignals() as stop:
@@ -34,7 +34,7 @@ def outcome_of(work):
         (signal.SIGINT, INTERRUPTED),
     ],
 )
-def test_a_signal_is_raised_at_once_under_its_name(number, error):
+def test_a_signal_is_raised_at_once_with_its_name(number, error):
     def work(stop, mark):
         send(number)
         mark("not at once")
@@ -42,7 +42,7 @@ def test_a_signal_is_raised_at_once_under_its_name(number, error):
     assert outcome_of(work) == ([], error)
 
 
-def test_what_is_postponed_waits_for_the_question():
+def test_a_postponed_signal_is_raised_by_check():
     def work(stop, mark):
         with stop.postponed():
             send(signal.SIGTERM)
@@ -53,7 +53,7 @@ def test_what_is_postponed_waits_for_the_question():
     assert outcome_of(work) == (["the rest of the step"], TERMINATED)
 
 
-def test_a_signal_that_nobody_asked_for_is_raised_at_the_end_of_the_postponed_part():
+def test_an_unchecked_signal_is_raised_at_the_end_of_the_postponed_block():
     def work(stop, mark):
         with stop.postponed():
             send(signal.SIGTERM)
@@ -63,7 +63,7 @@ def test_a_signal_that_nobody_asked_for_is_raised_at_the_end_of_the_postponed_pa
     assert outcome_of(work) == (["the last checkpoint"], TERMINATED)
 
 
-def test_an_error_within_the_postponed_part_comes_before_the_signal():
+def test_an_error_in_the_postponed_block_takes_precedence_over_the_signal():
     def work(stop, mark):
         with stop.postponed():
             send(signal.SIGTERM)
@@ -72,7 +72,7 @@ def test_an_error_within_the_postponed_part_comes_before_the_signal():
     assert outcome_of(work) == ([], "ValueError('first')")
 
 
-def test_within_the_postponed_part_work_may_be_broken_off_or_is_not_begun():
+def test_at_once_within_a_postponed_block_interrupts_the_work_or_prevents_its_start():
     def breaks(stop, mark):
         with stop.postponed(), stop.at_once():
             send(signal.SIGTERM)
@@ -87,7 +87,7 @@ def test_within_the_postponed_part_work_may_be_broken_off_or_is_not_begun():
     assert outcome_of(breaks) == outcome_of(waits) == ([], TERMINATED)
 
 
-def test_a_second_sigint_waits_for_nothing():
+def test_a_second_sigint_is_raised_at_once():
     def work(stop, mark):
         with stop.postponed():
             send(signal.SIGINT)
@@ -98,12 +98,12 @@ def test_a_second_sigint_waits_for_nothing():
     assert outcome_of(work) == (["the first waits"], INTERRUPTED)
 
 
-def test_what_ends_in_good_order_is_disturbed_by_a_second_sigint_alone():
+def test_only_a_second_sigint_interrupts_the_cleanup():
     def ends(stop, mark):
         try:
             send(signal.SIGTERM)
         finally:
-            # Clusters send it again, some time before they kill.
+            # Clusters send SIGTERM again some time before they kill the process.
             send(signal.SIGTERM)
             send(signal.SIGINT)
             mark("in good order")
@@ -119,7 +119,7 @@ def test_what_ends_in_good_order_is_disturbed_by_a_second_sigint_alone():
     assert outcome_of(breaks) == ([], INTERRUPTED)
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     before = [signal.getsignal(number) for number in numbers]
     with StopSignals():
@@ -127,7 +127,7 @@ def test_handlers_are_put_back():
     assert before == [signal.getsignal(number) for number in numbers]
 
 
-def test_in_another_thread_nothing_is_touched():
+def test_other_threads_do_not_change_the_handlers():
     outcomes = []
     thread = threading.Thread(target=lambda: outcomes.append(outcome_of(lambda stop, mark: mark("worked"))))
     thread.start()
@@ -135,7 +135,7 @@ def test_in_another_thread_nothing_is_touched():
     assert outcomes == [(["worked"], None)]
 
 
-def test_a_signal_that_was_ignored_before_stays_so():
+def test_an_ignored_signal_stays_ignored():
     def work(stop, mark):
         send(signal.SIGINT)
         mark("went on")

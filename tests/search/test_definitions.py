@@ -1,4 +1,4 @@
-"""The W&B sweep definitions: what W&B's agent makes of them, and that train.py takes it as it was meant."""
+"""The W&B sweep definitions: the commands that W&B's agent makes of them, and what train.py reads from these."""
 
 import json
 import math
@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 import yaml
 
-from tenet.config.build import build
 from tenet.config.command_line import check_command_line, plan
 from tenet.config.overrides import parse
 from tenet.errors import ConfigError
+from tenet.experiment import Experiment
 from tenet.files.json import read_json
 from tenet.search.space import ends, read_space, word
 
@@ -26,13 +25,13 @@ DEFINITIONS = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 
 def agents_command(definition: dict[str, Any], values: dict[str, Any]) -> list[str]:
-    """The command that W&B's agent starts for a run with these values, by W&B's own functions."""
+    """Return the command of W&B's agent for a run with these values, by W&B's own functions."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-    # As the server hands them over: JSON.
+    # The server sends JSON.
     arguments = json.loads(json.dumps({key: {"value": value} for key, value in values.items()}))
     macros = create_sweep_command_args({"args": arguments})
-    # These three the agent sets in between (wandb_agent.Agent._command_run).
+    # The agent adds these three (wandb_agent.Agent._command_run).
     macros |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [definition["program"]]}
     command = []
     for part in create_sweep_command(definition["command"]):
@@ -46,7 +45,7 @@ def agents_words(values: dict[str, Any]) -> list[str]:
 
 
 def all_values(path: Path) -> list[dict[str, Any]]:
-    """Every value and both ends of every parameter beside the first of the others, as W&B runs may get them."""
+    """Return settings of runs that cover each value of a choice and both ends of a range."""
     described = yaml.safe_load(path.read_text())["parameters"]
     fixed = {key: parameter["value"] for key, parameter in described.items() if "value" in parameter}
     varying = {key: ends(parameter) for key, parameter in read_space(path).parameters.items()}
@@ -61,12 +60,12 @@ class Trainings(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
-    """Two steps by the agent's command of each definition, beside the other tests."""
+    """Start two steps of training by the agent's command of each definition, during the other tests."""
     folder = tmp_path_factory.mktemp("trainings")
     quick = [
         "dataset=digits", "dataset.fraction=0.1", "backbone=resnet8", "tracking=none", "tenet.start_step=0",
         "tenet.interval=1", "trainer.batch_size=128", "trainer.max_steps=2", "trainer.log_every_steps=1",
-        "resume=None",  # a null as the agent writes it
+        "resume=None",  # the agent's null
     ]  # fmt: skip
     # The agent's `python` is this one.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -92,12 +91,12 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
             process.communicate()
 
 
-def test_there_are_definitions_to_judge() -> None:
+def test_the_definitions_are_found() -> None:
     assert {path.stem for path in DEFINITIONS} >= {"groups", "strength", "seeds"}
 
 
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
-def test_a_definition_tells_its_command_cost_and_purpose_and_chooses_by_validation(path: Path) -> None:
+def test_a_definition_names_its_command_cost_and_purpose_and_chooses_by_validation(path: Path) -> None:
     text = path.read_text()
     definition = yaml.safe_load(text)
     assert f"wandb sweep sweeps/{path.name}" in text
@@ -110,7 +109,7 @@ def test_a_definition_tells_its_command_cost_and_purpose_and_chooses_by_validati
 
 
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
-def test_what_the_agent_passes_is_taken_with_the_values_that_were_meant_and_fits_the_backbone(
+def test_the_arguments_of_the_agent_are_read_with_the_values_of_the_file_and_fit_the_backbone(
     path: Path,
 ) -> None:
     for values in all_values(path):
@@ -118,13 +117,14 @@ def test_what_the_agent_passes_is_taken_with_the_values_that_were_meant_and_fits
         assert words == [f"{key}={value}" for key, value in values.items()]
         checked = check_command_line(words, config_dir=CONF, config_name="train")
         assert {override.key_or_group: override.value() for override in parse(checked)} == values
-    # All at their first values; the others in their place, as each was read.
+    # Compose once, with all first values; then replace one value at a time.
     _, config = plan(agents_words(all_values(path)[0]), config_dir=CONF, config_name="train")
-    with torch.device("meta"):
-        outline = build(config["backbone"], num_classes=2, key="backbone")
     for values in all_values(path):
         settings = {key.removeprefix("tenet."): value for key, value in values.items() if "tenet." in key}
-        build(config["tenet"] | settings, key="tenet").check(outline, (3, 32, 32))
+        outline = Experiment(
+            {**config, "tenet": config["tenet"] | settings}
+        ).outline  # checks layer and groups
+        assert outline.cut is not None
 
 
 def lookup(config: dict[str, Any], key: str) -> Any:
@@ -153,7 +153,7 @@ def lookup(config: dict[str, Any], key: str) -> Any:
         },
     ],
 )
-def test_nulls_booleans_floats_texts_and_lists_arrive_as_they_left_the_yaml(values: dict[str, Any]) -> None:
+def test_nulls_booleans_floats_texts_and_lists_keep_value_and_type(values: dict[str, Any]) -> None:
     for words in (agents_words(values), [word(key, value) for key, value in values.items()]):
         checked = check_command_line(words, config_dir=CONF, config_name="train")
         _, config = plan(checked, config_dir=CONF, config_name="train")

@@ -1,4 +1,4 @@
-"""The process of a trial's training: waited for, interrupted, killed, and asked why it failed."""
+"""The process that trains a trial: waiting, interrupts, kills and the reason of a failure."""
 
 import math
 import sys
@@ -12,8 +12,8 @@ import pytest
 from tenet.files.json import write_json
 from tenet.run.folder import RunFolder
 from tenet.run.metrics_file import MetricsFile
-from tenet.search import process as module
-from tenet.search.process import TrainingProcess
+from tenet.search import loop as module
+from tenet.search.loop import TrainingProcess
 
 ENTER_THE_FOLDER = """
 import sys
@@ -68,7 +68,7 @@ def test_a_run_folder_that_another_process_holds_is_waited_for(
     assert Path(log.name).read_text().endswith("trained\n")
 
 
-def test_one_that_does_not_hear_an_interrupt_is_killed_after_the_time_of_grace(
+def test_a_process_that_ignores_an_interrupt_is_killed_after_a_grace_period(
     tmp_path: Path, log: IO[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "GRACE_S", 0.1)
@@ -80,14 +80,14 @@ def test_one_that_does_not_hear_an_interrupt_is_killed_after_the_time_of_grace(
     assert process.reason() == "killed by SIGKILL; ready"
 
 
-def test_the_reason_is_the_error_or_else_what_was_said_last(tmp_path: Path, log: IO[bytes]) -> None:
+def test_the_reason_is_the_error_or_else_the_last_output(tmp_path: Path, log: IO[bytes]) -> None:
     for code, reason in ((FAIL_LOUDLY, "error: the reason"), ("raise KeyError(3)", "KeyError: 3")):
         process = start(code, log, tmp_path)
         assert end_of(process) == 1
         assert process.reason() == reason
     silent = start("import sys; sys.exit(3)", log, tmp_path)
     assert end_of(silent) == 3
-    assert silent.reason() == "it said nothing"
+    assert silent.reason() == "no output"
 
 
 def test_evaluations_and_results_are_read_from_the_run_folder_while_it_fills(

@@ -1,4 +1,4 @@
-"""Searches as a user starts them: in processes of their own, over real trainings, killed and repeated."""
+"""Searches as a user starts them: processes with real trainings, killed and repeated."""
 
 import os
 import re
@@ -38,7 +38,7 @@ class Start(Protocol):
 
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
-    """Starts a search over a space, in its folder; what still runs in the end is stopped."""
+    """Start a search over a space, in its folder. Searches that still run at the end are stopped."""
     started = []
 
     def start_search(space: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -69,7 +69,7 @@ def output_of(process: "subprocess.Popen[str]", *, code: int = 0) -> str:
 def wait_for(happened: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
 
 
@@ -103,7 +103,7 @@ class Pruning(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def pruning(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Pruning:
-    """A search that goes on beside the other tests: its one trial is hopeless beside those already there."""
+    """A search that runs during the other tests. Its only new trial is far worse than the earlier ones."""
     import optuna
 
     folder = tmp_path_factory.mktemp("pruning")
@@ -123,49 +123,51 @@ def pruning(tmp_path_factory: pytest.TempPathFactory, start: Start) -> Pruning:
 
 @pytest.fixture(scope="module", autouse=True)
 def failing(tmp_path_factory: pytest.TempPathFactory, start: Start) -> "subprocess.Popen[str]":
-    """A search beside the other tests whose trials can't be trained."""
+    """A search that runs during the other tests. Its trials can't be trained."""
     path = write(tmp_path_factory.mktemp("failing"), {"tenet.groups": {"values": [700, 800]}}, method="grid")
     return start(path, *TINY)
 
 
-def test_none_is_lost_and_none_run_twice_when_workers_are_killed_stopped_and_started_again(
+@pytest.mark.slow
+def test_no_trial_is_lost_or_repeated_when_searches_are_killed_stopped_and_repeated(
     tmp_path: Path, start: Start
 ) -> None:
     space = write(tmp_path, GROUPS, method="grid")
-    # Two commands share the study.
+    # Two processes share the study.
     one, other = start(space, *TINY), start(space, *TINY)
     wait_for(lambda: len(runs(tmp_path)) == 2 and all(len(evaluations(run)) > 1 for run in runs(tmp_path)))
-    # One of them dies with its training, as if its machine had.
+    # One of them is killed with its training, as if its machine had failed.
     (training,) = children(one)
     for number in (one.pid, training):
         os.kill(number, signal.SIGKILL)
     first = output_of(one, code=-signal.SIGKILL)
     left = re.findall(r"trial (\d) +started", first)[-1]
-    # The other goes on with what that left, and is stopped itself.
-    wait_for(lambda: (log := next(tmp_path.glob(f"**/trial-{left}.log"))) and "going on" in log.read_text())
+    # The other continues the abandoned trial, and is stopped in turn.
+    wait_for(lambda: (log := next(tmp_path.glob(f"**/trial-{left}.log"))) and "continuing" in log.read_text())
     (training,) = children(other)
     other.send_signal(signal.SIGINT)
     second = output_of(other, code=130)
-    assert f"interrupted; go on: python sweeps/search.py {space} dataset=digits" in second
+    assert f"interrupted; to continue: python sweeps/search.py {space} dataset=digits" in second
     assert not Path(f"/proc/{training}").exists()
-    assert re.findall(r"trial (\d) +goes on", second) == [left]
+    assert re.findall(r"trial (\d) +resumed", second) == [left]
     # The same command again.
     third = output_of(start(space, *TINY))
-    assert re.findall(r"trial (\d) +goes on", third) == [left]
+    assert re.findall(r"trial (\d) +resumed", third) == [left]
     started = re.findall(r"trial (\d) +started", first + second + third)
     assert sorted(started) == ["0", "1"]
-    told = first + second + third
-    assert sorted(re.findall(r"trial (\d) +complete", told)) == ["0", "1"]
+    output = first + second + third
+    assert sorted(re.findall(r"trial (\d) +complete", output)) == ["0", "1"]
     assert "The best of 2 trials: 2 complete" in third
     assert [evaluations(run) for run in runs(tmp_path)] == [list(range(1, 11))] * 2
-    # What it says is the best run's command is just that.
+    # The printed command and folder are those of the best run.
     values = {run: read_json(run / "summary.json")["validation/error_pct"] for run in runs(tmp_path)}
     (command,) = re.findall(r"^python train\.py (.*)$", third, re.MULTILINE)
     best, _ = plan(command.split(), config_dir=ROOT / "conf", config_name="train")
     assert values[tmp_path / best] == min(values.values())
     assert f"validation/error_pct {min(values.values()):.2f}, in {best}" in third
-    (picture,) = (tmp_path / "runs" / "search").glob("space-*.png")
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    for name in ("optimization_history", "slice"):
+        (plot,) = (tmp_path / "runs" / "search").glob(f"space-*-{name}.png")
+        assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -179,8 +181,8 @@ def test_none_is_lost_and_none_run_twice_when_workers_are_killed_stopped_and_sta
         (GROUPS, ["tenet=none"], "the chosen tenet has no key tenet.groups"),
         (GROUPS, ["tenet.groups=3"], "FILE: nothing varies"),
         (GROUPS, ["seed=1,2"], "seed=1,2 is a sweep"),
-        (GROUPS, ["rerun=true"], "rerun: a search goes on with its own runs"),
-        (GROUPS, ["dataset.validation_fraction=0"], "dataset.validation_fraction=0: nothing is held out"),
+        (GROUPS, ["rerun=true"], "rerun: a search continues its own runs"),
+        (GROUPS, ["dataset.validation_fraction=0"], "dataset.validation_fraction=0: no validation set is held out"),
         ({**GROUPS, "dataset.validation_fraction": {"values": [0, 0.1]}}, [], "FILE: dataset.validation_fraction=0:"),
         (GROUPS, ["--workers", "0"], "--workers=0: must be at least 1"),
         (GROUPS, ["--trials", "0"], "--trials=0: must be at least 1"),
@@ -194,13 +196,13 @@ def test_a_wrong_search_is_refused_in_one_line_before_anything_runs(
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, {"dataset.validation_fraction": {"value": 0.1}, **parameters})
     assert main([str(path), *arguments], root=ROOT) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {message}".replace("FILE", str(path)))
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith(f"error: {message}".replace("FILE", str(path)))
+    assert output.count("\n") == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_storage_that_breaks_is_told_in_one_line_with_the_command_to_go_on(
+def test_a_broken_storage_is_reported_in_one_line_with_the_command_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -209,7 +211,7 @@ def test_a_storage_that_breaks_is_told_in_one_line_with_the_command_to_go_on(
     while held := study.next_trial():
         study.tell(held.trial, state="FAIL")
         held.log.close()
-    # Something wrote over the tables after the search had opened the study.
+    # The file is overwritten after the search has opened the study.
     before = Search.run
 
     def broken(search: Search) -> None:
@@ -218,20 +220,24 @@ def test_a_storage_that_breaks_is_told_in_one_line_with_the_command_to_go_on(
 
     monkeypatch.setattr(Search, "run", broken)
     assert main([str(path), *TINY], root=ROOT) == 1
-    told = capsys.readouterr().err
-    assert re.match(r"error: runs/search/space-\w+\.db: .*; go on: python sweeps/search\.py ", told), told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert re.match(
+        r"error: runs/search/space-\w+\.db: .*; to continue: python sweeps/search\.py ", output
+    ), output
+    assert output.count("\n") == 1
 
 
-def test_without_optuna_the_search_names_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    path = write(tmp_path, {"dataset.validation_fraction": {"values": [0.1, 0.2]}}, method="grid")
-    assert main([str(path)], root=ROOT) == 2
-    assert capsys.readouterr().err == "error: the search needs Optuna: pip install 'tenet-training[search]'\n"
-    assert list(tmp_path.iterdir()) == [path]
+def test_without_optuna_the_search_names_the_package_to_install(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    missing.mkdir()
+    (missing / "optuna.py").write_text("raise ModuleNotFoundError(name='optuna')")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "sweeps" / "search.py"), "space.yaml"], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{missing}:{ROOT}"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr == "error: the search needs Optuna: pip install 'tenet-training[search]'\n"
+    assert done.returncode == 2
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_bad_trial_is_pruned_and_its_training_interrupted(pruning: Pruning) -> None:
@@ -247,7 +253,7 @@ def test_a_bad_trial_is_pruned_and_its_training_interrupted(pruning: Pruning) ->
     assert "interrupted" in pruning.study.log_file(5).read_text()
 
 
-def test_a_failed_trial_tells_why_and_does_not_end_the_search_which_fails_if_all_do(
+def test_a_failed_trial_does_not_end_the_search_which_fails_if_all_trials_do(
     failing: "subprocess.Popen[str]",
 ) -> None:
     text = output_of(failing, code=1)

@@ -1,13 +1,16 @@
-"""A sweep definition read as a search space, and refused in one line where it can't be."""
+"""Reading a sweep definition as a search space, and refusing a wrong one in one line."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from optuna.distributions import CategoricalDistribution as Choice
+from optuna.distributions import FloatDistribution as Float
+from optuna.distributions import IntDistribution as Int
 
 from tenet.errors import ConfigError
-from tenet.search.space import Choice, Range, ends, points, read_space, word
+from tenet.search.space import Parameter, ends, points, read_space, word
 
 METRIC = {"name": "validation/error_pct", "goal": "minimize"}
 
@@ -35,21 +38,21 @@ def refusal(path: Path) -> str:
         ({"values": ["a", None, True, 0.5]}, Choice(("a", None, True, 0.5))),
         ({"values": [[0.9, 0.99], [0.9, 0.999]]}, Choice(("[0.9, 0.99]", "[0.9, 0.999]"))),
         ({"distribution": "categorical", "values": [1, 2]}, Choice((1, 2))),
-        ({"min": 1, "max": 5}, Range(1, 5, step=1)),
-        ({"min": 1, "max": 5.0}, Range(1.0, 5.0)),
-        ({"distribution": "uniform", "min": 0, "max": 1}, Range(0.0, 1.0)),
-        ({"distribution": "log_uniform_values", "min": 1e-5, "max": 0.1}, Range(1e-5, 0.1, log=True)),
-        ({"distribution": "q_uniform", "min": 2, "max": 8, "q": 2}, Range(2, 8, step=2)),
-        ({"distribution": "q_uniform", "min": 0.1, "max": 0.5, "q": 0.1}, Range(0.1, 0.5, step=0.1)),
+        ({"min": 1, "max": 5}, Int(1, 5)),
+        ({"min": 1, "max": 5.0}, Float(1.0, 5.0)),
+        ({"distribution": "uniform", "min": 0, "max": 1}, Float(0.0, 1.0)),
+        ({"distribution": "log_uniform_values", "min": 1e-5, "max": 0.1}, Float(1e-5, 0.1, log=True)),
+        ({"distribution": "q_uniform", "min": 2, "max": 8, "q": 2}, Int(2, 8, step=2)),
+        ({"distribution": "q_uniform", "min": 0.1, "max": 0.5, "q": 0.1}, Float(0.1, 0.5, step=0.1)),
     ],
 )
-def test_wandbs_descriptions_become_choices_and_ranges(
-    tmp_path: Path, described: dict[str, Any], parameter: Choice | Range
+def test_the_distributions_of_wandb_become_those_of_optuna(
+    tmp_path: Path, described: dict[str, Any], parameter: Parameter
 ) -> None:
     assert read_space(write(tmp_path, {"k": described})).parameters == {"k": parameter}
 
 
-def test_what_does_not_vary_is_fixed_and_an_override_takes_a_parameters_place(tmp_path: Path) -> None:
+def test_constants_are_fixed_and_an_override_replaces_a_parameter(tmp_path: Path) -> None:
     parameters = {
         "a": {"value": None},
         "b": {"values": [7]},
@@ -70,7 +73,7 @@ def test_the_study_is_named_after_file_space_and_overrides(tmp_path: Path) -> No
     assert name.startswith("space-")
     assert read_space(path).name == name
     assert read_space(path, ["b=1"]).name != name
-    # What W&B alone reads does not count.
+    # Keys for W&B only do not matter.
     assert read_space(write(tmp_path, {"a": {"values": [1, 2]}}, name="other")).name == name
     assert read_space(write(tmp_path, {"a": {"values": [1, 3]}})).name != name
 
@@ -96,7 +99,7 @@ def test_a_grid_visits_all_points_of_choices_and_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "written"), [(None, "k=null"), (False, "k=false"), (1e-05, "k=1e-05"), ("a", "k=a"), (3, "k=3")]
 )
-def test_words_are_hydras(value: Any, written: str) -> None:
+def test_words_are_in_the_syntax_of_hydra(value: Any, written: str) -> None:
     assert word("k", value) == written
 
 
@@ -104,9 +107,9 @@ def test_words_are_hydras(value: Any, written: str) -> None:
     ("described", "message"),
     [
         ({"distribution": "normal", "mu": 0, "sigma": 1},
-         "parameters.k.distribution=normal: not understood; did you mean uniform?; understood are constant, categorical"),
+         "parameters.k.distribution=normal: not supported; did you mean uniform?; supported are constant, categorical"),
         ({"distribution": "log_uniform_valus", "min": 1, "max": 2},
-         "parameters.k.distribution=log_uniform_valus: not understood; did you mean log_uniform_values"),
+         "parameters.k.distribution=log_uniform_valus: not supported; did you mean log_uniform_values"),
         ({"values": 3}, "parameters.k.values=3: must be a list"),
         ({"values": []}, "parameters.k.values=[]: must be a list"),
         ({"values": [1, 2], "probabilities": [0.5, 0.5]},
@@ -115,7 +118,7 @@ def test_words_are_hydras(value: Any, written: str) -> None:
         (7, "parameters.k=7: must be a mapping"),
         ({"min": 1}, "parameters.k has min: uniform needs min and max"),
         ({"min": "1e-4", "max": 0.1},
-         "parameters.k.min=1e-4: must be a number; YAML takes 1e-4 for text, write 1.0e-4"),
+         "parameters.k.min=1e-4: must be a number; YAML reads 1e-4 as text, write 1.0e-4"),
         ({"min": float("nan"), "max": 0.1}, "parameters.k.min=nan: must be a number"),
         ({"min": 3, "max": 3}, "parameters.k.min=3: must be below max=3"),
         ({"distribution": "log_uniform_values", "min": 0, "max": 1}, "parameters.k.min=0: must be more than 0"),
@@ -125,7 +128,7 @@ def test_words_are_hydras(value: Any, written: str) -> None:
         ({"value": 3}, "nothing varies"),
     ],
 )  # fmt: skip
-def test_a_parameter_that_is_not_understood_is_refused_with_file_key_and_rule(
+def test_a_wrong_parameter_is_refused_with_file_key_and_rule(
     tmp_path: Path, described: Any, message: str
 ) -> None:
     assert refusal(write(tmp_path, {"k": described})).startswith(message)
@@ -142,7 +145,7 @@ def test_a_parameter_that_is_not_understood_is_refused_with_file_key_and_rule(
         ({"metric": {**METRIC, "goal": "min"}}, "metric.goal=min: must be minimize or maximize"),
         ({"program": "evaluate.py"}, "program=evaluate.py: must be train.py"),
         ({"run_cap": 0}, "run_cap=0: must be an integer of at least 1"),
-        ({"parametres": {}}, "parametres is no key of a sweep; did you mean parameters"),
+        ({"parametres": {}}, "parametres is not a key of a sweep; did you mean parameters"),
         ({"method": "grid", "parameters": {"k": {"min": 0.1, "max": 1.0}}}, "parameters.k: a grid needs values"),
     ],
 )  # fmt: skip
@@ -156,8 +159,8 @@ def test_a_definition_that_is_wrong_is_refused_by_its_key(
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "can't be read (No such file"), ("a: [", "is not YAML"), ("- 1", "holds no sweep definition"),
-     ("", "holds no sweep definition"), ("!!python/object/apply:os.system ['true']", "is not YAML")],
+    [(None, "can't be read (No such file"), ("a: [", "is not YAML"), ("- 1", "is not a sweep definition"),
+     ("", "is not a sweep definition"), ("!!python/object/apply:os.system ['true']", "is not YAML")],
 )  # fmt: skip
 def test_a_file_that_is_no_definition_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "space.yaml"

@@ -1,4 +1,4 @@
-"""Trials in an SQLite file: none lost and none given twice, whoever dies."""
+"""Trials in an SQLite file: none is lost and none runs twice, even if processes are killed."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tenet.errors import ConfigError
-from tenet.search.report import counts, plain_value, ranked
+from tenet.search.report import counts, ranked, rounded
 from tenet.search.space import SearchSpace, read_space
 from tenet.search.study import PRUNERS, Study
 from tests.search.test_space import write
@@ -47,7 +47,7 @@ def test_two_processes_divide_a_grid_without_a_point_twice_or_missing(tmp_path: 
     assert both[1].next_trial() is None
 
 
-def test_a_trial_goes_on_only_when_its_process_and_that_ones_training_are_gone(tmp_path: Path) -> None:
+def test_a_trial_is_continued_only_after_the_end_of_its_search_and_its_training(tmp_path: Path) -> None:
     first = study(tmp_path, 1).next_trial()
     assert first is not None
     first.trial.report(50.0, 1)
@@ -60,7 +60,7 @@ def test_a_trial_goes_on_only_when_its_process_and_that_ones_training_are_gone(t
     training.wait()
     again = other.next_trial()
     assert again is not None
-    assert again.goes_on
+    assert again.is_continued
     assert again.trial.number == first.trial.number
     assert again.trial.params == first.trial.params
     assert again.reported == 1
@@ -76,22 +76,22 @@ def test_a_trial_that_ends_while_another_process_looks_for_work_is_not_run_again
     lists = [other.trials]
     one.tell(held.trial, state="COMPLETE", value=1.0)
     held.log.close()
-    # What the other saw a moment ago, then what is so now.
+    # A stale list first, then the current one.
     now = property(lambda self: lists.pop() if lists else self.study.get_trials(deepcopy=False))
     monkeypatch.setattr(Study, "trials", now)
     assert other.next_trial() is None
     assert not lists
 
 
-def test_a_trial_that_died_before_it_had_all_its_values_gets_the_rest(tmp_path: Path) -> None:
+def test_a_trial_abandoned_without_parameters_gets_them(tmp_path: Path) -> None:
     whole = study(tmp_path, 3).next_trial()
     (tmp_path / "torn").mkdir()
     torn = study(tmp_path / "torn", 3)
-    torn.study.ask()  # and the process dies
+    torn.study.ask()  # and the process is killed
     again = torn.next_trial()
     assert whole is not None
     assert again is not None
-    assert again.goes_on
+    assert again.is_continued
     assert again.trial.params == whole.trial.params
     for held in (whole, again):
         held.log.close()
@@ -119,10 +119,10 @@ def test_the_same_history_gives_the_same_next_trials(tmp_path: Path, method: str
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         one = study(tmp_path / name, 13, parameters=MIXED, method=method)
-        for number in range(1, 11):  # beyond them TPE learns
+        for number in range(1, 11):  # TPE samples at random for the first ten
             add(one, 1 / number, lr=number / 10, n=number % 9 + 1, q=0.5, c="x")
         for number in range(10, 13):
-            if name == "two":  # from its own process each time, as after crashes
+            if name == "two":  # reopened for each trial, as after a crash
                 one = study(tmp_path / name, 13, parameters=MIXED, method=method)
             held = one.next_trial()
             assert held is not None
@@ -158,7 +158,7 @@ def test_a_bad_trial_is_pruned_early_and_a_good_one_never(tmp_path: Path, pruner
 
     for number in range(5):
         pruned_at(10.0 + number, spared=True)
-    # Of six evaluations: the median's judgement begins after a third, Hyperband's brackets at the first or third.
+    # Of six evaluations, the median pruner ignores the first third; Hyperband's brackets start at 1 or 3.
     assert {pruned_at(90.0), pruned_at(91.0)} <= {"median": {3}, "hyperband": {1, 3}, "none": {None}}[pruner]
     assert pruned_at(0.0) is None
 
@@ -174,7 +174,7 @@ def test_equal_values_rank_by_age_and_states_are_counted(tmp_path: Path) -> None
     assert [trial.number for trial in ranked(one.trials, goal="minimize")] == [1, 3, 0]
     assert [trial.number for trial in ranked(one.trials, goal="maximize")] == [0, 1, 3]
     assert counts(one.trials) == "3 complete, 1 failed, 1 interrupted"
-    assert [plain_value(value) for value in (0.123456, 1e-05, None, 3)] == ["0.1235", "1e-05", None, 3]
+    assert [rounded(value) for value in (0.123456, 1e-05, None, 3)] == ["0.1235", "1e-05", None, 3]
     assert held is not None
     held.log.close()
 

@@ -1,5 +1,5 @@
-"""The project's commands in processes of their own, forked from one that has done the imports: a command then
-starts in a tenth of a second, and its memory can be limited and measured."""
+"""Run the project's commands in separate processes, forked from one that has done the imports. A command then starts in a
+tenth of a second, and its memory can be limited and measured."""
 
 import multiprocessing
 import os
@@ -15,29 +15,29 @@ ROOT = Path(__file__).resolve().parents[2]
 PRELOADED = [
     "matplotlib.pyplot", "safetensors.torch", "torch._dynamo",
     "torchvision.datasets", "train", "evaluate", "tenet.networks", "tenet.evaluation.cache", "tenet.compare.__main__",
-    "tenet.corruptions.sources", "tenet.data", "tenet.doctor.__main__", "tenet.evaluation.files", "tenet.training.loop",
+    "tenet.corruptions.archive", "tenet.data", "tenet.doctor.__main__", "tenet.evaluation.report", "tenet.training.loop",
     "tenet.xray.__main__",
 ]  # fmt: skip
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOADED)
-# The trainings and evaluations of these tests: seconds on one core.
+# The training runs of these tests take seconds on one core.
 TINY = ("experiment=quickstart", "dataset.fraction=0.1", "backbone.width=4", "tenet.groups=3", "tenet.start_step=2",
         "trainer.batch_size=64", "trainer.epochs=1")  # fmt: skip
 
-# Of address space beyond the imports, and of memory that is really taken, for what is refused.
+# Limits for refused inputs: address space beyond the imports, and resident memory.
 SPARE_MB, TAKEN_MB = 700, 120
 UNLIMITED_MB = 2**30
 
 
 class Done(NamedTuple):
-    """output: of both streams, in order. peak_mb: what the process held at most beyond what it started with."""
+    """output: of both streams, in order. peak_mb: the process's peak memory beyond what it started with."""
 
     code: int
     output: str
     peak_mb: float
 
     def refusal(self) -> str:
-        """The one line that a command ends with when it refuses its input; fails if it did anything else."""
+        """Return the error line of a command that refuses its input. Fails if the command did anything else."""
         lines = self.output.strip().split("\n")
         last = lines[-1]
         assert self.code in (1, 2), self.output
@@ -80,7 +80,7 @@ def run(
 
 
 def look_at(run_dir: Path) -> Done:
-    """Of the commands that read a run folder, the one that starts most quickly."""
+    """Run the X-ray: of the commands that read a run folder it starts fastest."""
     return run("-m", "tenet.xray", run_dir.name, cwd=run_dir.parent, spare_mb=SPARE_MB)
 
 
@@ -88,7 +88,7 @@ def _work(
     words: list[str], cwd: Path, environment: dict[str, str], spare_mb: int, told: Path, send: Connection
 ) -> None:
     os.chdir(cwd)
-    os.environ.pop("WANDB_SERVICE", None)  # of the tests' own process, which may have ended it since
+    os.environ.pop("WANDB_SERVICE", None)  # belongs to the tests' own process, which may have ended it
     os.environ.update(
         {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true", **environment}
     )
@@ -112,5 +112,5 @@ def _work(
 
 
 def _statm() -> list[str]:
-    """Pages of address space, and in memory."""
+    """Return the numbers of pages of address space and of resident memory."""
     return Path("/proc/self/statm").read_text().split()[:2]

@@ -9,7 +9,7 @@ from tests.security.commands import TINY, run
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder as train.py leaves it, with a part of an evaluation; not to be changed."""
+    """A finished run folder with a partial evaluation. Tests must not change it."""
     folder = tmp_path_factory.mktemp("finished")
     for words in (
         ["train.py", *TINY, "hydra.run.dir=run"],
@@ -22,11 +22,11 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_dir(finished_run: Path, tmp_path: Path) -> Path:
-    """A copy of a finished run, to be spoilt."""
+    """A copy of a finished run that tests may damage."""
     return shutil.copytree(finished_run, tmp_path / "run")
 
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Callable[[], bool]:
-    """Whether the code in a `Payload` ran."""
+    """Returns whether the code of a `Payload` ran."""
     return (tmp_path / "canary").exists

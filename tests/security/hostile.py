@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Payload:
-    """Unpickled, it leaves a file named canary in `folder`."""
+    """An object that creates a file named canary in `folder` when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,7 +29,7 @@ def object_array(folder: Path) -> np.ndarray:
 
 
 def save_npy(path: Path, *, shape: tuple[int, ...], dtype: str = "|u1", data: bytes = b"") -> Path:
-    """An .npy file whose header says `shape`, whatever follows it."""
+    """Write an .npy file whose header declares `shape`, followed by any data."""
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
         file.write(data)
@@ -44,7 +44,7 @@ def pack(path: Path, members: dict[str, bytes], *, method: int = zipfile.ZIP_DEF
 
 
 def repack(path: Path, changes: dict[str, bytes], *, method: int = zipfile.ZIP_STORED) -> Path:
-    """Change the members of a zip whose names end so."""
+    """Replace members of a zip. changes: end of a member's name -> new content."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     for end, content in changes.items():

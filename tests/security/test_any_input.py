@@ -1,6 +1,6 @@
-"""Whatever a file or a command line holds, the end is a result or an error that is told in one line.
+"""For every file and command line, a command ends with a result or with a one-line error.
 
-The files are mutations of good ones; `python -m tests.fuzz.readers` looks for more of them, for minutes.
+The files are mutations of valid ones. `python -m tests.fuzz.readers` searches for more such files for some minutes.
 """
 
 import copy
@@ -19,13 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tenet.config.command_line import check_command_line
-from tenet.config.rules import RULES, ListOf, Number, OrNull, Rule, check_rules
+from tenet.config.rules import check_rules
 from tenet.errors import CheckpointError, ConfigError, UserError, printable
 from tenet.files.tensors import read_tensors
 from tenet.files.weights import CHECKSUM, checksum
+from tenet.methods import CrossEntropy
+from tenet.networks import Network
+from tenet.rules import ListOf, Number, OrNull, Rule
 from tenet.training.checkpoint import Checkpoints, read_checkpoint
-from tenet.training.state import COUNTERS, TrainingState
-from tests.config.test_build import CONF
+from tenet.training.state import TrainingState
+from tests.config.options import CONF, configuration, every_rule
 from tests.fuzz.engine import mutate
 from tests.fuzz.files import checkpoint, network
 from tests.fuzz.targets import Target, targets
@@ -47,7 +50,7 @@ NAMES = [f"{number}-{target.name}" for number, target in enumerate(targets(Path(
 
 
 @pytest.mark.parametrize("index", range(len(NAMES)), ids=NAMES)
-def test_a_good_file_is_read_and_a_mutation_is_read_or_refused(index: int, tmp_path: Path) -> None:
+def test_a_valid_file_is_read_and_a_mutation_is_read_or_refused(index: int, tmp_path: Path) -> None:
     target: Target = targets(tmp_path)[index]
     rng = random.Random(index)
     path = tmp_path / "files" / target.name
@@ -63,45 +66,49 @@ def test_a_good_file_is_read_and_a_mutation_is_read_or_refused(index: int, tmp_p
         try:
             target.read(path)
         except (UserError, OSError):
-            assert number > 0, "the good one is refused"
+            assert number > 0, "the valid file is refused"
     assert not (tmp_path / "canary").exists()
 
 
-def numbers() -> list[tuple[str, Number]]:
-    found: list[tuple[str, Number]] = []
-    for key, rule in RULES.items():
-        inner: Rule = rule
-        while isinstance(inner, OrNull | ListOf):
-            inner = inner.rule
-        if isinstance(inner, Number):
-            found.append((key, inner))
-    return found
+def inner(rule: Rule) -> Rule:
+    while isinstance(rule, OrNull | ListOf):
+        rule = rule.rule
+    return rule
 
 
-def is_taken(key: str, value: int | float) -> bool:
+def is_taken(key: str, target: str | None, rule: Rule, value: int | float) -> bool:
     """Whether a configuration may hold the value; in each place of a list, where the key is of a list."""
-    config: Any = [value] * (RULES[key].length or 1) if isinstance(RULES[key], ListOf) else value
-    for name in reversed(key.split(".")):
-        config = {name: config}
+    whole = [value] * (rule.length or 1) if isinstance(rule, ListOf) else value
     try:
-        check_rules(config)
+        check_rules(configuration(key, target, whole))
     except ConfigError:
         return False
     return True
 
 
-@pytest.mark.parametrize(("key", "rule"), numbers(), ids=[key for key, _ in numbers()])
-def test_every_number_is_taken_between_two_ends_and_refused_beyond(key: str, rule: Number) -> None:
-    low = rule.above if rule.low is None else rule.low
-    high = rule.below if rule.high is None else rule.high
-    assert low is not None
-    assert high is not None
-    step = 1 if rule.integer else 1e-6
-    assert is_taken(key, low) == (low == rule.low)
-    assert is_taken(key, high) == (high == rule.high)
-    assert is_taken(key, low + step)
-    assert is_taken(key, high - step)
-    assert not any(is_taken(key, value) for value in (low - step, high + step, math.nan, math.inf, -math.inf))
+RULES = every_rule()
+KEYS = sorted({key for key, _, _ in RULES})
+NUMBERS = [found for found in RULES if isinstance(inner(found[2]), Number)]
+
+
+@pytest.mark.parametrize(
+    ("key", "target", "rule"), NUMBERS, ids=[f"{key}-{target}" for key, target, _ in NUMBERS]
+)
+def test_every_number_is_accepted_between_two_limits_and_refused_beyond_them(
+    key: str, target: str | None, rule: Rule
+) -> None:
+    number = inner(rule)
+    assert isinstance(number, Number)
+    low = max(number.low, number.above)
+    high = min(number.high, number.below)
+    assert math.isfinite(low)
+    assert math.isfinite(high)
+    step = 1 if number.integer else 1e-6
+    for value, expected in {
+        low: low == number.low, high: high == number.high, low + step: True, high - step: True,
+        low - step: False, high + step: False, math.nan: False, math.inf: False, -math.inf: False,
+    }.items():  # fmt: skip
+        assert is_taken(key, target, rule, value) == expected, value
 
 
 WORDS = (
@@ -120,10 +127,10 @@ ODD = st.one_of(
 
 @bounded(25)
 @given(
-    key=st.one_of(st.sampled_from([*RULES, "dataset", "tenet", "hydra.run.dir"]), st.text(max_size=15)),
+    key=st.one_of(st.sampled_from([*KEYS, "dataset", "tenet", "hydra.run.dir"]), st.text(max_size=15)),
     value=ODD,
 )
-def test_any_key_and_value_of_a_command_line_pass_or_are_refused_in_one_line(key: str, value: str) -> None:
+def test_any_key_and_value_of_a_command_line_is_accepted_or_refused_in_one_line(key: str, value: str) -> None:
     told = "passed"
     try:
         check_command_line([f"{key}={value}"], config_dir=CONF, config_name="train")
@@ -142,16 +149,16 @@ PLAIN: Any = st.recursive(
 
 @bounded(200)
 @given(
-    key=st.sampled_from([*RULES, "dataset", "tenet._target_", "optimizer.anything", "trainer.x.y"]),
+    found=st.sampled_from(
+        [*((key, target) for key, target, _ in RULES), ("dataset", None), ("tenet._target_", None),
+         ("optimizer.anything", None), ("trainer.x.y", None)]
+    ),
     value=PLAIN,
-)
-def test_any_value_in_a_stored_configuration_passes_or_is_refused(key: str, value: Any) -> None:
-    config: dict[str, Any] = {}
-    group = config
-    *groups, name = key.split(".")
-    for part in groups:
-        group = group.setdefault(part, {})
-    group[name] = value
+)  # fmt: skip
+def test_any_value_in_a_stored_configuration_is_accepted_or_refused(
+    found: tuple[str, str | None], value: Any
+) -> None:
+    config = configuration(*found, value)
     try:
         check_rules(config)
     except ConfigError as error:
@@ -163,7 +170,7 @@ def test_any_value_in_a_stored_configuration_passes_or_is_refused(key: str, valu
 
 @bounded(40)
 @given(data=st.data())
-def test_a_changed_byte_of_a_checkpoint_is_noticed_and_the_file_is_left_alone(
+def test_a_changed_byte_of_a_checkpoint_is_detected_and_the_file_is_not_changed(
     data: st.DataObject, tmp_path: Path
 ) -> None:
     content = bytearray(checkpoint())
@@ -175,7 +182,7 @@ def test_a_changed_byte_of_a_checkpoint_is_noticed_and_the_file_is_left_alone(
         found = read_checkpoint(path)
     except CheckpointError:
         pass
-    else:  # the change was in what a reader skips: a time, the padding
+    else:  # the change was in bytes that a reader skips: a time, or padding
         assert checksum(found) == checksum(WHOLE)
     assert path.read_bytes() == content
 
@@ -184,7 +191,8 @@ SCALARS = st.one_of(
     st.integers(-(2**63), 2**64 - 1), st.floats(), st.text(max_size=5), st.none(), st.just([]), st.just({})
 )
 PLACES = [
-    *((name,) for name in COUNTERS), ("data",), ("metrics",), ("metrics", "train/loss"), ("window",), ("model",),
+    ("step",), ("closed_step",), ("nonfinite_steps",), ("counters",), ("means",), ("means", "loss"),
+    ("data",), ("layout",), ("metrics",), ("metrics", "train/loss"), ("model",),
     ("optimizer",),
     ("optimizer", "state"), ("optimizer", "state", 0), ("optimizer", "state", 0, "momentum_buffer"),
     ("optimizer", "param_groups"), ("optimizer", "param_groups", 0, "lr"), ("optimizer", "param_groups", 0, "params"),
@@ -193,7 +201,7 @@ PLACES = [
 
 @bounded(60)
 @given(place=st.sampled_from(PLACES), value=SCALARS)
-def test_a_checkpoint_with_a_changed_value_and_the_right_checksum_fits_or_is_refused(
+def test_a_checkpoint_with_a_changed_value_and_a_correct_checksum_fits_or_is_refused(
     place: tuple[Any, ...], value: Any, tmp_path: Path
 ) -> None:
     content = inner = copy.deepcopy(WHOLE)
@@ -204,24 +212,25 @@ def test_a_checkpoint_with_a_changed_value_and_the_right_checksum_fits_or_is_ref
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     try:
-        state = TrainingState.restore(model, optimizer, Checkpoints(tmp_path, data={"training": "0123"}))
+        checkpoints = Checkpoints(tmp_path, data={"training": "0123"})
+        state = TrainingState.restore(Network(model), optimizer, CrossEntropy(), checkpoints=checkpoints)
     except CheckpointError:
         return
     assert state.step >= 0
-    # The learning rate, and what else an optimizer is set to, are the configuration's.
+    # The learning rate and the other settings of the optimizer come from the configuration.
     assert optimizer.param_groups[0]["lr"] == 0.1
     sum(parameter.sum() for parameter in model.parameters()).backward()
     optimizer.step()
 
 
-def test_a_checkpoint_without_weights_is_refused_by_what_shows_them(run_dir: Path) -> None:
+def test_a_checkpoint_without_weights_is_refused_by_the_xray(run_dir: Path) -> None:
     content = {name: value for name, value in WHOLE.items() if name != "model"}
     torch.save({**content, CHECKSUM: checksum(content)}, run_dir / "checkpoint.pt")
     (run_dir / "weights.safetensors").unlink()
     assert "checkpoint.pt holds no state dict" in look_at(run_dir).refusal()
 
 
-def test_nothing_that_is_read_is_written_to(run_dir: Path, tmp_path: Path) -> None:
+def test_reading_does_not_change_files(run_dir: Path, tmp_path: Path) -> None:
     def sums() -> dict[str, str]:
         paths = [
             run_dir / name

@@ -1,4 +1,4 @@
-"""Arrays, images and texts that stand for larger ones, or claim to be: refused in one line, before memory is taken."""
+"""Arrays, images and text files that expand, or declare large sizes, are refused in one line before memory is allocated."""
 
 import io
 import struct
@@ -29,7 +29,7 @@ WHOLE = {f"{name}.npy": content for name, content in ARRAYS.items()}
 
 
 def grown(path: Path) -> None:
-    """80 MB of zeros, packed into 80 kB."""
+    """80 MB of zeros, compressed to 80 kB."""
     pack(path, {**WHOLE, "train_images.npy": npy((27_307, 32, 32, 3), data=bytes(27_307 * 3072))})
 
 
@@ -38,7 +38,7 @@ def claimed(path: Path) -> None:
 
 
 def claimed_by_the_archive(path: Path) -> None:
-    """The lengths in the archive's directory, too, are 100 GB."""
+    """The archive's directory also declares 100 GB."""
     pack(
         path,
         {**WHOLE, "train_images.npy": npy((10**8, 10, 10, 10), data=bytes(100))},
@@ -78,17 +78,17 @@ def nothing_to_see(path: Path) -> None:
     ("make", "reason"),
     [
         (grown, "more than 100 times"),
-        (claimed, "not as long as its header says"),
+        (claimed, "does not match its header"),
         (claimed_by_the_archive, "more than 100 times"),
-        (empty_items, "not as long as its header says"),
-        (overflowing, "not as long as its header says"),
+        (empty_items, "does not match its header"),
+        (overflowing, "does not match its header"),
         (negative, "can't be read"),
-        (packed_otherwise, "compressed in a way that NumPy does not write"),
+        (packed_otherwise, "compression method that NumPy does not write"),
         (a_header_without_end, "can't be read"),
         (nothing_to_see, "have no pixels"),
     ],
 )
-def test_data_files_that_grow(run_dir: Path, make: Callable[[Path], None], reason: str) -> None:
+def test_data_files_that_expand_are_refused(run_dir: Path, make: Callable[[Path], None], reason: str) -> None:
     path = run_dir / "own.npz"
     make(path)
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
@@ -108,7 +108,7 @@ def test_data_files_that_grow(run_dir: Path, make: Callable[[Path], None], reaso
         ("fog", (0, 32, 32, 3), "|u1"),
     ],
 )
-def test_official_files_that_claim_too_much(
+def test_official_files_that_declare_too_much_are_refused(
     run_dir: Path, tmp_path: Path, name: str, shape: tuple[int, ...], dtype: str
 ) -> None:
     np.save(tmp_path / "labels.npy", np.zeros(5, np.uint8))
@@ -121,8 +121,8 @@ def test_official_files_that_claim_too_much(
     assert done.peak_mb < TAKEN_MB
 
 
-def test_a_long_file_of_labels_is_not_copied(run_dir: Path, tmp_path: Path) -> None:
-    """The disk holds next to nothing of it: a file with holes."""
+def test_a_long_labels_file_is_not_copied(run_dir: Path, tmp_path: Path) -> None:
+    """The labels file is sparse: it takes hardly any space on the disk."""
     np.save(tmp_path / "fog.npy", np.zeros((5, 32, 32, 3), np.uint8))
     with save_npy(tmp_path / "labels.npy", shape=(10**9,)).open("ab") as file:
         file.truncate(10**9 + 128)
@@ -133,7 +133,7 @@ def test_a_long_file_of_labels_is_not_copied(run_dir: Path, tmp_path: Path) -> N
 
 
 def png(size: tuple[int, int]) -> bytes:
-    """The start of an image of this size, or all of a small one."""
+    """Return the first rows of an image of this size; a small image is complete."""
     chunks = {
         b"IHDR": struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0),
         b"IDAT": zlib.compress(bytes(1 + size[0]) * min(size[1], 100)),
@@ -164,7 +164,7 @@ AS_THEY_ARE = ("dataset.resize=null", "dataset.crop=null")
         ((16, 16), (16, 16), ("dataset.resize=null", "dataset.crop=8192"), "8192 pixels can't be cut out"),
     ],
 )
-def test_images_that_grow(
+def test_images_that_expand_are_refused(
     run_dir: Path,
     tmp_path: Path,
     first: tuple[int, int],
@@ -185,7 +185,7 @@ def test_images_that_grow(
 
 
 @pytest.mark.parametrize("line", ["a line of 200 MB", "a deep line", "a long number"])
-def test_metrics_that_grow(run_dir: Path, tmp_path: Path, line: str) -> None:
+def test_metrics_that_expand_are_skipped(run_dir: Path, tmp_path: Path, line: str) -> None:
     with (run_dir / "metrics.jsonl").open("r+b") as file:
         file.seek(0, io.SEEK_END)
         if line == "a line of 200 MB":
@@ -199,7 +199,7 @@ def test_metrics_that_grow(run_dir: Path, tmp_path: Path, line: str) -> None:
     for words in (["train.py", "resume=run"], ["-m", "tenet.compare", "run", "--output", "page.html"]):
         done = run(*words, cwd=tmp_path, spare_mb=SPARE_MB)
         assert done.code == 0, done.output
-        assert done.peak_mb < TAKEN_MB + 100  # training takes some, the page its libraries
+        assert done.peak_mb < TAKEN_MB + 100  # for the training, and for the libraries of the page
     assert (run_dir / "metrics.jsonl").stat().st_size < 10**5
 
 
@@ -207,7 +207,9 @@ def test_metrics_that_grow(run_dir: Path, tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize(
     "content", [b"[" * 10**6, b'{"a":' * 10**6, b'{"mce_pct": 1' + b"0" * 10**6 + b"}", b""]
 )
-def test_json_that_grows(run_dir: Path, tmp_path: Path, name: str, content: bytes) -> None:
+def test_json_that_expands_is_ignored_or_refused(
+    run_dir: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
     with (run_dir / name).open("wb") as file:
         file.write(content)
         if not content:
@@ -218,7 +220,7 @@ def test_json_that_grows(run_dir: Path, tmp_path: Path, name: str, content: byte
 
 
 @pytest.mark.parametrize("content", [b'{"sha256": ' + b"[" * 10**6, b'{"sha256": "', b"\xff"])
-def test_the_manifest_of_an_archive_that_grows(tmp_path: Path, content: bytes) -> None:
+def test_an_archive_manifest_that_expands_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "c").mkdir()
     with (tmp_path / "c" / "manifest.json").open("wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""What is installed is what the project names: every dependency, of dependencies too, at one known version."""
+"""Every dependency, including indirect ones, is pinned to one version, and the installed packages satisfy the project."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pins() -> dict[str, Requirement]:
-    """The constraints that hold for this Python, by name."""
+    """Return name -> constraint, for the constraints that apply to this Python."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     held = [pin for pin in found if pin.marker is None or pin.marker.evaluate()]
@@ -35,7 +35,7 @@ def installed(name: str) -> Distribution | None:
 
 
 def own() -> list[Requirement]:
-    """What pyproject.toml names, all extras included."""
+    """Return the dependencies in pyproject.toml, including all extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     return [
@@ -45,7 +45,7 @@ def own() -> list[Requirement]:
 
 
 def dependencies() -> dict[str, list[Requirement]]:
-    """What the project, and all that it brings, require here, by name."""
+    """Return name -> requirements of the project and of all its dependencies, in this environment."""
     found: dict[str, list[Requirement]] = {}
     waiting, done = own(), set[tuple[str, str]]()
     while waiting:
@@ -66,13 +66,13 @@ def dependencies() -> dict[str, list[Requirement]]:
 PINS, NEEDED = pins(), dependencies()
 
 
-def test_there_are_dependencies_to_judge() -> None:
+def test_the_dependencies_are_found() -> None:
     assert {"torch", "hydra-core", "wandb", "optuna", "pytest", "antlr4-python3-runtime"} <= NEEDED.keys()
     assert len(NEEDED) > 40
 
 
 @pytest.mark.parametrize("name", sorted(NEEDED))
-def test_every_dependency_is_pinned_and_the_pin_satisfies_all_who_need_it(name: str) -> None:
+def test_every_dependency_is_pinned_and_the_pin_satisfies_all_requirements(name: str) -> None:
     assert name in PINS, f"{name} is needed and not in constraints.txt"
     (pin,) = PINS[name].specifier
     assert pin.operator == "=="
@@ -81,9 +81,9 @@ def test_every_dependency_is_pinned_and_the_pin_satisfies_all_who_need_it(name: 
 
 
 @pytest.mark.parametrize("name", sorted(NEEDED))
-def test_what_is_installed_satisfies_all_who_need_it(name: str) -> None:
+def test_the_installed_versions_satisfy_all_requirements(name: str) -> None:
     package = installed(name)
-    if package is None:  # a part of torch for GPUs, where torch is the CPU's
+    if package is None:  # a GPU dependency of torch, if torch is the CPU build
         return
     for requirement in NEEDED[name]:
         assert requirement.specifier.contains(package.version, prereleases=True), (
@@ -94,17 +94,17 @@ def test_what_is_installed_satisfies_all_who_need_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "too_old"),
     [
-        ("hydra-core", "1.3.7"),  # its interpolations could be made to run code
-        ("torch", "2.5.1"),  # its reader of weights alone could be made to run code (CVE-2025-32434)
+        ("hydra-core", "1.3.7"),  # interpolations could run code
+        ("torch", "2.5.1"),  # torch.load with weights_only=True could run code (CVE-2025-32434)
     ],
 )
-def test_a_version_that_could_be_made_to_run_code_is_not_allowed(name: str, too_old: str) -> None:
+def test_versions_that_can_be_made_to_run_code_are_not_allowed(name: str, too_old: str) -> None:
     (wanted,) = (requirement for requirement in own() if requirement.name == name)
     assert not wanted.specifier.contains(too_old)
     assert Version(distribution(name).version) > Version(too_old)
 
 
 def test_constraints_are_plain_pins() -> None:
-    """No index, no address, no option could come in with them."""
+    """The file contains no index, address or option."""
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r'(#.*|[a-z0-9-]+==[0-9a-z.]+( ; python_version (<|>=) "3\.\d+")?|)', line), line

@@ -1,4 +1,4 @@
-"""Code in a file that is read never runs, whichever command reads it: the canary stays away."""
+"""No command runs code from a file that it reads: the canary file is never created."""
 
 import io
 import pickle
@@ -15,7 +15,7 @@ from tests.security.commands import TINY, run
 from tests.security.hostile import Payload, object_array, pack, pickled, repack
 
 MODEL = ("backbone=resnet8", "backbone.width=4", "dataset=digits", "corruptions.names=[]")
-# Where nothing listens: what is not there is not fetched.
+# Nothing listens at this address, so missing files are not downloaded.
 NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 
@@ -59,7 +59,7 @@ def test_the_payload_is_live(tmp_path: Path, canary: Callable[[], bool]) -> None
 
 
 @pytest.mark.parametrize("content", FORMATS)
-def test_weights_are_not_run_by_an_evaluation(
+def test_an_evaluation_does_not_run_code_in_weights(
     tmp_path: Path, canary: Callable[[], bool], content: Callable[[Path], bytes]
 ) -> None:
     path = tmp_path / "weights.pth"
@@ -72,7 +72,7 @@ def test_weights_are_not_run_by_an_evaluation(
 
 
 @pytest.mark.parametrize("content", [new_format, old_format])
-def test_a_checkpoint_is_not_run_by_any_command(
+def test_no_command_runs_code_in_a_checkpoint(
     run_dir: Path, tmp_path: Path, canary: Callable[[], bool], content: Callable[[Path], bytes]
 ) -> None:
     (run_dir / "weights.safetensors").unlink()
@@ -112,9 +112,7 @@ def test_object_arrays_of_a_data_file_are_not_loaded(
     assert not canary()
 
 
-def test_a_pickle_in_the_place_of_a_data_file_is_not_loaded(
-    tmp_path: Path, canary: Callable[[], bool]
-) -> None:
+def test_a_pickle_in_place_of_a_data_file_is_not_loaded(tmp_path: Path, canary: Callable[[], bool]) -> None:
     (tmp_path / "own.npz").write_bytes(pickled(tmp_path))
     done = run("train.py", *TINY, "dataset=arrays", f"dataset.path={tmp_path / 'own.npz'}", cwd=tmp_path)
     assert "can't be read as a NumPy .npz file" in done.refusal()
@@ -168,7 +166,7 @@ def test_the_writer_of_archives_unpickles_nothing(tmp_path: Path, canary: Callab
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_files_that_are_not_the_published_ones_are_not_unpickled(
+def test_cifar_files_other_than_the_published_ones_are_not_unpickled(
     tmp_path: Path, canary: Callable[[], bool], name: str
 ) -> None:
     from torchvision import datasets
@@ -201,8 +199,8 @@ def test_predictions_of_an_interrupted_sweep_are_not_unpickled(
     assert not canary()
 
 
-def test_a_hydra_pickle_is_not_taken(tmp_path: Path, canary: Callable[[], bool]) -> None:
+def test_a_hydra_pickle_is_refused(tmp_path: Path, canary: Callable[[], bool]) -> None:
     (tmp_path / "config.pickle").write_bytes(pickle.dumps(Payload(tmp_path)))
     done = run("train.py", "--experimental-rerun", tmp_path / "config.pickle", cwd=tmp_path)
-    assert done.refusal().startswith("--experimental-rerun: not taken")
+    assert done.refusal().startswith("--experimental-rerun: not supported")
     assert not canary()

@@ -1,4 +1,4 @@
-"""What files and folders are called, and what they say, reaches terminals, tables and documents as plain text."""
+"""Names and contents of files and folders appear in terminals, tables and documents only as plain text."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ import yaml
 from tests.security.commands import TINY, run
 from tests.security.hostile import safetensors
 
-# Clears the screen, sets the window's title, rings, and goes on in a line of its own.
+# Clears the screen, sets the window's title, rings the bell, and prints a forged line.
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\rrun\nerror: all is well\u202e"
 UNPRINTABLE = re.compile(r"[^\n\t -~\u00a1-\u2029\u202f-\uffff]")
 
 
-def test_folders_are_named_plainly_in_what_goes_wrong(tmp_path: Path) -> None:
+def test_folder_names_are_escaped_in_errors(tmp_path: Path) -> None:
     place = tmp_path / ESCAPES.replace("/", "")
     place.mkdir()
     (place / "config.yaml").write_text("seed: [1")
@@ -38,7 +38,7 @@ def test_folders_are_named_plainly_in_what_goes_wrong(tmp_path: Path) -> None:
         assert UNPRINTABLE.search(done.output) is None
 
 
-def test_a_run_is_named_plainly_in_what_goes_well(run_dir: Path, tmp_path: Path) -> None:
+def test_the_name_of_a_run_is_escaped_in_output(run_dir: Path, tmp_path: Path) -> None:
     place = run_dir.rename(tmp_path / ESCAPES.replace("/", ""))
     for words in (
         ["-m", "tenet.xray", place, "--images", "0"],
@@ -56,7 +56,7 @@ def test_a_name_is_neither_markup_nor_a_formula(run_dir: Path, tmp_path: Path) -
     assert run("-m", "tenet.xray", r"[red]run$\nope$", "--images", "0", cwd=tmp_path).code == 0
 
 
-def test_names_of_weights_are_told_plainly_and_not_all_of_them(tmp_path: Path) -> None:
+def test_errors_list_only_some_names_of_weights_and_escape_them(tmp_path: Path) -> None:
     header = {
         f"{ESCAPES}{number}": {"dtype": "F32", "shape": [1], "data_offsets": [4 * number, 4 * number + 4]}
         for number in range(2000)
@@ -80,24 +80,24 @@ def write_data(path: Path, classes: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", [ESCAPES, "x" * 10_000])
-def test_classes_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
+def test_invalid_class_names_are_refused(tmp_path: Path, name: str) -> None:
     write_data(tmp_path / "own.npz", ["a", name])
     done = run("train.py", *TINY, "dataset=arrays", "dataset.path=own.npz", cwd=tmp_path)
-    assert "is no name of at most 100 printable characters" in done.refusal()
+    assert "is not a name of at most 100 printable characters" in done.refusal()
 
 
-def test_classes_of_no_characters_are_refused(tmp_path: Path) -> None:
-    """Found by the fuzzer: NumPy keeps texts as numbers, and takes any number for a character."""
+def test_class_names_that_are_not_valid_characters_are_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: NumPy stores strings as numbers and accepts numbers that are not code points."""
     write_data(tmp_path / "own.npz", ["a", "b"])
     with np.load(tmp_path / "own.npz") as file:
         arrays = dict(file)
     arrays["classes"] = np.array([97, 0xFFFFFFFF], np.uint32).view("<U1")
     np.savez(tmp_path / "own.npz", **arrays)
     done = run("train.py", *TINY, "dataset=arrays", "dataset.path=own.npz", cwd=tmp_path)
-    assert "own.npz (classes): can't be read as texts" in done.refusal()
+    assert "own.npz (classes): can't be read as strings" in done.refusal()
 
 
-def test_classes_are_neither_markup_nor_formulas(tmp_path: Path) -> None:
+def test_class_names_are_neither_markup_nor_formulas(tmp_path: Path) -> None:
     write_data(tmp_path / "own.npz", [r"$\nope$", "[/red]", "a|b", "<b>"])
     data = ["dataset=arrays", "dataset.path=own.npz", "dataset.fraction=1.0"]
     for words in (
@@ -120,7 +120,7 @@ LATEX = r"\input{/etc/passwd}$x^2_~#%&{}"
 
 
 def poison(run_dir: Path, text: str) -> None:
-    """Put a text wherever a comparison takes one from a run folder."""
+    """Put a string into every place of a run folder from which a comparison reads one."""
     rewrite(run_dir, lambda config: config["dataset"].update({"path": text, text: 1}))
     report = {"mce_pct": 9.0, "source": text, "clean": {"error_pct": 3.0}, "corruptions": {text: {"1": 3.0}}}
     (run_dir / "evaluation").mkdir(exist_ok=True)
@@ -136,7 +136,7 @@ class Compared(NamedTuple):
 
 @pytest.fixture
 def compared(run_dir: Path, tmp_path: Path) -> Callable[..., Compared]:
-    """What a comparison of a poisoned run with an honest one writes, in a format, and prints."""
+    """Returns the file and the output of a comparison of a poisoned run with an honest one, in the given format."""
 
     def compare(text: str, form: str) -> Compared:
         shutil.copytree(run_dir, tmp_path / "honest")
@@ -183,20 +183,20 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def test_latex_shows_texts_as_they_are(compared: Callable[..., Compared]) -> None:
+def test_latex_escapes_strings(compared: Callable[..., Compared]) -> None:
     output = compared(LATEX, "latex").file
     shown = [line for line in output.splitlines() if not line.startswith("%")]
     assert any(r"\textbackslash{}input\{/etc/passwd\}\$x\textasciicircum{}2\_" in line for line in shown)
     assert all(r"\input" not in line for line in shown)
 
 
-def test_markdown_shows_texts_as_they_are(compared: Callable[..., Compared]) -> None:
+def test_markdown_escapes_strings(compared: Callable[..., Compared]) -> None:
     output = compared("<img src=x onerror=alert(1)>|[x](javascript:y)", "markdown").file
     assert r"&lt;img src=x onerror=alert(1)>\|\[x](javascript:y)" in output
     assert "<img" not in output
 
 
-def test_an_answer_of_a_server_is_told_plainly(tmp_path: Path) -> None:
+def test_the_response_of_a_server_is_escaped(tmp_path: Path) -> None:
     script = (
         "import socket, sys\n"
         "server = socket.create_server(('127.0.0.1', 0)); print(server.getsockname()[1], flush=True)\n"

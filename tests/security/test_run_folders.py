@@ -1,4 +1,4 @@
-"""A run folder may come from anyone: nothing in it is imported, called, followed or written through."""
+"""Run folders are untrusted: nothing in them is imported or called, and nothing outside is read or written by a link."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import yaml
 
 from tests.security.commands import Done, run
 
-# Reads the configuration of the run: what each of them does with a good one, other tests tell.
+# The commands that read the configuration of a run. Other tests cover valid configurations.
 READERS = {
     "resume": ["train.py", "resume=run"],
     "evaluate": ["evaluate.py", "run=run", "corruptions.names=[]"],
@@ -34,7 +34,7 @@ def read(name: str, cwd: Path, **environment: str) -> Done:
 
 
 def state_of(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of every file."""
+    """Return path -> (size, modification time) of every file."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
@@ -47,7 +47,7 @@ CALLS: dict[str, Callable[[dict[str, Any]], object]] = {
     ),
     "a function": lambda config: config["dataset"].update(_target_="tenet.data.datasets.stratified_split"),
     "a module's import": lambda config: config["dataset"].update(_target_="tenet.data.datasets.Path"),
-    "of another group": lambda config: config["dataset"].update(_target_="tenet.data.Normalization"),
+    "of another group": lambda config: config["dataset"].update(_target_="tenet.data.ImageArrays"),
     "another package's": lambda config: config["optimizer"].update(_target_="torch.optimizer_of_mine.SGD"),
     "a nested target": lambda config: config["dataset"].update(mean=EXEC),
     "a new nested target": lambda config: config["dataset"].update(extra=EXEC),
@@ -63,12 +63,12 @@ CALLS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-# What only a training builds; the others are found by the command that starts most quickly.
+# Parts that only training builds. For the others, the fastest command is enough.
 OF_TRAINING = ("optimizer", "schedule", "_convert_", "_partial_", "open key", "another package's", "no group")
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_stored_configuration_calls_nothing_but_the_classes_of_its_groups(
+def test_a_stored_configuration_calls_only_the_classes_of_its_groups(
     run_dir: Path, tmp_path: Path, name: str
 ) -> None:
     rewrite(run_dir, CALLS[name])
@@ -79,11 +79,9 @@ def test_a_stored_configuration_calls_nothing_but_the_classes_of_its_groups(
 
 def test_the_other_readers_call_nothing_either(run_dir: Path, tmp_path: Path) -> None:
     rewrite(run_dir, lambda config: config["dataset"].update(_target_="os.system"))
-    for name in ("evaluate", "xray"):
-        assert "must be a class of tenet.data" in read(name, tmp_path).refusal()
-    done = read("doctor", tmp_path)
-    assert done.code == 1
-    assert "dataset._target_=os.system: must be a class of tenet.data" in done.output
+    for name in ("evaluate", "xray", "doctor"):
+        refusal = read(name, tmp_path).refusal()
+        assert refusal == "dataset._target_=os.system: must be a class of tenet.data"
     assert not (tmp_path / "canary").exists()
 
 
@@ -101,7 +99,7 @@ SPOILT: dict[str, tuple[str | bytes, str]] = {
     "deep nesting": ("[" * 100_000, "nested more than 20 levels deep"),
     "deep nesting by indentation": ("\n".join(" " * n + "a:" for n in range(1000)), "nested more than 20 levels deep"),
     "a number without end": ("seed: 0x" + "f" * 100_000, "more than 64 bits"),
-    "a date": ("seed: 2020-01-01", "which no setting is"),
+    "a date": ("seed: 2020-01-01", "which no key accepts"),
     "a key that is a list": ("? [1]\n: 2", "is not YAML"),
     "a broken flag": ("seed: !!bool maybe", "is not YAML"),
     "two million bytes": ("seed: '" + "a" * 2_000_000 + "'", "larger than 1,048,576 bytes"),
@@ -112,7 +110,7 @@ SPOILT: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize(("content", "reason"), SPOILT.values(), ids=SPOILT)
-def test_a_spoilt_configuration_is_refused_in_one_line_within_bounds(
+def test_an_invalid_configuration_is_refused_in_one_line_with_little_memory(
     run_dir: Path, tmp_path: Path, content: str | bytes, reason: str
 ) -> None:
     (run_dir / "config.yaml").write_bytes(content.encode() if isinstance(content, str) else content)
@@ -131,7 +129,7 @@ def test_a_stored_configuration_stays_plain_text(run_dir: Path, tmp_path: Path) 
         config["tracking"] = {"_target_": "tenet.tracking.WandbTracking", **texts}
 
     rewrite(run_dir, change)
-    secret = token_hex(20)  # which is in no patch of the checkout's changes
+    secret = token_hex(20)  # random, so that code.patch does not contain it
     for name in ("resume", "evaluate", "xray"):
         done = read(name, tmp_path, SECRET=secret)
         assert done.code == 0, done.output
@@ -164,7 +162,7 @@ def test_a_folder_with_a_link_out_of_it_is_refused_and_nothing_is_written_throug
     assert outside.is_dir() or outside.read_text() == "precious"
 
 
-def test_links_within_a_folder_and_a_linked_folder_are_taken(run_dir: Path, tmp_path: Path) -> None:
+def test_links_within_a_folder_and_a_linked_folder_are_accepted(run_dir: Path, tmp_path: Path) -> None:
     run_dir.rename(tmp_path / "elsewhere")
     run_dir.symlink_to(tmp_path / "elsewhere")
     (run_dir / "weights.safetensors").rename(run_dir / "w.safetensors")
@@ -182,7 +180,7 @@ def test_links_within_a_folder_and_a_linked_folder_are_taken(run_dir: Path, tmp_
         ("summary.json", ["-m", "tenet.compare", "run"]),
     ],
 )
-def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
+def test_a_pipe_in_place_of_a_file_does_not_block(
     run_dir: Path, tmp_path: Path, name: str, words: list[str]
 ) -> None:
     (run_dir / name).unlink()
@@ -191,7 +189,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(
     assert done.code == 0 or done.refusal()
 
 
-def test_a_summary_of_wrong_kinds_is_no_result(run_dir: Path, tmp_path: Path) -> None:
+def test_a_summary_with_values_of_wrong_types_is_not_a_result(run_dir: Path, tmp_path: Path) -> None:
     spoilt = {
         "test/error_pct": "3.5\x1b[2J",
         "validation/error_pct": [1],

@@ -1,4 +1,4 @@
-"""No file that a command writes holds a secret of the environment, whatever the command is."""
+"""No file that any command writes contains a secret of the environment."""
 
 from pathlib import Path
 from secrets import token_hex
@@ -8,7 +8,7 @@ import pytest
 
 from tests.security.commands import TINY, UNLIMITED_MB, run
 
-# Drawn anew, so that no file of the checkout holds them, nor a patch of its changes.
+# Random, so that neither a file of the checkout nor code.patch contains them.
 KEY, PASSWORD, TOKEN = (token_hex(20) for _ in range(3))
 TYPED = f"note-{token_hex(20)}"
 SECRETS = {
@@ -29,7 +29,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**SECRETS, **git, "HOME": str(home)}
 
 
-def test_no_file_of_a_run_its_evaluation_or_their_comparison_holds_a_secret(
+@pytest.mark.slow
+def test_no_file_of_a_run_its_evaluation_or_their_comparison_contains_a_secret(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     rng, labels = np.random.default_rng(0), np.arange(20) % 10
@@ -61,12 +62,12 @@ def test_no_file_of_a_run_its_evaluation_or_their_comparison_holds_a_secret(
         ["-m", "tenet.doctor", *data, "--steps", "1", "--output", "doctor", "--json", "doctor.json"],
     ]
     for words in commands:
-        # W&B's own process needs address space by the number of cores: none is limited here.
+        # The address space that W&B's process needs depends on the number of cores, so it is not limited here.
         done = run(*words, cwd=tmp_path / "work", environment=environment, spare_mb=UNLIMITED_MB)
         assert "Traceback" not in done.output
         assert "W&B failed" not in done.output, done.output
         assert "W&B is off (" not in done.output, done.output
-        assert done.code == 0 or "tenet.doctor" in words, done.output  # which finds the proxy wanting
+        assert done.code == 0 or "tenet.doctor" in words, done.output  # the doctor reports the unusable proxy
         assert [secret for secret in (KEY, PASSWORD, TOKEN) if secret in done.output] == []
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".netrc"]
     written = {
@@ -79,7 +80,7 @@ def test_no_file_of_a_run_its_evaluation_or_their_comparison_holds_a_secret(
     }
     assert written <= {path.name for path in files}
     assert "git.example" in (tmp_path / "work" / "runs" / "seed0" / "environment.json").read_text()
-    # What the user types himself is his own, and shows that the search would find the others.
+    # The user's own input is stored. Finding it shows that the search would also find the secrets.
     assert {".yaml", ".wandb"} <= {path.suffix for path in files if TYPED.encode() in path.read_bytes()}
     found = {
         str(path.relative_to(tmp_path)): secret

@@ -1,4 +1,4 @@
-"""A tar unpacks plain files into its own folder, or nothing at all."""
+"""Unpacking a tar writes plain files into its own folder, or nothing."""
 
 import io
 import tarfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tenet.corruptions.unpacking import MAX_MEMBERS, unpack
+from tenet.corruptions.download import MAX_MEMBERS, unpack
 from tenet.errors import DatasetError
 
 LIMIT = 100_000
@@ -34,8 +34,8 @@ def of_type(kind: bytes, name: str = "C/x", target: str = "") -> tarfile.TarInfo
     return member
 
 
-def shrunk(path: Path, size: bytes) -> None:
-    """The first header says another size; its checksum is right."""
+def set_size(path: Path, size: bytes) -> None:
+    """Change the size in the first header, with a correct checksum."""
     content = bytearray(path.read_bytes())
     content[124:136] = size
     content[148:156] = b" " * 8
@@ -50,6 +50,7 @@ REFUSED: dict[str, list[tarfile.TarInfo]] = {
     "an absolute name": [GOOD, plain("/tmp/evil")],
     "another folder": [GOOD, plain("D/evil")],
     "no folder": [GOOD, plain("evil")],
+    "a file with the folder's name": [plain("C")],
     "a symbolic link": [GOOD, of_type(tarfile.SYMTYPE, target="/etc/passwd")],
     "a link and a file through it": [of_type(tarfile.SYMTYPE, "C", "/tmp"), plain("C/evil")],
     "a hard link": [GOOD, of_type(tarfile.LNKTYPE, target="/etc/passwd")],
@@ -64,7 +65,7 @@ REFUSED: dict[str, list[tarfile.TarInfo]] = {
 
 
 @pytest.mark.parametrize("members", REFUSED.values(), ids=REFUSED)
-def test_nothing_is_unpacked_of_a_tar_with_a_bad_member(
+def test_nothing_is_unpacked_from_a_tar_with_a_bad_member(
     tmp_path: Path, members: list[tarfile.TarInfo]
 ) -> None:
     path = write(tmp_path / "C.tar", *members)
@@ -75,26 +76,26 @@ def test_nothing_is_unpacked_of_a_tar_with_a_bad_member(
 
 def a_negative_size(path: Path) -> None:
     write(path, plain("C/labels.npy"))
-    shrunk(path, b"\xff" * 11 + b"\x00")
+    set_size(path, b"\xff" * 11 + b"\x00")
 
 
 def a_header_of_a_gigabyte(path: Path) -> None:
-    """The disk holds next to nothing of it: a file with holes."""
+    """A sparse file, which takes almost no space on the disk."""
     write(path, of_type(b"x"), plain("C/labels.npy"))
-    shrunk(path, b"%011o\0" % 2**30)
+    set_size(path, b"%011o\0" % 2**30)
     with path.open("ab") as file:
         file.truncate(2**30 + 10_000)
 
 
 def a_name_of_a_gigabyte(path: Path) -> None:
     write(path, of_type(b"L"), plain("C/labels.npy"), format=tarfile.GNU_FORMAT)
-    shrunk(path, b"%011o\0" % 2**30)
+    set_size(path, b"%011o\0" % 2**30)
     with path.open("ab") as file:
         file.truncate(2**30 + 10_000)
 
 
 def headers_of_headers(path: Path) -> None:
-    """Each long name is of the next one: read one inside of the other."""
+    """Each long name describes the next one, so that tarfile reads them recursively."""
     write(path, *(of_type(b"L") for _ in range(5000)), plain("C/labels.npy"))
 
 
@@ -106,7 +107,7 @@ def a_cut_tar(path: Path) -> None:
 @pytest.mark.parametrize(
     "make", [a_negative_size, a_header_of_a_gigabyte, a_name_of_a_gigabyte, headers_of_headers, a_cut_tar]
 )
-def test_a_tar_that_claims_too_much_is_refused_before_memory_is_taken(
+def test_a_tar_that_claims_too_much_is_refused_before_memory_is_allocated(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "C.tar"
@@ -122,8 +123,8 @@ def test_a_tar_that_claims_too_much_is_refused_before_memory_is_taken(
     assert not any((tmp_path / "C").glob("*"))
 
 
-def test_a_compressed_tar_is_no_tar(tmp_path: Path) -> None:
+def test_a_compressed_tar_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "C.tar", "w:gz") as tar:
         tar.addfile(plain("C/labels.npy", 10 * MEGABYTE), io.BytesIO(bytes(10 * MEGABYTE)))
-    with pytest.raises(DatasetError, match="is not a whole tar"):
+    with pytest.raises(DatasetError, match="is not a complete tar"):
         unpack(tmp_path / "C.tar", tmp_path / "C", limit_bytes=LIMIT)

@@ -1,4 +1,4 @@
-"""Files of tensors that stand for larger ones, or claim to be: refused in one line, before memory is taken."""
+"""Tensor files that expand, or declare large sizes, are refused in one line before memory is allocated."""
 
 import zipfile
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def packed_weights(path: Path) -> None:
 
 
 def shared_lists(path: Path) -> None:
-    """Forty lists, each of twice the one before."""
+    """Forty lists, each of which contains the previous one twice."""
     doubling = b"".join(b"]q%c(h%ch%ce" % (n, n - 1, n - 1) for n in range(1, 40))
     repack(saved(path, {"a": torch.zeros(4)}), {"data.pkl": b"\x80\x02]q\x00" + doubling + b"."})
 
@@ -41,7 +41,7 @@ def expanded(path: Path) -> None:
 
 
 def longer_than_its_part(path: Path) -> None:
-    """The pickle claims more values of a tensor than the file holds."""
+    """The pickle declares more values of a tensor than the file holds."""
     saved(path, {"a": torch.arange(4.0)})
     with zipfile.ZipFile(path) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
@@ -76,7 +76,7 @@ def old_and_long(path: Path) -> None:
         old_and_long,
     ],
 )
-def test_files_of_tensors_that_grow(run_dir: Path, make: Callable[[Path], None]) -> None:
+def test_tensor_files_that_expand_are_refused(run_dir: Path, make: Callable[[Path], None]) -> None:
     (run_dir / "weights.safetensors").unlink()
     (run_dir / "checkpoint-previous.pt").unlink(missing_ok=True)
     make(run_dir / "checkpoint.pt")
@@ -102,7 +102,9 @@ def test_files_of_tensors_that_grow(run_dir: Path, make: Callable[[Path], None])
         ),
     ],
 )
-def test_safetensors_that_claim_too_much(run_dir: Path, write: Callable[[Path], object]) -> None:
+def test_safetensors_that_declare_too_much_are_refused(
+    run_dir: Path, write: Callable[[Path], object]
+) -> None:
     write(run_dir / "weights.safetensors")
     done = look_at(run_dir)
     assert "weights.safetensors can't be read as safetensors" in done.refusal()

@@ -1,4 +1,4 @@
-"""What W&B's own file of a run says: the file that `wandb sync` uploads."""
+"""Reads W&B's own file of a run, which `wandb sync` uploads."""
 
 import json
 import struct
@@ -46,7 +46,7 @@ def read_wandb_file(path: Path) -> RunRecords:
     import wandb
     from wandb.proto.wandb_internal_pb2 import Record
 
-    wandb.teardown()  # wandb's own process may still be writing the last records of a finished run
+    wandb.teardown()  # wandb's process may still be writing the last records of a finished run
     records = [Record.FromString(raw) for raw in leveldb_log(path.read_bytes())]
 
     def of(kind: str) -> list[Any]:

@@ -1,8 +1,8 @@
-"""Short runs against a stand-in of W&B's server."""
+"""Short runs against a local fake of W&B's server."""
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ ROWS = 300
 
 @contextmanager
 def wandb_with(environment: dict[str, str]) -> Iterator[None]:
-    """wandb as it is in a new process with these variables."""
+    """wandb as in a new process with these environment variables."""
     import wandb
 
     wandb.teardown()
@@ -29,7 +29,7 @@ def wandb_with(environment: dict[str, str]) -> Iterator[None]:
 
 
 def log_rows(run_dir: Path, *, first: int = 1, resume: bool = False) -> tuple[float, float]:
-    """A run of ROWS rows; the seconds that logging them took, and those of the run's end."""
+    """Log ROWS rows; returns how long logging and the end of the run took, in seconds."""
     tracking = WandbTracking(init_timeout_s=INIT_TIMEOUT_S, finish_timeout_s=FINISH_TIMEOUT_S)
     with tracking.start(run_dir, config={"seed": 3}, run_id=EXPERIMENT, resume=resume) as tracker:
         start = time.monotonic()
@@ -40,6 +40,18 @@ def log_rows(run_dir: Path, *, first: int = 1, resume: bool = False) -> tuple[fl
     return end - start, time.monotonic() - end
 
 
-def told(caplog: Any) -> list[str]:
-    """What tenet logged; wandb logs too."""
+def logged(caplog: Any) -> list[str]:
+    """The messages that tenet logged, without wandb's."""
     return [record.getMessage() for record in caplog.records if record.name == "tenet"]
+
+
+def wandb_process_ids(parent: int) -> list[int]:
+    """The wandb-core processes that `parent` started."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # the process may have ended
+            # 4711 (wandb-core) S 4700 ...: id, name, state, parent
+            name, _, rest = file.read_text().partition("(")[2].rpartition(")")
+            if name == "wandb-core" and int(rest.split()[1]) == parent:
+                found.append(int(file.parent.name))
+    return found

@@ -1,4 +1,4 @@
-"""A stand-in for W&B's server on the loopback: the few answers that wandb needs, and bad ones on demand."""
+"""A local fake of W&B's server: the few answers that wandb needs, and failures on demand."""
 
 import gzip
 import json
@@ -12,10 +12,10 @@ ENTITY = "team"
 API_KEY = "f" * 40
 
 
-class StandInServer(ThreadingHTTPServer):
-    """Holds runs by id; `behaviour` is good, stall (no answer), cut (half an answer) or 500.
+class FakeServer(ThreadingHTTPServer):
+    """Keeps runs by id. `behaviour` is good, stall (no answer), cut (half an answer) or an HTTP status.
 
-    turns: the behaviour from the first request on that uploads metrics.
+    turns: the behaviour from the first upload of metrics on.
     """
 
     daemon_threads = True
@@ -29,11 +29,11 @@ class StandInServer(ThreadingHTTPServer):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes wandb talk to this server."""
+        """Environment variables that make wandb use this server."""
         return {"WANDB_BASE_URL": f"http://127.0.0.1:{self.server_port}", "WANDB_API_KEY": API_KEY}
 
     def handle_error(self, *_: Any) -> None:
-        """wandb closes connections whenever it likes."""
+        """wandb closes connections at any time; that is not an error."""
 
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], int]:
         given = request.get("variables") or {}
@@ -82,10 +82,10 @@ def _entity() -> dict[str, Any]:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: StandInServer
+    server: FakeServer
 
     def log_message(self, *_: Any) -> None:
-        """Not on the test's output."""
+        """Keep requests out of the test's output."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -100,8 +100,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.server.behaviour == "cut":
             self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"data')
             self.close_connection = True
-        elif self.server.behaviour == "500":
-            self.reply({}, 500)
+        elif self.server.behaviour.isdecimal():
+            self.reply({}, int(self.server.behaviour))
         elif uploads_metrics:
             self.server.take_metrics(self.path.split("/")[-2], json.loads(body).get("files", {}))
             self.reply({"limits": {}}, 200)
@@ -119,8 +119,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(behaviour: str = "good", *, turns: str | None = None) -> Iterator[StandInServer]:
-    with StandInServer(behaviour, turns=turns) as server:
+def serving(behaviour: str = "good", *, turns: str | None = None) -> Iterator[FakeServer]:
+    with FakeServer(behaviour, turns=turns) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

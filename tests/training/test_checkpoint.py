@@ -285,7 +285,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning(
     with caplog.at_level("WARNING", logger="tenet"):
         assert checkpoints.load() == {"step": 1}
     assert "checkpoint.pt can't be read" in caplog.text
-    assert "going on from the one before" in caplog.text
+    assert "continuing from the one before" in caplog.text
     checkpoints.previous.write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt can't be read"):
         checkpoints.load()

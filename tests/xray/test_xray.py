@@ -10,23 +10,17 @@ from torch import nn
 from tenet import xray
 from tenet.config.run_config import write_config
 from tenet.files.weights import save_weights
-from tenet.inhibition import (
-    Inhibition,
-    channel_weights,
-    group_channels,
-    group_importance,
-    inhibition_mask,
-    split,
-)
-from tenet.networks import ResNet
+from tenet.inhibition import channel_weights, group_channels, group_importance, inhibition_mask
+from tenet.methods import CrossEntropy, Inhibited, importance_pass
+from tenet.networks import Network, ResNet
 from tenet.tracking import WandbTracking
 from tenet.xray.__main__ import main
 from tenet.xray.figures import TABLE_COLUMNS, XRay, table_rows
-from tenet.xray.picture import MAP_COLORS, PASSING, draw
-from tests.config.test_build import composed
-from tests.tracking.test_tracking import read_wandb_file, wandb_files
+from tenet.xray.picture import MAP_COLORS, PASSING, draw_xray
+from tests.config.options import composed
+from tests.tracking.wandb_offline import read_wandb_file, wandb_files
 
-SETTINGS = Inhibition(layer="stage_2", groups=3)
+INHIBITED = Inhibited(method=CrossEntropy(), layer="stage_2", groups=3)
 
 
 def seeded(seed=0):
@@ -34,28 +28,28 @@ def seeded(seed=0):
 
 
 @pytest.fixture
-def model():
+def network():
     torch.manual_seed(0)
-    model = ResNet(num_classes=5, depth=8, width=4)
-    # Statistics that differ from those of the batch: eval and train mode answer differently.
-    model(3 * torch.randn(8, 3, 16, 16) + 1)
-    return model
+    network = Network(ResNet(num_classes=5, depth=8, width=4), cut="stage_2")
+    # Statistics that differ from those of the batch, so that eval and train mode differ.
+    network(2 * torch.rand(8, 3, 16, 16))
+    return network
 
 
 @pytest.fixture
 def batch():
-    return torch.randn(6, 3, 16, 16, generator=seeded(1)), torch.tensor([0, 1, 2, 3, 4, 0])
+    return torch.rand(6, 3, 16, 16, generator=seeded(1)), torch.tensor([0, 1, 2, 3, 4, 0])
 
 
-def test_the_explanation_is_what_the_method_computes(model, batch):
-    seen = xray.explain(model, *batch, inhibition=SETTINGS, generator=seeded())
-    features, gradients = SETTINGS.importance_pass(model, *batch)
+def test_the_explanation_is_what_the_method_computes(network, batch):
+    seen = xray.explain(network, *batch, inhibited=INHIBITED, generator=seeded())
+    features, gradients = importance_pass(network, *batch)
     assignments = group_channels(features, groups=3, generator=seeded())
     mask = inhibition_mask(features, gradients=gradients, assignments=assignments, groups=3)
     importance = group_importance(gradients, assignments=assignments, groups=3)
     assert torch.equal(seen.assignments, assignments)
     assert torch.equal(seen.importance, importance)
-    # The mask is the groups' maps, handed out to their channels.
+    # Every channel has the map of its group as its mask.
     for image, groups in enumerate(assignments):
         assert torch.equal(seen.reversed_maps[image, groups], mask[image])
         assert seen.sizes[image].tolist() == [int((groups == group).sum()) for group in range(3)]
@@ -65,47 +59,43 @@ def test_the_explanation_is_what_the_method_computes(model, batch):
     assert (seen.reversed_maps[importance > 0] < 1).all()
 
     weights = channel_weights(gradients)
-    back = split(model.eval(), "stage_2").back
+    network.eval()
     for kept, evidence, logits in (
         (features, seen.evidence, seen.logits),
         (features * mask, seen.evidence_inhibited, seen.logits_inhibited),
     ):
         torch.testing.assert_close(evidence, torch.einsum("bc,bchw->bhw", weights, kept).relu())
-        torch.testing.assert_close(logits, back(kept))
-    torch.testing.assert_close(seen.logits, model(batch[0]))
+        with network.at_cut(lambda _, kept=kept: kept):
+            torch.testing.assert_close(logits, network(batch[0]))
+    torch.testing.assert_close(seen.logits, network(batch[0]))
 
 
 def test_a_group_without_channels_passes():
-    class Dead(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stages = nn.Sequential()
-            # All channels equal: the first group takes them all.
-            self.stages.add_module("stem", nn.AdaptiveAvgPool2d(2))
-            self.head = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-
+    # All channels equal: the first group takes them all.
+    dead = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 2))
     images = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 3, 4, 4)
-    settings = Inhibition(layer="stem", groups=2)
-    seen = xray.explain(Dead(), images, torch.tensor([0]), inhibition=settings, generator=seeded())
+    inhibited = Inhibited(method=CrossEntropy(), layer="0", groups=2)
+    labels = torch.tensor([0])
+    seen = xray.explain(Network(dead, cut="0"), images, labels, inhibited=inhibited, generator=seeded())
     assert seen.sizes.tolist() == [[3, 0]]
     assert (seen.reversed_maps[0, 1] == 1).all()
     assert seen.importance[0, 1] == 0
 
 
 @pytest.mark.parametrize("is_training", [True, False])
-def test_explaining_leaves_the_model_as_it_was(model, batch, is_training):
-    model.train(is_training)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    seen = xray.explain(model, *batch, inhibition=SETTINGS, generator=seeded())
-    assert model.training == is_training
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parameters())
+def test_explaining_leaves_the_network_unchanged(network, batch, is_training):
+    network.train(is_training)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    seen = xray.explain(network, *batch, inhibited=INHIBITED, generator=seeded())
+    assert network.training == is_training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
     assert not any(tensor.requires_grad for tensor in seen)
 
 
-def test_identical_images_overlap_wholly_and_renamed_groups_are_the_same_groups(model, batch):
+def test_identical_images_overlap_fully_with_any_ids_of_the_groups(network, batch):
     first, second = (
-        xray.explain(model, *batch, inhibition=SETTINGS, generator=seeded()).assignments for _ in range(2)
+        xray.explain(network, *batch, inhibited=INHIBITED, generator=seeded()).assignments for _ in range(2)
     )
     assert xray.group_overlap(first, second) == [1.0] * 6
     assert xray.group_overlap(first, 2 - second) == [1.0] * 6
@@ -177,7 +167,7 @@ def test_without_images_the_first_right_one_of_each_class_is_taken(run_dir, tmp_
     assert [(row["image"], row["label"]) for row in images] == [(first, "1")], "no other class is ever right"
 
 
-def test_a_plain_run_is_cut_as_the_method_would_unless_told_otherwise(run_dir, tmp_path):
+def test_a_plain_run_is_cut_with_the_defaults_unless_options_are_given(run_dir, tmp_path):
     plain = tmp_path / "plain"
     plain.mkdir()
     write_config(composed("experiment=quickstart", "backbone.width=4", "tenet=none"), plain / "config.yaml")
@@ -196,14 +186,14 @@ def test_a_plain_run_is_cut_as_the_method_would_unless_told_otherwise(run_dir, t
     [
         (["--images", "0", "360"], "--images 360: the test images are 0 to 359"),
         (["--images", "-1"], "--images -1: the test images are 0 to 359"),
-        (["--layer", "stage_9"], "--layer='stage_9' is not a stage of ResNet; its stages: stem, stage_1"),
+        (["--layer", "stage_9"], "--layer=stage_9 is no module of ResNet; some of its"),
         (["--groups", "9"], "--groups=9 exceeds the 8 channels at layer stage_2"),
-        (["--groups", "0"], "--groups=0 must be at least 1"),
+        (["--groups", "0"], "--groups=0 must be an integer of at least 1"),
         (["--corruption", "frog"], "--corruption frog: not there; did you mean fog"),
         (["--output", "x.jpg"], "--output x.jpg: must be a .png file"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(run_dir, capsys, arguments, message):
+def test_a_wrong_option_is_an_error_of_one_line(run_dir, capsys, arguments, message):
     assert main([str(run_dir), *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}")
@@ -222,16 +212,16 @@ def test_a_folder_that_is_no_run_and_a_run_without_a_right_answer_are_refused(ru
     assert "no image of the first 4 classes is classified right" in capsys.readouterr().err
 
 
-def test_groups_that_argue_against_the_class_are_drawn_grey_and_have_no_map(model, batch):
+def test_groups_that_argue_against_the_class_are_drawn_grey_and_have_no_map(network, batch):
     images = torch.zeros(6, 32, 32, 3, dtype=torch.uint8)
-    seen = xray.explain(model, *batch, inhibition=SETTINGS, generator=seeded())
+    seen = xray.explain(network, *batch, inhibited=INHIBITED, generator=seeded())
     levels = torch.tensor([0.2, 0.9, 0.5])[None, :, None, None]
     seen = seen._replace(reversed_maps=levels.expand_as(seen.reversed_maps))
     seen = seen._replace(importance=torch.tensor([[3.0, -1.0, 2.0]] + [[-1.0, -2.0, -3.0]] * 5))
     answer = {"predicted": "1", "confidence": 0.5}
     row = {"image": 0, "label": "1", "clean": {"before": answer, "inhibited": answer}}
     row |= {"group_overlap": 0.25, "group_overlap_other_medoids": 0.5}
-    axes = draw(XRay(images, images + 200, seen, [row] * 6), title="", corruption="fog 3").axes
+    axes = draw_xray(XRay(images, images + 200, seen, [row] * 6), title="", corruption="fog 3").axes
     bars, *maps = axes[1:5]
     assert [round(bar.get_width(), 3) for bar in bars.patches] == [3.0, 2.0, -1.0]
     assert bars.get_yticklabels()[1].get_text().startswith("g2")

@@ -1,0 +1,1 @@
+"""Benchmarks, a module for each; docs/evaluation.md says how to add one."""

@@ -1,0 +1,79 @@
+"""What every benchmark offers: named cells of images to predict, and a summary of their predictions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.table import Table
+
+from tenet.data import ImageSource
+from tenet.evaluation.measures import Predictions
+from tenet.files.json import Scalars
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLEAN = "clean"
+"""The cell of the data set's own test images, which is always there: other suites compare with it."""
+
+RECORD = ("corruption", "severity", "error_pct", "images", "source")
+"""The columns of the CSV file."""
+
+
+class Cell(NamedTuple):
+    """Images that are predicted together. name: a path such as corruption/fog/3, unique in an evaluation."""
+
+    name: str
+    source: ImageSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The findings of a suite.
+
+    content: its keys of the JSON report. metrics: by metric name. lines, tables: for the terminal.
+    is_complete: False if only a part of the benchmark was measured: it stays out of the run's summary.
+    records: a row for each cell with the keys RECORD, for the CSV file and the table in W&B.
+    documents: further JSON files, by file name.
+    pictures: functions that draw, by metric name; they are called after the figures are written.
+    """
+
+    content: Mapping[str, Any]
+    metrics: Scalars
+    lines: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    is_complete: bool = True
+    records: Sequence[Mapping[str, Any]] = ()
+    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pictures: Mapping[str, Callable[[], "Figure"]] = field(default_factory=dict)
+
+
+class Suite(ABC):
+    """A benchmark. Constructing one checks its files and settings, and reads no images.
+
+    marks: what distinguishes this measurement in the name of the report's file.
+    """
+
+    name: str
+    marks: Sequence[str] = ()
+
+    @abstractmethod
+    def cells(self) -> Iterator[Cell]:
+        """The cells, in order; a source is opened when its turn comes."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of cells, known without opening them."""
+
+    @abstractmethod
+    def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
+        """predictions: by cell name, of the cells of all suites."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """Plain values that change when the images of the suite do; cached predictions are valid for one identity."""
+        return {cell.name: cell.source.fingerprint() for cell in self.cells()}
+
+    def describe(self, cell_name: str, predictions: Predictions) -> str:
+        """One cell in a few words, for the progress line."""
+        return f"{cell_name}: error {predictions.error_pct:.2f} %"

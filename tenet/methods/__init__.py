@@ -1,0 +1,16 @@
+"""Training methods: generators of updates, which the one training loop takes steps on."""
+
+from tenet.methods.cross_entropy import CrossEntropy
+from tenet.methods.inhibited import Inhibited, importance_pass
+from tenet.methods.method import Batch, Draw, Method, Update, seed_global_generators
+
+__all__ = [
+    "Batch",
+    "CrossEntropy",
+    "Draw",
+    "Inhibited",
+    "Method",
+    "Update",
+    "importance_pass",
+    "seed_global_generators",
+]

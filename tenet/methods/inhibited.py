@@ -1,0 +1,228 @@
+"""TENET training: an update of a method may be followed by a second one, with the decisive features damped."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup
+from tenet.inhibition import group_channels, inhibition_mask, orthogonality_loss
+from tenet.inhibition.checks import check_labels
+from tenet.methods.method import Batch, Method, Update
+from tenet.networks import Network, list_cuts, resolve_cut, unwrap
+from tenet.rules import at_least, at_most, check_arguments
+
+
+class Importance(NamedTuple):
+    """Features at the cut with running BatchNorm statistics, and the gradients there of the true classes' scores."""
+
+    features: Float[Tensor, "batch channel h w"]
+    gradients: Float[Tensor, "batch channel h w"]
+
+
+@dataclass(kw_only=True)
+class Inhibited(Method):
+    """Any method with group-wise inhibition on top.
+
+    method: the method whose updates are followed by inhibited ones.
+    layer: the module after which the features are grouped and masked, by name; the network's `cut`.
+    groups: number of channel groups, from 1 to the channels at `layer`.
+    weight, orthogonality: factors of the inhibited cross-entropy and of the orthogonality loss.
+    interval, start_step: inhibited updates follow iterations from `start_step` on that are divisible by `interval`.
+    max_iterations, tolerance: limits of the grouping (see `group_channels`).
+
+    Source: Liu et al., ICCV 2021 (arXiv 2103.02152); docs/method.md.
+    """
+
+    method: Method
+    layer: str
+    groups: Annotated[int, at_least(1)] = 6
+    weight: Annotated[float, at_least(0)] = 0.1
+    orthogonality: Annotated[float, at_least(0)] = 1e-3
+    interval: Annotated[int, at_least(1)] = 3
+    start_step: Annotated[int, at_least(0)] = 500
+    max_iterations: Annotated[int, at_least(1), at_most(10_000)] = 50
+    tolerance: Annotated[float, at_least(0)] = 1e-4
+    process_group: ProcessGroup = SINGLE_PROCESS
+
+    def __post_init__(self) -> None:
+        check_arguments(type(self), vars(self))
+        self.inhibited_steps = 0
+        self.skipped_steps = 0
+        self._checked: Network | None = None
+
+    def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:
+        self._check_cut(unwrap(network))
+        for update in self.method.updates(network, batch):
+            # Step 1: the plain update. The copy of who was right to the host overlaps with its backward.
+            correct = None
+            if update.correct is not None and self.is_due(batch.step):
+                correct = HostCopy(update.correct)
+            yield update
+
+            # Step 2: if an inhibited update is due, choose the samples that were right. All processes must agree.
+            if correct is None or update.is_refused:
+                continue
+            # The images that the plain update saw, which a method may have changed.
+            images, labels = choose(update.batch, correct.read(), network=unwrap(network))
+            if not self.process_group.any(len(labels) > 0):
+                self.skipped_steps += 1
+                continue
+
+            if len(labels) == 0:
+                inhibited = empty_update(network, update.batch)
+            else:
+                # Step 3: the importance pass.
+                features, gradients = importance_pass(unwrap(network), images, labels)
+                # Step 4: groups of similar channels.
+                assignments = group_channels(
+                    features,
+                    groups=self.groups,
+                    generator=batch.draw("medoids"),
+                    max_iterations=self.max_iterations,
+                    tolerance=self.tolerance,
+                )
+                # Steps 5 and 6: the importance of each group, and the mask that damps the important ones.
+                mask = inhibition_mask(
+                    features, gradients=gradients, assignments=assignments, groups=self.groups
+                )
+                # Step 7: the masked forward.
+                features, logits = network(images, mask)
+                cross_entropy = F.cross_entropy(logits, labels)
+                # Step 8: orthogonality between the groups.
+                orthogonality = orthogonality_loss(features, assignments=assignments, groups=self.groups)
+                # Step 9: the loss of a second optimizer step.
+                loss = self.weight * cross_entropy + self.orthogonality * orthogonality
+                inhibited = make_update(
+                    loss,
+                    update.batch,
+                    samples=len(labels),
+                    cross_entropy=cross_entropy,
+                    orthogonality=orthogonality,
+                )
+            yield inhibited
+            if not inhibited.is_refused:
+                self.inhibited_steps += 1
+
+    def _check_cut(self, network: Network) -> None:
+        """Raise ValueError unless the network is cut at `layer`."""
+        if self._checked is not network:
+            if network.cut != resolve_cut(network.backbone, self.layer, argument="layer"):
+                raise ValueError(f"layer={self.layer} is not where the network is cut, {network.cut}")
+            self._checked = network
+
+    def is_due(self, step: int) -> bool:
+        """Step 2, when: does an inhibited update follow iteration `step` (counted from 1)?"""
+        return step >= self.start_step and step % self.interval == 0
+
+    def check(self, network: Network, image_shape: tuple[int, int, int]) -> None:
+        """Raise ValueError unless the network has maps of at least `groups` channels at its cut.
+
+        Runs the network on one image of `image_shape`, [3, h, w]; on the meta device this computes nothing.
+        """
+        assert network.cut is not None
+        cuts = list_cuts(network.backbone, image_shape)
+        if network.cut not in cuts:
+            raise ValueError(
+                f"layer={self.layer} can't be cut: it must run once and return one tensor of maps; choose among "
+                f"{', '.join(cuts)}"
+            )
+        channels = cuts[network.cut][0]
+        if self.groups > channels:
+            raise ValueError(
+                f"groups={self.groups} exceeds the {channels} channels at layer {self.layer}; "
+                "lower groups or cut at a wider layer"
+            )
+
+    def counters(self) -> dict[str, int]:
+        own = {"inhibited_steps": self.inhibited_steps, "skipped_steps": self.skipped_steps}
+        return {**self.method.counters(), **own}
+
+    def restore_counters(self, counters: dict[str, int]) -> None:
+        self.method.restore_counters(counters)
+        self.inhibited_steps, self.skipped_steps = counters["inhibited_steps"], counters["skipped_steps"]
+
+
+def choose(
+    batch: Batch, correct: Tensor, *, network: Network
+) -> tuple[Float[Tensor, "chosen 3 h w"], Int64[Tensor, " chosen"]]:
+    """The images (of the first view) and labels of the samples that were right.
+
+    Returns none if fewer were right than a forward of the network in train mode needs. `correct` is on the host.
+    """
+    images = batch.images[: len(batch.labels)].detach()
+    ids = correct.nonzero().squeeze(1)
+    _, channels, height, width = images.shape
+    if len(ids) < network.min_batch_size((channels, height, width)):
+        ids = ids[:0]
+    ids = ids.to(batch.labels.device, non_blocking=True)
+    return images[ids], batch.labels[ids]
+
+
+def importance_pass(
+    network: Network, images: Float[Tensor, "batch 3 height width"], labels: Int64[Tensor, " batch"]
+) -> Importance:
+    """Step 3: features at the cut, and the gradients there of the summed true-class sigmoid scores.
+
+    Leaves the network's mode, gradients and BatchNorm statistics unchanged. Only the part behind the cut builds a
+    graph. Raises ValueError, on the CPU, for a label that is none of the network's classes.
+    """
+    kept: list[Tensor] = []
+
+    def start_graph(features: Tensor) -> Tensor:
+        # No graph before the cut, a graph behind it: the end of the no_grad context below restores the mode.
+        torch.set_grad_enabled(True)
+        kept.append(features.detach().requires_grad_())
+        return kept[0].clone()  # the next module may work in place
+
+    was_training = network.training
+    # Eval mode: the importance pass must not move BatchNorm statistics.
+    network.eval()
+    try:
+        with torch.no_grad(), network.at_cut(start_graph):
+            logits = network(images)
+            check_labels(labels, logits.shape[1])
+            scores = logits.gather(1, labels[:, None]).sigmoid()
+            # With respect to the features alone: no parameter's gradient is touched.
+            (gradients,) = torch.autograd.grad(scores.sum(), kept[0])
+    finally:
+        network.train(was_training)
+    return Importance(kept[0].detach(), gradients)
+
+
+def make_update(
+    loss: Tensor, batch: Batch, *, samples: int, cross_entropy: Tensor, orthogonality: Tensor
+) -> Update:
+    terms = {"loss_inhibited": cross_entropy.detach(), "loss_orthogonality": orthogonality.detach()}
+    return Update(loss=loss, batch=batch, samples=samples, terms=terms, name="inhibited loss")
+
+
+def empty_update(network: nn.Module, batch: Batch) -> Update:
+    """An inhibited update of no samples, with zero loss: this process only joins the gradient all-reduce of the others.
+    Its forward is in eval mode, because it must not move BatchNorm statistics."""
+    network.eval()
+    zero = 0 * network(batch.images[:1]).sum()
+    network.train()
+    return make_update(zero, batch, samples=0, cross_entropy=zero, orthogonality=zero)
+
+
+class HostCopy:
+    """An asynchronous copy of a tensor to the host: `read` waits for the work that was queued before the copy, not
+    for what was queued after it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.copy, self.arrival = tensor, None
+        if tensor.is_cuda:
+            self.copy = torch.empty_like(tensor, device="cpu", pin_memory=True)
+            self.copy.copy_(tensor, non_blocking=True)
+            self.arrival = torch.cuda.Event()
+            self.arrival.record()
+
+    def read(self) -> Tensor:
+        if self.arrival is not None:
+            self.arrival.synchronize()
+        return self.copy

@@ -1,0 +1,94 @@
+"""What a training method is: a generator of updates, each a loss that the loop takes one optimizer step on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tenet.randomness import derive_seed, make_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one iteration trains on.
+
+    images: float32 [views * batch, 3, h, w] in [0, 1]; the first `batch` of them are the first view of each sample.
+    labels: int64 [batch].
+    step: the iteration, counted from 1.
+    draw: returns a generator on the images' device for one purpose, which depends on the seed, the step and the
+        process alone (see `Draw`).
+    targets: float32 [batch, class], the share of each class, where samples were mixed; None: the labels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    step: int
+    draw: Callable[[str], torch.Generator]
+    targets: Tensor | None = None
+    views: int = 1
+
+
+class Draw:
+    """The random generators of one iteration in one process: `draw("medoids")` is one for that purpose."""
+
+    def __init__(self, device: torch.device | str, *, seed: int, step: int, rank: int = 0) -> None:
+        self.device, self.seed, self.step, self.rank = device, seed, step, rank
+
+    def __call__(self, purpose: str) -> torch.Generator:
+        return make_generator(self.device, seed=self.seed, purpose=purpose, step=self.step, rank=self.rank)
+
+
+def seed_global_generators(seed: int, *, step: int, rank: int = 0) -> None:
+    """Seed torch's own generators, from which layers such as dropout draw, for one iteration of one process.
+
+    A resumed run then draws what an uninterrupted one would have drawn, without any random state to save.
+    """
+    torch.manual_seed(derive_seed(seed, "layers", step=step, rank=rank))
+
+
+@dataclass(kw_only=True)
+class Update:
+    """One step of the optimizer.
+
+    loss: a scalar, the mean over `samples` samples of this process; may be 0 samples, for a process that only takes
+        part in a step of the others.
+    terms: by metric name (the loop adds `train/`), means over the same samples, without gradient.
+    batch: what the loss was computed on.
+    correct: bool [batch], the samples whose prediction was right. They count in the training error, and an inhibited
+        update may follow on them; None: neither.
+    name: what messages call the loss.
+
+    The loop fills in the rest once the step is taken: `gradient_norm`, or `is_refused` if the loss or its gradient was not
+    finite and the weights were left unchanged. It also scales the terms by this process's share of all samples.
+    """
+
+    loss: Tensor
+    batch: Batch
+    samples: int
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    correct: Tensor | None = None
+    name: str = "loss"
+    gradient_norm: Tensor | None = None
+    is_refused: bool = False
+
+
+class Method(ABC):
+    """How a batch becomes updates of the network."""
+
+    @abstractmethod
+    def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:
+        """Yield one update after another; after each yield the optimizer has taken that step.
+
+        network: a `Network`, or its DistributedDataParallel wrapper, in train mode. Every loss must come from a
+        forward of `network` itself, and with several processes all of them must yield the same number of updates.
+        """
+
+    def counters(self) -> dict[str, int]:
+        """Counts since the start of training, by metric name. They are logged and saved in checkpoints."""
+        return {}
+
+    def restore_counters(self, counters: dict[str, int]) -> None:
+        """Continue from the counts that a checkpoint holds."""
+        return

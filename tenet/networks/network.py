@@ -1,0 +1,135 @@
+"""A classifier of images in [0, 1], which can be cut at any of its modules."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tenet.networks.cuts import resolve_cut
+
+# A function of the features at the cut; what it returns takes their place.
+AtCut = Callable[[Tensor], Tensor]
+
+
+class Network(nn.Module):
+    """Maps images in [0, 1] to logits in float32; owns normalisation, precision, memory format and the cut.
+
+    Nothing else in the project normalises: attacks, mixing and exported models all work on images in [0, 1].
+
+    backbone: any module that maps normalised images [batch, 3, h, w] to logits [batch, class]. Its `state_dict`
+        is what is saved and loaded: it keeps the names that its authors gave.
+    mean, std: by channel, of images in [0, 1].
+    cut: the name of the module whose output can be intercepted and masked (see `tenet.networks.cuts`), or None.
+    precision: fp32, or bf16 (autocast).
+    channels_last: memory format of the weights and the images.
+    min_batch_size: how many samples a forward in train mode needs (see `find_min_batch_size`); None: found out when
+        it is first asked for.
+
+    Raises ValueError if the backbone has no module `cut`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+        cut: str | None = None,
+        precision: str = "fp32",
+        channels_last: bool = False,
+        min_batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.backbone = backbone
+        if channels_last:
+            backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.register_buffer("mean", torch.tensor(list(mean))[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(list(std))[:, None, None], persistent=False)
+        self.precision = precision
+        self._min_batch_size = min_batch_size
+        self._at_cut: AtCut | None = None
+        self.cut = None if cut is None else resolve_cut(backbone, cut)
+        if self.cut is not None:
+            backbone.get_submodule(self.cut).register_forward_hook(self._intercept)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        mask: Float[Tensor, "batch channel h w"] | None = None,
+    ) -> (
+        Float[Tensor, "batch class"] | tuple[Float[Tensor, "batch channel h w"], Float[Tensor, "batch class"]]
+    ):
+        """The logits; with a `mask` the features at the cut, before the mask, and the logits of features * mask.
+
+        Both are one forward, because DistributedDataParallel averages gradients only for losses from its own forward.
+        """
+        if mask is None:
+            return self._logits(images)
+        kept: list[Tensor] = []
+
+        def apply_mask(features: Tensor) -> Tensor:
+            kept.append(features)
+            return features * mask.to(features.dtype)
+
+        with self.at_cut(apply_mask):
+            logits = self._logits(images)
+        return kept[0], logits
+
+    def min_batch_size(self, image_shape: tuple[int, int, int]) -> int:
+        """How many samples a forward in train mode needs, for images of `image_shape`, [3, h, w]."""
+        if self._min_batch_size is None:
+            self._min_batch_size = find_min_batch_size(copy.deepcopy(self).to("meta"), image_shape)
+        return self._min_batch_size
+
+    @contextmanager
+    def at_cut(self, function: AtCut) -> Iterator[None]:
+        """Let `function` replace the features at the cut in every forward within the context."""
+        if self.cut is None:
+            raise ValueError("the network was built without a cut")
+        outer, self._at_cut = self._at_cut, function
+        try:
+            yield
+        finally:
+            self._at_cut = outer
+
+    def _intercept(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return None if self._at_cut is None else self._at_cut(output)
+
+    def _logits(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch class"]:
+        with self._autocast(images.device):
+            normalized = (images - self.mean) / self.std
+            logits = self.backbone(normalized.contiguous(memory_format=self.memory_format))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        if device.type == "meta":  # has no autocast
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def unwrap(network: nn.Module) -> Network:
+    """The network itself, without the wrapper of DistributedDataParallel."""
+    inner = network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+    assert isinstance(inner, Network)
+    return inner
+
+
+def find_min_batch_size(network: Network, image_shape: tuple[int, int, int]) -> int:
+    """How many samples a forward in train mode needs, of a network on the meta device: 2 where BatchNorm meets maps
+    of 1x1, because one such value has no deviation; otherwise 1."""
+    was_training = network.training
+    network.train()
+    try:
+        network(torch.zeros(1, *image_shape, device="meta"))
+    except ValueError:
+        return 2
+    finally:
+        network.train(was_training)
+    return 1

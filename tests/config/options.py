@@ -1,0 +1,62 @@
+"""Every option of every group in conf/, composed and built as the entry points do."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from tenet.config.build import build
+from tenet.config.rules import rules_for
+from tenet.config.run_config import resolve
+from tenet.methods import CrossEntropy
+from tenet.rules import Rule
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = ("dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+# Values that an option requires.
+REQUIRED = {"arrays": ["dataset.path=own.npz"], "folder": ["dataset.path=own"]}
+
+
+def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return resolve(compose(name, list(overrides)))
+
+
+def composed_with(group: str, option: str) -> dict[str, Any]:
+    return composed(f"{group}={option}", *REQUIRED.get(option, []))
+
+
+def build_group(group: str, config: dict[str, Any]) -> Any:
+    if group == "backbone":
+        with torch.device("meta"):
+            return build(config[group], num_classes=7, key=group)
+    if group == "optimizer":
+        return build(config[group], nn.Linear(2, 1).parameters(), key=group)
+    if group == "tenet":
+        return build(config[group], key=group, method=CrossEntropy())
+    return build(config[group], key=group)
+
+
+def every_rule() -> list[tuple[str, str | None, Rule]]:
+    """Key, `_target_` of its group (None for a key without a class) and rule, for each key of each class."""
+    found = {(key, None): rule for key, rule in rules_for({}).items()}
+    for path in sorted(CONF.glob("*/*.yaml")):
+        group, target = path.parent.name, yaml.safe_load(path.read_text()).get("_target_")
+        for key, rule in rules_for({group: {"_target_": target}}).items():
+            if target is not None and key.startswith(f"{group}."):
+                found[key, target] = rule
+    return [(key, target, rule) for (key, target), rule in found.items()]
+
+
+def configuration(key: str, target: str | None, value: Any) -> dict[str, Any]:
+    """The key alone with this value, in its group of this class."""
+    config: Any = value
+    for name in reversed(key.split(".")):
+        config = {name: config}
+    if target is not None:
+        config[key.partition(".")[0]]["_target_"] = target
+    return config

@@ -1,0 +1,173 @@
+"""What is evaluated, and the suites that a configuration asks for."""
+
+import pytest
+import torch
+import yaml
+
+from tenet.data import ClassFolder, ImageArrays
+from tenet.errors import ConfigError
+from tenet.evaluation.robustbench import Model
+from tenet.evaluation.suites.build import build_suites
+from tenet.evaluation.target import EvaluationTarget, find_weights
+from tenet.files.weights import save_weights
+from tenet.networks import ResNet
+from tests.data.trees import write_classes
+
+BACKBONE = {"_target_": "tenet.networks.ResNet", "depth": 8, "width": 4}
+DIGITS = {"_target_": "tenet.data.Digits", "mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
+CIFAR = {"_target_": "tenet.data.Cifar", "name": "cifar100"}
+
+
+def make_config(**changes):
+    return {
+        "run": None,
+        "weights": None,
+        "dataset": None,
+        "backbone": None,
+        "tracking": None,
+        "channels_last": None,
+        "precision": "bf16",
+        **changes,
+    }
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A finished run, as evaluate.py reads it."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    names = ("tenet", "augment", "optimizer", "schedule", "tracking")
+    config = {"seed": 0, "dataset": DIGITS, "backbone": BACKBONE, "trainer": {"channels_last": True}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, **{name: {} for name in names}}))
+    torch.manual_seed(0)
+    save_weights(ResNet(num_classes=10, depth=8, width=4), folder / "weights.safetensors")
+    return folder
+
+
+def test_a_run_brings_its_own_data_set_backbone_and_memory_format(run_dir):
+    target = EvaluationTarget.from_config(make_config(run=str(run_dir)))
+    assert (target.weights, target.run_dir) == (run_dir / "weights.safetensors", run_dir)
+    assert (target.dataset, target.backbone) == (DIGITS, BACKBONE)
+    assert target.has_own_dataset
+    assert target.channels_last
+    assert target.model == Model(name="mine", dataset="digits", architecture="ResNet")
+    assert not EvaluationTarget.from_config(make_config(run=str(run_dir), channels_last=False)).channels_last
+    other = EvaluationTarget.from_config(make_config(run=str(run_dir), dataset=CIFAR))
+    assert other.dataset == CIFAR
+    assert not other.has_own_dataset
+    assert other.model.dataset == "cifar100"
+
+
+def test_the_network_has_the_weights_and_the_normalisation_of_the_data_set(run_dir):
+    target = EvaluationTarget.from_config(make_config(run=str(run_dir)))
+    network = target.load_network(num_classes=10, device=torch.device("cpu"))
+    torch.manual_seed(0)
+    expected = ResNet(num_classes=10, depth=8, width=4).state_dict()
+    loaded = network.backbone.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+    assert network.mean.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
+    assert network.std.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert network.precision == "bf16"
+    assert network.memory_format == torch.channels_last
+    assert next(network.parameters()).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_identity_holds_all_that_predictions_depend_on(run_dir):
+    def identity(*, batch_size=100, **changes):
+        target = EvaluationTarget.from_config(make_config(run=str(run_dir), **changes))
+        return target.identity(device=torch.device("cpu"), batch_size=batch_size)
+
+    before = identity()
+    assert identity() == before
+    for changed in (identity(batch_size=7), identity(precision="fp32"), identity(channels_last=False)):
+        assert {key for key in before if before[key] != changed[key]} == {"arithmetic"}
+    save_weights(ResNet(num_classes=10, depth=8, width=4), run_dir / "weights.safetensors")
+    assert {key for key in before if before[key] != identity()[key]} == {"weights"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "give run=RUN_DIR, or weights=FILE"),
+        ({"run": "mine", "weights": "mine/weights.safetensors"}, "give run=RUN_DIR, or weights=FILE"),
+        ({"weights": "nowhere.pth"}, "weights=nowhere.pth is not a file"),
+        ({"weights": "mine/weights.safetensors", "backbone": BACKBONE}, "also needs dataset=OPTION"),
+        ({"weights": "mine/weights.safetensors", "dataset": DIGITS}, "also needs backbone=OPTION"),
+        ({"run": "nowhere"}, "nowhere is not a run folder"),
+    ],
+)
+def test_what_is_no_target_is_refused(run_dir, monkeypatch, changes, message):
+    monkeypatch.chdir(run_dir.parent)
+    with pytest.raises(ConfigError, match=message):
+        EvaluationTarget.from_config(make_config(**changes))
+
+
+def test_a_run_without_weights_and_checkpoints_is_refused(run_dir):
+    (run_dir / "weights.safetensors").unlink()
+    with pytest.raises(ConfigError, match="there are no weights and no checkpoint to evaluate"):
+        find_weights(run_dir)
+
+
+def test_reports_of_other_measurements_have_other_names(run_dir):
+    target = EvaluationTarget.from_config(make_config(run=str(run_dir)))
+    assert target.report_path(None, marks=[]) == run_dir / "evaluation" / "corruptions.json"
+    marked = target.report_path(None, marks=["files", "part"])
+    assert marked == run_dir / "evaluation" / "corruptions-files-part.json"
+    alone = EvaluationTarget(run_dir / "w.pth", dataset=DIGITS, backbone=BACKBONE)
+    assert alone.report_path(None, marks=["part"]) == run_dir / "w-evaluation" / "corruptions-part.json"
+    assert alone.report_path("x.json", marks=["part"]).name == "x.json"
+    with pytest.raises(ConfigError, match=r"output=x\.txt: must be a \.json file"):
+        alone.report_path("x.txt", marks=[])
+
+
+# --- suites
+
+
+def suites_of(test, corruptions=None, **changes):
+    asked = {"root": None, "names": None, "severities": [1, 2], "seed": 3, "normalize": "auto"}
+    config = {
+        "corruptions": {**asked, **(corruptions or {})},
+        "measures": {"calibration": True, "likelihood": True, "per_class": False, "intervals": True},
+        "cifar101": None,
+        "cifar_p": None,
+        **changes,
+    }
+    return build_suites(config, test, model=Model("mine", "digits", "ResNet"), device=torch.device("cpu"))
+
+
+def images(classes=("a", "b")):
+    return ImageArrays(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.arange(4) % 2, classes)
+
+
+def test_clean_images_and_generated_corruptions_are_the_default():
+    clean, corruptions = suites_of(images())
+    assert [cell.name for cell in clean.cells()] == ["clean"]
+    assert len(corruptions) == 2 * 19
+    assert corruptions.origin == {"seed": 3}
+    assert not corruptions.normalized
+    assert suites_of(images(), {"normalize": "alexnet"})[1].normalized
+
+
+def test_the_mce_of_a_tree_of_1000_classes_is_imagenet_cs(tmp_path):
+    names = tuple(f"n{index:04d}" for index in range(1000))
+    for severity in "12345":
+        for name in names:
+            (tmp_path / "fog" / severity / name).mkdir(parents=True)
+    tree = {"root": str(tmp_path)}
+    assert suites_of(images(names), tree)[1].normalized
+    assert not suites_of(images(names), {**tree, "normalize": "none"})[1].normalized
+
+
+def test_other_benchmarks_are_measured_if_their_folders_are_given(tmp_path):
+    with pytest.raises(ConfigError, match=r"cifar_p=nowhere is not a folder"):
+        suites_of(images(), cifar_p="nowhere")
+    with pytest.raises(ValueError, match=r"holds no <perturbation>\.npy"):
+        suites_of(images(), cifar_p=str(tmp_path))
+    with pytest.raises(ValueError, match="needs a classifier of 10 classes"):
+        suites_of(images(), cifar101=str(tmp_path))
+
+
+def test_streamed_images_need_an_archive(tmp_path):
+    write_classes(tmp_path)
+    with pytest.raises(ConfigError, match=r"give corruptions\.root=DIR"):
+        suites_of(ClassFolder(tmp_path))
