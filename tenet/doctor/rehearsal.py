@@ -34,7 +34,7 @@ class Rehearsal:
         if inhibited is not None:
             first_due = inhibited.interval * max(1, math.ceil(inhibited.start_step / inhibited.interval))
             batch = replace(batch, step=first_due)
-        seed_global_generators(self.experiment.seed, step=batch.step)
+        seed_global_generators(batch.images.device, seed=self.experiment.seed, step=batch.step)
         with torch.no_grad():
             # In train mode, as in the step that follows: the same weights and images lead to the same logits.
             predicted = self.experiment.network.train()(batch.images).argmax(dim=1)
@@ -51,7 +51,7 @@ class Rehearsal:
 
     def steps(self, batch: Batch) -> Iterator[str]:
         """Take the optimizer steps of one iteration; yield the name of each when it has been taken."""
-        seed_global_generators(self.experiment.seed, step=batch.step)
+        seed_global_generators(batch.images.device, seed=self.experiment.seed, step=batch.step)
         for update in self.experiment.method.updates(self.experiment.network, batch):
             self.optimizer.step(update)
             yield INHIBITED if update.name == "inhibited loss" else PLAIN

@@ -40,12 +40,16 @@ class Draw:
         return make_generator(self.device, seed=self.seed, purpose=purpose, step=self.step, rank=self.rank)
 
 
-def seed_global_generators(seed: int, *, step: int, rank: int = 0) -> None:
+def seed_global_generators(device: torch.device, *, seed: int, step: int, rank: int = 0) -> None:
     """Seed torch's own generators, from which layers such as dropout draw, for one iteration of one process.
 
     A resumed run then draws what an uninterrupted one would have drawn, without any random state to save.
     """
-    torch.manual_seed(derive_seed(seed, "layers", step=step, rank=rank))
+    derived = derive_seed(seed, "layers", step=step, rank=rank)
+    # Not torch.manual_seed: it also seeds the devices that are not in use, which takes milliseconds.
+    torch.default_generator.manual_seed(derived)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(derived)
 
 
 @dataclass(kw_only=True)

@@ -78,7 +78,9 @@ def train(
             for batch in loader.epoch(epoch, start=start):
                 state.step = batch.step
                 optimizer.scale_learning_rates(schedule(batch.step - 1, total_steps))
-                seed_global_generators(seed, step=batch.step, rank=process_group.rank)
+                seed_global_generators(
+                    batch.images.device, seed=seed, step=batch.step, rank=process_group.rank
+                )
                 with books.explain_nonfinite_features():
                     for update in method.updates(parallel, batch):
                         optimizer.step(update)
