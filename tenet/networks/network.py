@@ -88,6 +88,10 @@ class Network(nn.Module):
             self._min_batch_size = find_min_batch_size(copy.deepcopy(self).to("meta"), image_shape)
         return self._min_batch_size
 
+    def fix_min_batch_size(self) -> None:
+        """Assume 1 unless it is known: it can't be found out on a compiled network."""
+        self._min_batch_size = self._min_batch_size or 1
+
     @contextmanager
     def at_cut(self, function: AtCut) -> Iterator[None]:
         """Let `function` replace the features at the cut in every forward within the context."""
