@@ -108,6 +108,7 @@ def test_a_definition_names_its_command_cost_and_purpose_and_chooses_by_validati
     assert (ROOT / definition["program"]).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
 def test_the_arguments_of_the_agent_are_read_with_the_values_of_the_file_and_fit_the_backbone(
     path: Path,
