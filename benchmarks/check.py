@@ -34,7 +34,7 @@ ARGUMENTS = {
         "augment": "--batch 8 --workers 0 --repeats 9",
         "memory": "--batch 4",
         "corruptions": "--images 32 --repeats 25",
-        "evaluate": "--backbone resnet8 --images 8 --repeats 9",
+        "evaluate": "--backbone resnet8 --images 32 --batch 32 --repeats 7",
     },
     "cuda": {
         "step": "--precision bf16 --batch 256 --grouped 256",

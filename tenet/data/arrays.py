@@ -61,10 +61,14 @@ class MappedImages(ImageSource):
         self._rows = rows
 
     def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
+        # Reshaping a memory map copies nothing. The copy below is needed: a tensor can't be a view of a read-only file.
+        images = np.asarray(self.images).reshape(-1, *self.images.shape[-3:])
         for chosen in ids:
-            # Indexing copies, and must: a tensor can't be a view of a read-only file.
-            where = np.unravel_index(chosen.numpy(), self.images.shape[:-3])
-            yield ImageBatch(torch.from_numpy(np.asarray(self.images[where])), self.labels[chosen])
+            first, last = int(chosen[0]), int(chosen[-1])
+            # Reading consecutive rows as one slice is several times as fast as gathering them.
+            is_slice = bool((chosen == torch.arange(first, first + len(chosen))).all())
+            rows = images[first : last + 1].copy() if is_slice else images[chosen.numpy()]
+            yield ImageBatch(torch.from_numpy(rows), self.labels[chosen])
 
     def fingerprint(self) -> str:
         """Over the file's name, size and time, which change when its content does."""

@@ -49,3 +49,9 @@ def test_the_fingerprint_changes_with_the_file_and_the_rows(path):
     assert mapped(path, rows=slice(0, 6)).fingerprint() != before
     np.save(path, np.zeros((7, 2, 4, 3, 3), np.uint8))
     assert mapped(path).fingerprint() != before
+
+
+def test_repeated_and_reversed_ids_are_read_in_their_order(path):
+    ids = [torch.tensor([4, 4, 5]), torch.tensor([5, 6]), torch.tensor([6, 5])]
+    read = [batch.images[:, 0, 0, 0].tolist() for batch in mapped(path).batches(ids)]
+    assert read == [[20, 20, 21], [21, 30], [30, 21]]
