@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help setup quickstart test test-slow lint format audit clean
+MINUTES ?= 5
+
+.PHONY: help setup quickstart test test-slow fuzz lint format audit clean
 
 help:
 	@echo "make quickstart  install, train with TENET on the digits, sweep the corruptions (a few minutes)"
 	@echo "make test        install, run the tests (a few minutes)"
 	@echo "make test-slow   install, run the tests that take many seconds each"
+	@echo "make fuzz        install, pass damaged files to all readers for MINUTES=5"
 	@echo "make lint        install, check style and types"
 	@echo "make setup       install into $(VENV)"
 	@echo "make audit       check that the pinned packages install alone, and for known advisories"
@@ -30,6 +33,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not compiler"
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.readers --minutes $(MINUTES)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,21 +7,26 @@ if __name__ == "__main__":
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tenet.config.build import build
+from tenet.config.overrides import typed_keys
 from tenet.config.run_config import read_config, resolve, run_id
 from tenet.distributed import is_started_by_torchrun
 from tenet.entry import run_main
 from tenet.errors import ConfigError
 from tenet.evaluation.target import EvaluationTarget
+from tenet.run.environment import describe_arithmetic
 from tenet.run.folder import RunFolder
+from tenet.run.origin import check_test_data
 from tenet.run.signals import StopSignals
+from tenet.tracking import Tracker
 
 if TYPE_CHECKING:
     from tenet.evaluation.suites.suite import Summary
@@ -35,28 +40,42 @@ def main(composed: DictConfig) -> float:
     if is_started_by_torchrun():
         raise ConfigError("evaluate.py is one process: start it with python, not with torchrun")
     # Not within `StopSignals`: OmegaConf may swallow an exception that a signal raises.
-    config = resolve(composed)
+    config, typed = resolve(composed), typed_keys(HydraConfig.get().overrides.task)
     with StopSignals() as stop:
-        return run(config, stop=stop)
+        return run(config, typed=typed, stop=stop)
 
 
-def run(config: dict[str, Any], *, stop: StopSignals | None = None) -> float:
-    """Measure all cells of all suites of `config`, then write and print the report."""
+def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals | None = None) -> float:
+    """Measure all cells of all suites of `config`, then write and print the report.
+
+    typed: the keys that the user set, in contrast to what an option brings with it.
+    """
     # If a signal interrupts torch's import of NumPy, torch concludes that NumPy is not installed.
     with (stop or StopSignals()).postponed():
-        target = EvaluationTarget.from_config(config)
+        target = EvaluationTarget.from_config(config, typed=typed)
         from tenet.device import pick_device
         from tenet.evaluation.cache import PredictionCache
         from tenet.evaluation.classifier import Classifier
         from tenet.evaluation.loop import predict_suites
+        from tenet.evaluation.matching import match_classes, warn_of_other_size
         from tenet.evaluation.report import combine, print_report, write_figures, write_pictures
         from tenet.evaluation.suites.build import build_suites
 
     device, batch_size = pick_device(config["device"]), config["batch_size"]
     test = target.data.test_source()
-    network = target.load_network(num_classes=len(test.classes), device=device)
+    if target.run_dir is not None and target.has_own_dataset:
+        check_test_data(target.run_dir, test.fingerprint())
+    network = target.load_network(classes=test.classes, device=device)
+    where = str(target.dataset.get("path", f"dataset={target.model.dataset}"))
+    order = match_classes(
+        network.interface["classes"], test.classes, where=where, is_own=target.has_own_dataset
+    )
+    warn_of_other_size(test, network.interface["image_size"], where=where)
     suites = build_suites(config, test, model=target.model, device=device)
-    output = target.report_path(config["output"], marks=[mark for suite in suites for mark in suite.marks])
+    measurement = target.measurement(suites)
+    is_asked = config["output"] is not None
+    output = target.report_path(config["output"], marks=measurement.marks)
+    output = measurement.find_path(output, asked=is_asked)
     cache = PredictionCache(
         output.with_name(f"{output.stem}-predictions"),
         identity={
@@ -64,14 +83,19 @@ def run(config: dict[str, Any], *, stop: StopSignals | None = None) -> float:
             **{suite.name: suite.identity() for suite in suites},
         },
     )
-    predictions = predict_suites(suites, Classifier(network, batch_size), cache)
-    report = combine(target.about(), [suite.summarize(predictions) for suite in suites])
+    predictions = predict_suites(suites, Classifier(network, batch_size, order), cache)
+    summaries = [suite.summarize(predictions) for suite in suites]
+    about = {**target.about(), "arithmetic": describe_arithmetic(), **measurement.content()}
+    report = combine(about, summaries, note=measurement.note)
     # Written before it is printed: a report that can't be printed is not lost.
     written, pictures = write_figures(report, output), write_pictures(report, output)
     print_report(report)
     for path in [*written, *pictures.values()]:
         print(path)
-    track(target, report, written, pictures)
+    if report.is_complete and measurement.is_the_runs_own(output, asked=is_asked):
+        track(target, report, written, pictures)
+    elif target.run_dir is not None:
+        logger.info("not the whole sweep of the run's own data set: the figures stay out of its summary")
     cache.close(keep=config["save_predictions"])
     return float(report.metrics.get("corruption/mce_pct", report.metrics["test/error_pct"]))
 
@@ -83,9 +107,6 @@ def track(
     tracking = build(target.tracking, key="tracking")
     if tracking is None or target.run_dir is None:
         return
-    if not (report.is_complete and target.has_own_dataset):
-        logger.info("not the whole sweep of the run's own data set: the figures stay out of its summary")
-        return
     run_config = read_config(target.run_dir)
     with ExitStack() as stack:
         try:
@@ -93,9 +114,13 @@ def track(
         except ConfigError as error:  # a training that is still running writes its own summary and W&B run
             logger.warning("%s: the figures stay out of its summary", error)
             return
-        start = tracking.start(
-            target.run_dir, config=run_config, run_id=run_id(run_config), job_type="evaluate", resume=True
-        )
+        try:
+            start = tracking.start(
+                target.run_dir, config=run_config, run_id=run_id(run_config), job_type="evaluate", resume=True
+            )
+        except ConfigError as error:  # such as no API key on this machine
+            logger.warning("W&B is off (%s)", error)
+            start = Tracker(target.run_dir)
         tracker = stack.enter_context(start)
         tracker.summarize(report.metrics, instead_of="corruption/")
         columns = ["corruption", "severity", "error_pct"]

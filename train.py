@@ -16,12 +16,15 @@ from omegaconf import DictConfig
 
 from tenet import distributed
 from tenet.config.build import build
-from tenet.config.run_config import as_argument, resolve, resumed_config, run_id, write_config
+from tenet.config.overrides import as_argument
+from tenet.config.run_config import resolve, resumed_config, run_id, write_config
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.entry import run_main
 from tenet.files.names import CONFIG_FILE, WEIGHTS_FILE
+from tenet.files.paths import shown, user_path
 from tenet.run.environment import write_environment
 from tenet.run.folder import RunFolder, explain_how_to_resume, prepare_to_resume, selection_error
+from tenet.run.origin import stamp, write_origin
 from tenet.run.signals import StopSignals
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
@@ -34,7 +37,7 @@ def main(composed: DictConfig) -> float | None:
     if composed.resume is None:
         run_dir, config = Path(hydra_config.runtime.output_dir), resolve(composed)
     else:
-        run_dir = Path(composed.resume)
+        run_dir = user_path(composed.resume, key="resume")
         config = resumed_config(run_dir, hydra_config.overrides.task)
     device = config["trainer"].get("device", "auto")
     with explain_how_to_resume(run_dir), StopSignals() as stop, distributed.join(device) as process_group:
@@ -48,7 +51,9 @@ def main(composed: DictConfig) -> float | None:
                 tracking = build(config["tracking"], key="tracking")
                 tracking.report_finished(run_dir, config=config, run_id=run_id(config))
             result = process_group.broadcast(result)
-            return run(config, run_dir, process_group=process_group, stop=stop) if result is None else result
+            if result is not None:
+                return result
+            return run(config, run_dir, process_group=process_group, stop=stop, folder=folder)
 
 
 def run(
@@ -57,6 +62,7 @@ def run(
     *,
     process_group: ProcessGroup = SINGLE_PROCESS,
     stop: StopSignals | None = None,
+    folder: RunFolder | None = None,
 ) -> float | None:
     """Train what `config` describes in `run_dir`, from its checkpoint if there is one.
 
@@ -71,7 +77,8 @@ def run(
 
     experiment = Experiment(config, process_group=process_group)
     experiment.check()
-    checkpoints = experiment.checkpoints(run_dir)
+    files = stamp(experiment.dataset.files())  # before they are read
+    checkpoints = experiment.checkpoints(run_dir, check_folder=folder.check if folder else lambda: None)
     state = experiment.restore(checkpoints)
     if not process_group.is_main_process:
         experiment.train(state, checkpoints=checkpoints, tracker=NullTracker(), stop=stop)
@@ -80,28 +87,30 @@ def run(
     if state.resumed_at is not None:
         prepare_to_resume(run_dir, step=state.step, last_step=experiment.last_step)
     write_config(config, run_dir / CONFIG_FILE)
-    write_environment(run_dir)
-    logger.info("run folder %s, %s", run_dir, experiment.describe())
+    write_origin(run_dir, config, data=checkpoints.data, files=files)
+    write_environment(run_dir, processes=process_group.size)
+    logger.info("run folder %s, %s", shown(run_dir), experiment.describe())
     resumes = state.resumed_at is not None
     with experiment.tracking.start(run_dir, config=config, run_id=run_id(config), resume=resumes) as tracker:
         experiment.train(state, checkpoints=checkpoints, tracker=tracker, stop=stop)
         figures = dict(state.metrics)
         if experiment.splits.validation is not None:  # otherwise the last evaluation was on the test set
             figures |= experiment.evaluate("test")
+        checkpoints.check_folder()
         weights, backbone = run_dir / WEIGHTS_FILE, experiment.network.backbone
         # Earlier evaluation figures are stale unless the saved weights are identical to these.
         replaced = None if holds_weights(weights, backbone) else ""
         # The weights first: the summary says that the run has finished.
-        save_weights(backbone, weights)
+        save_weights(backbone, weights, interface=experiment.network.interface)
         tracker.summarize(figures, instead_of=replaced)
         for kind, path in {"weights": weights, "checkpoint": checkpoints.last}.items():
             tracker.log_artifact(kind, [path], metadata={"step": state.step, **figures})
     if state.resumed_at == state.step:
         logger.info("this run had finished already, at step %d", state.step)
-    if state.step < experiment.total_steps:
-        again = f"python train.py {as_argument('resume', run_dir)} trainer.max_steps=null"
-        logger.info("stopped at step %d of %d; continue: %s", state.step, experiment.total_steps, again)
-    evaluate = f"python evaluate.py {as_argument('run', run_dir)}"
+    if state.step < experiment.all_steps:
+        again = f"python train.py {as_argument('resume', shown(run_dir))} trainer.max_steps=null"
+        logger.info("stopped at step %d of %d; continue: %s", state.step, experiment.all_steps, again)
+    evaluate = f"python evaluate.py {as_argument('run', shown(run_dir))}"
     logger.info("test error %.2f %%; evaluate: %s", figures["test/error_pct"], evaluate)
     return selection_error(figures)
 

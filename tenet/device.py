@@ -5,6 +5,10 @@ Functions import torch only where they need it, because memory and threads must 
 
 import ctypes
 import os
+import pwd
+import stat
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenet.errors import ConfigError
@@ -48,6 +52,29 @@ def share_cores() -> None:
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
+def name_user() -> None:
+    """Give a user without a passwd entry, as in many containers, a name and a home folder. Call it before torch is loaded.
+
+    torch, matplotlib and wandb ask the system for both. Where HOME names none, the home is a private folder in the
+    temporary one, the same for all processes of the user. Does nothing for a user that the system knows.
+    """
+    user = os.getuid()
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        if not any(
+            map(os.environ.get, ("LOGNAME", "USER", "LNAME", "USERNAME"))
+        ):  # as getpass.getuser reads them
+            os.environ["LOGNAME"] = f"user-{user}"
+        if os.environ.get("HOME", "") in ("", "/"):  # container runtimes set "/" for an unknown user
+            home = Path(tempfile.gettempdir(), f"tenet-home-{user}")
+            home.mkdir(mode=0o700, exist_ok=True)
+            found = home.lstat()
+            # Somebody else may have made it first, with settings and packages of theirs.
+            is_own = found.st_uid == user and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+            os.environ["HOME"] = str(home) if is_own else tempfile.mkdtemp(prefix="tenet-home-")
 
 
 def pick_device(name: str, *, key: str = "device") -> "torch.device":

@@ -5,12 +5,13 @@ Torch is imported inside the functions that need it, so that a command without t
 
 import os
 import re
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -121,12 +122,26 @@ def is_main_process() -> bool:
     return not is_started_by_torchrun() or os.environ["RANK"] == "0"
 
 
+def tells_errors() -> bool:
+    """Whether this process prints why a command line is refused: one of those that torchrun started on a machine."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+class PeerError(UserError):
+    """Another process of the run has ended, so this one can't continue."""
+
+
+class AlreadyToldError(UserError):
+    """This process fails for a reason that another process of the run has printed."""
+
+
 @contextmanager
 def join(device: str) -> Iterator[ProcessGroup]:
     """The process group that torchrun started, within the context; SINGLE_PROCESS without torchrun.
 
     device: trainer.device. Each process of a machine gets a CUDA device of its own.
-    Raises ConfigError if there are fewer devices than processes.
+    Raises ConfigError if there are fewer devices than processes. Of errors that several processes raise, one process
+    raises the error itself and the others AlreadyToldError.
     """
     if not is_started_by_torchrun():
         yield SINGLE_PROCESS
@@ -142,9 +157,53 @@ def join(device: str) -> Iterator[ProcessGroup]:
                 f"torchrun started more processes than the {devices} CUDA devices here; lower --nproc-per-node"
             )
         torch.cuda.set_device(local_rank)
-    distributed.init_process_group("nccl" if on_cuda else "gloo")
-    yield ProcessGroup(
-        distributed.get_rank(), distributed.get_world_size(), distributed.new_group(backend="gloo")
-    )
+    with _end_at_sigterm():
+        store, rank, size = _rendezvous()
+    try:
+        with _end_at_sigterm():
+            distributed.init_process_group(
+                "nccl" if on_cuda else "gloo", store=store, rank=rank, world_size=size
+            )
+            process_group = ProcessGroup(rank, size, distributed.new_group(backend="gloo"))
+        yield process_group
+    except Exception as error:
+        raise _told_once(error, store) from error
     # Not after an error: this would wait for the other processes, which torchrun is about to end.
     distributed.destroy_process_group()
+
+
+def _rendezvous() -> tuple[Any, int, int]:
+    """The store that the processes share, this process's rank and the number of processes."""
+    from torch.distributed import PrefixStore, rendezvous
+
+    store, rank, size = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # On one machine, torchrun keeps its store when it restarts the processes: without a prefix, they would find the
+        # addresses of the processes that have ended. On several machines the counts may differ.
+        store = PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return store, rank, size
+
+
+@contextmanager
+def _end_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process at once: a handler in Python would not run while torch waits for other processes."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _told_once(error: Exception, store: Any) -> Exception:
+    """The error that this process raises for `error`, depending on what the others have recorded in `store`."""
+    from torch.distributed import DistError
+
+    # Gloo reports a lost connection as a RuntimeError with its own source file.
+    is_lost = isinstance(error, DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
+    if is_lost:
+        error = PeerError("another process of this run has ended, so this one can't continue")
+    with suppress(RuntimeError):  # the store has ended, too
+        others = store.add("errors", 0 if is_lost else 1)
+        if (is_lost and others) or store.add(f"error {error}", 1) > 1:
+            return AlreadyToldError(str(error))
+    return error

@@ -6,6 +6,13 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def printable_lines(text: str) -> str:
+    """As `printable`, but the ends of lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() or character in "\n\t" else "?" for character in text)
+
+
 def counted(number: int, noun: str) -> str:
     """Such as `1 job` or `3 jobs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from tenet.augment import Augmentation
 from tenet.config.build import build, prefix_errors
+from tenet.config.run_config import fixed_settings
 from tenet.data import Dataset, Splits, TrainingLoader
 from tenet.device import pick_device, set_determinism
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
@@ -24,6 +25,7 @@ from tenet.evaluation.classifier import Classifier
 from tenet.methods import CrossEntropy, Inhibited, Method
 from tenet.networks import Network, compile_network, find_min_batch_size, resolve_cut
 from tenet.randomness import derive_seed
+from tenet.run.origin import fingerprints
 from tenet.run.signals import StopSignals
 from tenet.tracking import Tracking
 from tenet.training.books import MetricsSink
@@ -123,7 +125,12 @@ class Experiment:
         torch.manual_seed(derive_seed(self.seed, "initialisation"))
         backbone = build(self.config["backbone"], num_classes=len(self.splits.classes), key="backbone")
         min_batch_size = find_min_batch_size(self.outline, self.image_shape)
-        network = self._as_network(backbone.to(self.device), min_batch_size=min_batch_size)
+        network = self._as_network(
+            backbone.to(self.device),
+            classes=self.splits.classes,
+            image_size=self.image_shape[1:],
+            min_batch_size=min_batch_size,
+        )
         if self.settings.compile:
             compile_network(network, batch_size=self.settings.batch_size // self.process_group.size)
         return network
@@ -167,16 +174,30 @@ class Experiment:
         return self.settings.count_steps(self.loader.steps_per_epoch)[0]
 
     @property
+    def all_steps(self) -> int:
+        """The steps of all epochs, without regard to `trainer.max_steps`."""
+        return self.settings.epochs * self.loader.steps_per_epoch
+
+    @property
     def last_step(self) -> int:
-        """The step at which the run ends: `total_steps`, unless `trainer.max_steps` ends it earlier."""
+        """The step at which the run ends, after all epochs or `trainer.max_steps`."""
         return self.settings.count_steps(self.loader.steps_per_epoch)[1]
 
     def describe(self) -> str:
-        """Such as `cpu, 1437 training images 32x32 in 10 classes`. Warns if no step of the run would be inhibited."""
+        """Such as `cpu, 1437 training images 32x32 in 10 classes`. Warns if no step of the run would be inhibited, and
+        if it goes on after its learning-rate schedule."""
         if self.inhibited is not None and self.inhibited.start_step > self.last_step:
             logger.warning(
                 "tenet.start_step=%d is beyond the run's last step, %d: all of it will be plain training; lower it",
                 self.inhibited.start_step,
+                self.last_step,
+            )
+        if self.last_step > self.total_steps:
+            logger.warning(
+                "the learning-rate schedule spans %d epochs and ends at step %d: the steps up to %d keep its last "
+                "learning rate; only a new run can have a longer schedule",
+                self.settings.schedule_epochs,
+                self.total_steps,
                 self.last_step,
             )
         size = self.process_group.size
@@ -185,11 +206,14 @@ class Experiment:
         images, classes = len(self.splits.train), len(self.splits.classes)
         return f"{where}, {images} training images {width}x{height} in {classes} classes"
 
-    def checkpoints(self, run_dir: Path) -> Checkpoints:
-        train, validation, test = self.splits
-        parts = {"training": train, "validation": validation, "test": test}
-        data = {name: part.fingerprint() for name, part in parts.items() if part is not None}
-        return Checkpoints(run_dir, writes=self.process_group.is_main_process, data=data)
+    def checkpoints(self, run_dir: Path, *, check_folder: Callable[[], None] = lambda: None) -> Checkpoints:
+        return Checkpoints(
+            run_dir,
+            writes=self.process_group.is_main_process,
+            run=fixed_settings(self.config),
+            data=fingerprints(self.splits),
+            check_folder=check_folder,
+        )
 
     def restore(self, checkpoints: Checkpoints) -> TrainingState:
         """The state of the last checkpoint, or a new one. Raises CheckpointError if it does not fit."""
@@ -210,12 +234,18 @@ class Experiment:
         stop: StopSignals | None = None,
     ) -> None:
         """Train from `state` to the end; the main process evaluates on the held-out images after epochs."""
+
+        def evaluate() -> dict[str, float]:
+            is_last = state.step == self.last_step
+            return self.evaluate_held_out() if is_last else self.evaluate_during_training()
+
         train(
             state,
             loader=self.loader,
             schedule=self.schedule,
             settings=self.settings,
-            evaluate=self.evaluate_held_out if self.process_group.is_main_process else no_evaluation,
+            evaluate=evaluate if self.process_group.is_main_process else no_evaluation,
+            evaluated_images=self.count_evaluated_images(),
             tracker=tracker,
             checkpoints=checkpoints,
             seed=self.seed,
@@ -223,16 +253,37 @@ class Experiment:
             stop=stop,
         )
 
+    @property
+    def held_out(self) -> str:
+        """The split that training evaluates on: the validation images if there are any, otherwise the test images."""
+        return "test" if self.splits.validation is None else "validation"
+
+    def count_evaluated_images(self) -> tuple[int, int]:
+        """How many images an evaluation during training measures, and how many are measured at the end."""
+        whole, test = len(getattr(self.splits, self.held_out)), len(self.splits.test)
+        during = min(whole, self.settings.evaluate_images or whole)
+        return during, whole if self.held_out == "test" else whole + test
+
     def evaluate_held_out(self) -> dict[str, float]:
         """The error on the validation images if there are any, otherwise on the test images."""
-        name = "test" if self.splits.validation is None else "validation"
-        return self.evaluate(name)
+        return self.evaluate(self.held_out)
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """The error on one of the splits, by metric name."""
-        return {f"{split}/error_pct": self.classifier.predict(getattr(self.splits, split)).error_pct}
+    def evaluate_during_training(self) -> dict[str, float]:
+        """The same on `trainer.evaluate_images` of these images, evenly spaced. The figure of fewer than all of them has a
+        name of its own, such as `test_subset/error_pct`."""
+        images, whole = self.count_evaluated_images()[0], len(getattr(self.splits, self.held_out))
+        if images == whole:
+            return self.evaluate_held_out()
+        ids = torch.arange(images) * whole // images
+        return self.evaluate(self.held_out, ids, name=f"{self.held_out}_subset")
 
-    def _as_network(self, backbone: nn.Module, *, min_batch_size: int = 1) -> Network:
+    def evaluate(self, split: str, ids: Tensor | None = None, *, name: str | None = None) -> dict[str, float]:
+        """The error on one of the splits, or on its images `ids`, by metric name; `name` is the split's by default."""
+        name = name or split
+        predictions = self.classifier.predict(getattr(self.splits, split), ids, title=f"{name} images")
+        return {f"{name}/error_pct": predictions.error_pct}
+
+    def _as_network(self, backbone: nn.Module, *, min_batch_size: int = 1, **about_data: Any) -> Network:
         with prefix_errors("tenet"):
             layer = None if self.inhibited is None else self.inhibited.layer
             cut = None if layer is None else resolve_cut(backbone, layer, argument="layer")
@@ -244,6 +295,7 @@ class Experiment:
                 precision=self.settings.precision,
                 channels_last=self.settings.channels_last,
                 min_batch_size=min_batch_size,
+                **about_data,
             ).to(next(backbone.parameters()).device)
 
     def _build_optimizer(self, parameters: Any) -> Optimizer:

@@ -41,6 +41,19 @@ def test_a_command_works_without_its_streams(redirection, told):
     assert (done.returncode, done.stderr) == (0, told)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_does_not_end_a_command(unbuffered):
+    """Both streams are a pipe that nobody reads: `| head -1` after its line."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-c", WORK], cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=writes, stderr=writes, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writes)
+    assert done.returncode == 0
+
+
 def test_a_character_that_the_terminal_lacks_is_told_by_its_number():
     done = work(PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", LC_ALL="C")
     assert done.returncode == 0, done.stderr

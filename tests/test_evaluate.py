@@ -39,6 +39,7 @@ def test_evaluate_writes_json_csv_heatmap_and_a_table(run):
     report = json.loads((run / "evaluation" / "corruptions-part.json").read_text())
     assert report["source"] == "generated"
     assert report["corruptions_from"] == {"seed": 0}
+    assert report["arithmetic"]["threads"] >= report["arithmetic"]["processes"] == 1
     assert report["mce_pct"] is None
     assert list(report["corruptions"]) == ["brightness", "contrast"]
     assert list(report["corruptions"]["contrast"]) == ["1", "2", "3", "4", "5"]
@@ -180,3 +181,25 @@ def test_cifar_10_1_and_cifar_p_are_measured_with_the_test_set(run, tmp_path):
     assert report["perturbations"]["flip_pct"] == {"tilt": 0.0}, "frames that don't change don't flip"
     assert report["perturbations"]["mean_flip_pct"] is None, "one of the ten is no mean"
     assert "cifar10.1-v6 error" in done.output
+
+
+def test_weights_of_one_name_and_two_kinds_are_evaluated_in_one_multirun(run, tmp_path):
+    state = load_file(run / "weights.safetensors")
+    torch.save(state, tmp_path / "model.pth")
+    save_file(state, tmp_path / "model.safetensors")
+    evaluate(
+        "-m", "weights=model.pth,model.safetensors", "backbone=resnet8", "backbone.width=4", "dataset=digits",
+        "corruptions.names=[fog]", "corruptions.severities=[1]", "batch_size=100", cwd=tmp_path,
+    )  # fmt: skip
+    reports = [
+        tmp_path / f"model{kind}-evaluation" / "corruptions-part.json" for kind in (".pth", ".safetensors")
+    ]
+    first, second = (json.loads(report.read_text()) for report in reports)
+    assert first["clean"] == second["clean"]
+    assert first["weights_sha256"] != second["weights_sha256"]
+
+
+def test_a_run_is_evaluated_from_inside_and_under_another_working_directory(run):
+    arguments = ["corruptions.names=[fog]", "corruptions.severities=[2]", "tracking=none"]
+    evaluate("run=.", "hydra.job.chdir=true", "output=inside.json", *arguments, cwd=run)
+    assert json.loads((run / "inside.json").read_text())["weights"] == "weights.safetensors"

@@ -4,6 +4,7 @@ from itertools import product
 
 import torch
 
+from tenet.methods import seed_global_generators
 from tenet.randomness import derive_seed, make_generator
 
 
@@ -57,3 +58,17 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     torch.rand(8, generator=make_generator("cpu", seed=0, purpose="order"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_each_process_draws_other_dropout_masks_in_each_iteration_and_the_same_ones_when_resumed() -> None:
+    def mask(**place: int) -> torch.Tensor:
+        torch.rand(7)  # what was drawn before
+        seed_global_generators(torch.device("cpu"), **place)
+        return torch.nn.functional.dropout(torch.ones(64), 0.5)
+
+    places = [
+        {"seed": seed, "step": step, "rank": rank} for seed in (0, 1) for step in (1, 2) for rank in (0, 1)
+    ]
+    masks = [mask(**place) for place in places]
+    assert len({tuple(drawn.tolist()) for drawn in masks}) == len(places)
+    assert all(torch.equal(mask(**place), drawn) for place, drawn in zip(places, masks, strict=True))

@@ -4,10 +4,12 @@ import json
 import shutil
 import time
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from tenet.config.run_config import read_config
 from tenet.run.metrics_file import read_metrics
 from tenet.training.checkpoint import Checkpoints
 from tests.entry_points import TINY, call, train
@@ -74,7 +76,8 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(trained):
 
 def test_a_resumed_run_that_is_refused_leaves_the_finished_one_as_it_was(trained, tmp_path):
     run = shutil.copytree(trained[0], tmp_path / "run")
-    checkpoints = Checkpoints(run, data=torch.load(run / "checkpoint.pt")["data"])
+    saved = torch.load(run / "checkpoint.pt")
+    checkpoints = Checkpoints(run, run=saved["run"], data=saved["data"])
     content = checkpoints.load()
     content["model"].popitem()
     checkpoints.save(content)
@@ -188,3 +191,16 @@ def test_help_is_for_people_and_cfg_prints_the_configuration(tmp_path):
         assert part in text
     printed = train("tenet.groups=4", "--cfg", "job", cwd=tmp_path).output
     assert yaml.safe_load(printed)["tenet"]["groups"] == 4
+
+
+def test_relative_paths_belong_to_the_folder_that_the_command_was_started_in(tmp_path):
+    images = np.random.default_rng(0).integers(256, size=(64, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(64) % 4
+    parts = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    np.savez(tmp_path / "own.npz", **parts)
+    own = ["dataset=arrays", "dataset.path=own.npz", "trainer.max_steps=1", "dataset.fraction=1.0"]
+    train(*TINY, *own, "hydra.job.chdir=true", "hydra.run.dir=run", cwd=tmp_path)
+    train("resume=run", "hydra.job.chdir=true", "trainer.max_steps=2", cwd=tmp_path)
+    train("-m", "seed=0,1", *TINY, *own, "hydra.job.chdir=true", cwd=tmp_path)
+    assert len(list((tmp_path / "runs").glob("arrays-*"))) == 2
+    assert read_config(tmp_path / "run")["dataset"]["path"] == str(tmp_path / "own.npz")

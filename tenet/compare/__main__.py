@@ -6,21 +6,27 @@ if __name__ == "__main__":
     exit_when_stopped()
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tenet.compare.groups import compare
+from tenet.compare.datasets import split_by_data
+from tenet.compare.groups import Comparison, compare
 from tenet.compare.page import page
-from tenet.compare.runs import CompareError, find_runs, read_run
+from tenet.compare.runs import CompareError, Run, find_runs, read_run
 from tenet.compare.terminal import terminal
 from tenet.compare.text import csv_text, latex, markdown, notes
 from tenet.entry import run_and_report_errors
 from tenet.errors import printable
 from tenet.files.json import replace_file
+from tenet.printing import open_streams
 from tenet.run.signals import StopSignals
 
 WRITERS = {"terminal": terminal, "markdown": markdown, "latex": latex, "csv": csv_text}
+# These forms hold one table: of several data sets, each has a file. The others begin each with a heading.
+ONE_TABLE = ("csv", "html")
+HEADINGS = {"terminal": "Data set ", "markdown": "## Data set ", "latex": "% Data set "}
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
 
 
@@ -55,15 +61,17 @@ def run(asked: argparse.Namespace) -> None:
         )
     if asked.surface and form != "html":
         raise CompareError("--surface: heatmaps need HTML; add --output FILE.html")
-    runs = [read_run(folder) for folder in find_runs(asked.runs)]
-    comparison = compare(runs, by=asked.by, metrics=asked.metrics, sort=asked.sort, baseline=asked.baseline)
-    if form == "html":
-        link_from = asked.output.parent if asked.output else Path()
-        text = page(comparison, published=asked.published, link_from=link_from, surfaces=asked.surface)
-    else:
-        text = WRITERS[form](comparison, published=asked.published)
+    parts = split_by_data([read_run(folder) for folder in find_runs(asked.runs)])
+    comparisons = {name: _compare(runs, asked, name=name if len(parts) > 1 else "") for name, runs in parts}
+    texts = {name: _write(comparison, asked, form=form) for name, comparison in comparisons.items()}
     if form == "csv":  # the table itself holds figures only
-        sys.stderr.writelines(f"{note}\n" for note in notes(comparison))
+        sys.stderr.writelines(f"{note}\n" for each in comparisons.values() for note in notes(each))
+    if len(parts) > 1 and form in ONE_TABLE:
+        _write_files(texts, asked.output, form=form)
+        return
+    if len(parts) > 1:
+        texts = {name: f"{HEADINGS[form]}{name}\n\n{text}" for name, text in texts.items()}
+    text = "\n".join(texts.values())
     if asked.output is None:
         sys.stdout.write(text)
     else:
@@ -71,8 +79,37 @@ def run(asked: argparse.Namespace) -> None:
         print(printable(str(asked.output)))
 
 
+def _compare(runs: Sequence[Run], asked: argparse.Namespace, *, name: str) -> Comparison:
+    """name: of the data set, for messages; empty if all runs are of one."""
+    try:
+        return compare(runs, by=asked.by, metrics=asked.metrics, sort=asked.sort, baseline=asked.baseline)
+    except CompareError as error:
+        raise CompareError(f"data set {name}: {error}" if name else str(error)) from error
+
+
+def _write(comparison: Comparison, asked: argparse.Namespace, *, form: str) -> str:
+    if form != "html":
+        return WRITERS[form](comparison, published=asked.published)
+    link_from = asked.output.parent if asked.output else Path()
+    return page(comparison, published=asked.published, link_from=link_from, surfaces=asked.surface)
+
+
+def _write_files(texts: Mapping[str, str], output: Path | None, *, form: str) -> None:
+    """A file for each data set, such as table-cifar10.csv."""
+    if output is None:
+        raise CompareError(
+            f"--format {form}: the runs are of several data sets ({', '.join(texts)}); add --output FILE for a file "
+            "for each, or name the runs of one"
+        )
+    for name, text in texts.items():
+        path = output.with_name(f"{output.stem}-{re.sub(r'[^0-9A-Za-z_.+]+', '-', name)}{output.suffix}")
+        replace_file(path, text)
+        print(printable(str(path)))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
+    open_streams()
     asked = parser().parse_args(arguments)
     with StopSignals():
         return run_and_report_errors(lambda: run(asked))

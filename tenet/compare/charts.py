@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tenet.compare.curves import Point
+from tenet.files.figures import default_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
+@default_style()
 def line_chart(
     curves: Sequence[Sequence[Point]], *, title: str, along: str = "step", is_root: bool = True
 ) -> str:

@@ -1,22 +1,22 @@
 """Groups of runs that differ only in the seed, their figures, and paired differences between groups."""
 
 import difflib
+import math
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
+from tenet.compare.evaluations import MCE, SOURCES, TEST, TEST_ERROR
 from tenet.compare.keys import differing_keys, natural, short_label, short_numbers, value_text
-from tenet.compare.runs import MCE, SOURCES, TEST_ERROR, CompareError, Run, find_repeats
+from tenet.compare.runs import CompareError, Run, find_repeats, leave_out_set_aside
 from tenet.config.rules import did_you_mean
 
 MAX_NAMED = 5  # values in a message
-MIN_PAIRS = 3  # fewer pairs have too few distinct resamples for an interval
-RESAMPLES = 10_000
+MIN_PAIRS = 3  # the interval of two pairs would be 13 standard errors wide on each side
 
 
 class Spread(NamedTuple):
@@ -28,7 +28,7 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Mean difference over common seeds (None without any) and its 95 % interval (None with too few)."""
+    """Mean difference over common seeds (None without any) and its 95 % interval (None with too few pairs)."""
 
     mean: float | None
     interval: tuple[float, float] | None
@@ -105,6 +105,7 @@ def compare(
     Raises CompareError for unknown keys or metrics, without a finished run, if a group has a seed twice, or
     if the baseline is not exactly one group.
     """
+    runs = name_archives(leave_out_set_aside(runs))
     finished = [run for run in runs if run.is_finished]
     if not finished:
         listed = "; ".join(f"{run.folder}: {run.problem}" for run in runs[:3])
@@ -129,6 +130,19 @@ def compare(
         sorted_by=column,
         metrics=tuple(metrics),
     )
+
+
+def name_archives(runs: Sequence[Run]) -> list[Run]:
+    """The runs, without the name of the archive in their columns if all were measured on the same official files."""
+    archive = re.compile(rf"(?<={SOURCES['files']})( \(.* [0-9a-f]{{8}}\))?")
+    found = {match[0] for run in runs for name in run.cells if (match := archive.search(name))}
+    if len(found) != 1:
+        return list(runs)
+
+    def short(columns: Mapping[str, Any]) -> dict[str, Any]:
+        return {archive.sub("", name, count=1): value for name, value in columns.items()}
+
+    return [replace(run, figures=short(run.figures), cells=short(run.cells)) for run in runs]
 
 
 def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], dict[Path, Run]]:
@@ -168,7 +182,7 @@ def _columns(runs: Sequence[Run], metrics: Sequence[str]) -> tuple[str, ...]:
     """
     names = dict.fromkeys(name for run in runs for name in sorted(run.figures))
     order = [TEST_ERROR, *(f"{MCE}{source}, %" for source in SOURCES.values())]
-    headline = [name for name in names if name == TEST_ERROR or name.startswith(MCE)]
+    headline = [name for name in names if name.startswith((f"{TEST}, ", MCE))]
     headline.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
     for metric in metrics:
         found = _of_metric(metric, names)
@@ -218,18 +232,21 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
 
 
 def paired_difference(values: Mapping[int, float], *, baseline: Mapping[int, float]) -> Difference:
-    """Mean of values - baseline over common seeds, with a percentile bootstrap interval over seeds.
+    """Mean of values - baseline over common seeds, with Student's t interval for paired samples.
 
-    With few seeds the interval is too narrow: it cannot reach past the differences that were seen.
+    The interval covers the true mean in 95 % of comparisons, for any number of pairs from `MIN_PAIRS` on, if the
+    differences are about normal. A bootstrap would cover it in 74 % with three pairs and in 85 % with five.
+    Source: Student 1908, The Probable Error of a Mean.
     """
+    from scipy.special import stdtrit
+
     seeds = sorted(values.keys() & baseline.keys())
     if not seeds:
         return Difference(None, None, 0)
-    differences = np.array([values[seed] - baseline[seed] for seed in seeds])
-    interval = None
+    differences = [values[seed] - baseline[seed] for seed in seeds]
+    mean, interval = statistics.fmean(differences), None
     if len(seeds) >= MIN_PAIRS:
-        generator = np.random.default_rng(0)  # the same runs always print the same interval
-        drawn = generator.integers(len(seeds), size=(RESAMPLES, len(seeds)))
-        low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
-        interval = (float(low), float(high))
-    return Difference(float(differences.mean()), interval, len(seeds))
+        standard_error = statistics.stdev(differences) / math.sqrt(len(seeds))
+        half_width = float(stdtrit(len(seeds) - 1, 0.975)) * standard_error
+        interval = (mean - half_width, mean + half_width)
+    return Difference(mean, interval, len(seeds))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from tenet.compare.evaluations import Cells
 from tenet.compare.groups import Comparison, Group, Spread
 from tenet.compare.keys import as_number, short_label
-from tenet.compare.runs import Cells, CompareError
+from tenet.compare.runs import CompareError
 from tenet.compare.text import number_text, spread_text
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from tenet.errors import counted

@@ -29,13 +29,16 @@ ABSENT, OFF = "-", "none"
 def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted key. A class is listed under its group's name, as on the command line: `tenet`: `none`.
 
+    A class of the package or of torch is named without its module, others with it: two of them may have the same name.
     The other settings of a group that is off are dropped, since nothing reads them.
     """
     values = {}
     for key, value in flatten(config):
         group, _, name = key.rpartition(".")
         if group and name == "_target_":
-            key, value = group, OFF if value is None else str(value).rpartition(".")[2]
+            is_known = str(value).startswith(("tenet.", "torch."))
+            name = str(value).rpartition(".")[2] if is_known else value
+            key, value = group, OFF if value is None else name
         values[key] = value
     return {key: value for key, value in values.items() if values.get(key.rpartition(".")[0]) != OFF}
 

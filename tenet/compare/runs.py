@@ -5,29 +5,31 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tenet.compare.evaluations import (
+    MCE,
+    TEST_ERROR,
+    Cells,
+    Evaluations,
+    read_evaluations,
+    shown,
+    source_text,
+)
 from tenet.compare.keys import OFF, flatten_config, natural, varying
-from tenet.errors import UserError, printable
+from tenet.errors import UserError
+from tenet.evaluation.reports import as_mapping, dataset_name, settings_of_test_set
 from tenet.files.json import number, read_json
-from tenet.files.names import CONFIG_FILE, EVALUATION_FOLDER, METRICS_FILE, SUMMARY_FILE, WEIGHTS_FILE
-from tenet.files.plain import read_yaml, sha256_of
+from tenet.files.names import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from tenet.files.plain import read_yaml
 
-TEST_ERROR = "test error, %"
-MCE = "mCE, "  # prefix of the mCE columns
-MAX_NAME = 200  # characters
 TAIL_BYTES = 65536
-# Official figures come first, since papers compare those.
-SOURCES = {"files": "official files", "generated": "generated"}
-
 # Groups that are not part of a run's identity, as in tenet.config.run_config.run_id.
 NOT_THE_CONFIGURATION = {"tracking", "resume", "rerun"}
 # The name that rerun=true gives to the folder of the older run.
 SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}(-\d{6})?")
-
-Cells = dict[str, dict[int, float]]  # corruption -> severity -> error in percent
 
 
 class CompareError(UserError):
@@ -40,7 +42,8 @@ class Run:
 
     config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of
     summary.json under their own names. cells: by mCE column. problem: why the run or its mCE is left out;
-    empty if nothing is.
+    empty if nothing is. dataset: the name of the data set. dataset_settings: those that choose its test images.
+    test_set: the fingerprint of these; empty if nothing recorded it.
     """
 
     folder: Path
@@ -49,10 +52,19 @@ class Run:
     figures: Mapping[str, float] = field(default_factory=dict)
     cells: Mapping[str, Cells] = field(default_factory=dict)
     problem: str = ""
+    dataset: str = ""
+    dataset_settings: str = ""
+    test_set: str = ""
 
     @property
     def seed(self) -> int:
         return self.config["seed"]
+
+    @property
+    def set_aside_from(self) -> Path | None:
+        """The folder from which `rerun=true` moved this run; None if it did not."""
+        name = SET_ASIDE.fullmatch(self.folder.name)
+        return self.folder.with_name(name[1]) if name else None
 
     @property
     def is_evaluated(self) -> bool:
@@ -105,25 +117,45 @@ def _read(folder: Path) -> Run:
         loaded = read_yaml(folder / CONFIG_FILE)
     except ValueError as error:
         return Run(folder, problem=f"{CONFIG_FILE} is not valid YAML ({error})")
-    values = flatten_config(_mapping(loaded))
-    config = {_name(key): value for key, value in values.items()}
+    loaded = as_mapping(loaded)
+    values = flatten_config(loaded)
+    config = {shown(key): value for key, value in values.items()}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
     if reason := _unfinished(folder, config):
         return Run(folder, config, problem=f"unfinished: {reason}")
-    mces, cells, clean, problem = _read_evaluations(folder)
+    dataset = as_mapping(loaded.get("dataset"))
+    found = read_evaluations(folder, dataset=dataset)
     summary = read_json(folder / SUMMARY_FILE)
     test = number(summary.get("test/error_pct"))
-    test = clean if test is None else test
+    test = found.clean if test is None else test
     # Names under `corruption/` get their source, so that sources are never mixed.
-    origin = f", {_origin(summary.get('corruption/source'))}"
+    origin = f", {_source_of(summary, found)}"
     metrics = {
-        f"{_name(name)}{origin if name.startswith('corruption/') else ''}": figure
+        f"{shown(name)}{origin if name.startswith('corruption/') else ''}": figure
         for name, value in summary.items()
         if (figure := number(value)) is not None
     }
-    figures = ({} if test is None else {TEST_ERROR: test}) | mces | metrics
-    return Run(folder, config, is_finished=True, figures=figures, cells=cells, problem=problem)
+    figures = ({} if test is None else {TEST_ERROR: test}) | found.figures | metrics
+    return Run(
+        folder,
+        config,
+        is_finished=True,
+        figures=figures,
+        cells=found.cells,
+        problem=found.problem,
+        dataset=shown(dataset_name(dataset)),
+        dataset_settings=json.dumps(settings_of_test_set(dataset), sort_keys=True, default=str),
+        test_set=found.test_set,
+    )
+
+
+def _source_of(summary: Mapping[str, Any], found: Evaluations) -> str:
+    """What the corruption figures of the summary were measured on, as the column of the report with this mCE says it."""
+    mce = number(summary.get("corruption/mce_pct"))
+    columns = [name for name, value in found.figures.items() if name.startswith(MCE) and value == mce]
+    known = (name.removeprefix(MCE).removesuffix(", %") for name in columns)
+    return next(known, source_text(summary.get("corruption/source")))
 
 
 def _unfinished(folder: Path, config: Mapping[str, Any]) -> str:
@@ -154,79 +186,28 @@ def _last_row(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _read_evaluations(folder: Path) -> tuple[dict[str, float], dict[str, Cells], float | None, str]:
-    """The mCEs and the cells by column, the clean error, and the problems as one text."""
-    # evaluate.py's own names are the shortest; a file that was added later never takes their place.
-    paths = sorted((folder / EVALUATION_FOLDER).glob("corruptions*.json"), key=lambda p: (len(p.stem), p))
-    mces: dict[str, float] = {}
-    cells: dict[str, Cells] = {}
-    clean, partial, problems = None, [], []
-    weights_sha256 = sha256_of(folder / WEIGHTS_FILE) if paths else ""
-    for path in paths:
-        report = read_json(path)
-        mce, column = number(report.get("mce_pct")), mce_column(report)
-        if report.get("weights_sha256", weights_sha256) != weights_sha256:
-            reason = "is out of date: the run was trained further after it; evaluate again"
-            problems.append(f"{path.name} {reason}")
-            continue
-        if clean is None:
-            clean = number(_mapping(report.get("clean")).get("error_pct"))
-        if mce is None:
-            partial.append(f"{path.name} has no mCE")
-        elif column in mces:
-            problems.append(f"{path.name} is left out: a second {column}")
-        else:
-            mces[column], cells[column] = mce, _cells(report)
-    if not mces:
-        problems = ["not evaluated", *problems, *partial]
-    return mces, cells, clean, "; ".join(problems)
+def leave_out_set_aside(runs: Sequence[Run]) -> list[Run]:
+    """The runs, with those that `rerun=true` set aside marked as left out if the newer run is finished."""
+    finished = {run.folder for run in runs if run.is_finished}
 
+    def is_replaced(run: Run) -> bool:
+        newer = run.set_aside_from
+        return run.is_finished and newer is not None and newer in finished
 
-def mce_column(report: Mapping[str, Any]) -> str:
-    """The column of a report's mCE: one for each source of corruptions and definition of the mCE."""
-    is_relative = "AlexNet" in str(report.get("mce_definition", ""))
-    return f"{MCE}{_origin(report.get('source'))}{', relative to AlexNet' if is_relative else ''}, %"
-
-
-def _origin(source: Any) -> str:
-    return "of unknown source" if source is None else SOURCES.get(str(source), _name(source))
-
-
-def _cells(report: Mapping[str, Any]) -> Cells:
-    return {
-        _name(name): {
-            int(severity): error
-            for severity, value in _mapping(by_severity).items()
-            if str(severity).isdecimal() and (error := number(value)) is not None
-        }
-        for name, by_severity in _mapping(report.get("corruptions")).items()
-    }
-
-
-def _name(text: object) -> str:
-    """A name from a run folder as it can be shown: printable and of bounded length."""
-    return printable(str(text))[:MAX_NAME]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    reason = "set aside by rerun=true; the newer run is compared"
+    return [replace(run, is_finished=False, problem=reason) if is_replaced(run) else run for run in runs]
 
 
 def find_repeats(runs: Sequence[Run]) -> dict[Path, str]:
     """Folder -> reason, for runs that duplicate another run's configuration.
 
-    A run that was set aside is left out if the newer run is present. Of other runs with one configuration, an
-    evaluated run is kept, or else the first.
+    An evaluated run is kept, or else the first.
     """
-    folders = {run.folder for run in runs}
     reasons: dict[Path, str] = {}
     kept: list[Run] = []
     for run in sorted(runs, key=lambda run: not run.is_evaluated):
-        name = SET_ASIDE.fullmatch(run.folder.name)
         same = (other for other in kept if other.seed == run.seed and _is_same(other.config, run.config))
-        if name and run.folder.with_name(name[1]) in folders:
-            reasons[run.folder] = "set aside by rerun=true; the newer run is compared"
-        elif other := next(same, None):
+        if other := next(same, None):
             reasons[run.folder] = f"the same configuration as {other.folder}, which is compared"
         else:
             kept.append(run)

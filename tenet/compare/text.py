@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tenet.compare.evaluations import MCE, TEST_ERROR
 from tenet.compare.groups import Comparison, Difference, Group, Spread
 from tenet.compare.keys import as_number
-from tenet.compare.runs import MCE, TEST_ERROR
 from tenet.errors import counted, printable
 
 # Clean error and mCE in percent, as printed in arXiv 2103.02152 and, for AugMix and standard training, in
@@ -49,7 +49,7 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
             differences.append((*values, *(_difference(comparison, group, name) for name in columns)))
     found = [Sheet("Mean ± sample deviation over seeds", (*keys, *columns, "seeds"), tuple(means), len(keys))]
     if differences:
-        title = f"Difference from {baseline.label}, paired by seed [95 % bootstrap over seeds]"
+        title = f"Difference from {baseline.label}, paired by seed [95 % Student's t interval]"
         found.append(Sheet(title, (*keys, *columns), tuple(differences), len(keys)))
     if published:
         header = ("published", "data set", *PUBLISHED_COLUMNS)
@@ -71,6 +71,10 @@ def group_notes(comparison: Comparison) -> list[str]:
         if plain := sum(run.is_never_inhibited for run in group.runs):
             runs = f"{counted(plain, 'run')} of {group.label}"
             lines.append(f"no inhibited step was taken in {runs}: plain training")
+    aside = [run.folder for run in comparison.members if run.set_aside_from]
+    lines += [
+        printable(f"{folder}: set aside by rerun=true; no finished run has replaced it") for folder in aside
+    ]
     return lines
 
 

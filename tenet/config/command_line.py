@@ -17,10 +17,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tenet.config.overrides import is_hydras, null_for_none, parse, variants
-from tenet.config.rules import OPTIMIZER, check_rules, did_you_mean, flatten
+from tenet.config.overrides import check_origin, is_hydras, null_for_none, parse, variants
+from tenet.config.rules import OPTIMIZER, check_rules, did_you_mean, flatten, without_foreign_keys
 from tenet.config.run_config import first_line, resolve, resumed_config
 from tenet.errors import ConfigError, UserError
+from tenet.files.paths import user_path
 from tenet.files.plain import read_yaml
 
 # Hydra's flags that load another configuration; the last one unpickles a file.
@@ -41,9 +42,10 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             raise ConfigError(
                 f"--{flag.replace('_', '-')}: not supported; give KEY=VALUE, or add an option to conf/"
             )
+    overrides = parse(parsed.overrides)
+    check_origin(overrides)
     if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
         return []
-    overrides = parse(parsed.overrides)
     for override in overrides:
         if override.is_sweep_override() and not parsed.multirun:
             raise ConfigError(
@@ -72,7 +74,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
                 resolve(config)
             else:
                 check_rules({"resume": resumed})
-                resumed_config(Path(str(resumed)), variant)
+                resumed_config(user_path(str(resumed), key="resume"), variant)
     return list(parsed.overrides)
 
 
@@ -142,7 +144,7 @@ def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mappin
     for override in parse(overrides):
         if is_hydras(override.key_or_group):
             continue
-        if override.is_delete():
+        if override.is_delete() and not is_optional(override.key_or_group):
             raise ConfigError(
                 f"{override.input_line}: keys can't be removed; choose another option, such as tenet=none"
             )
@@ -159,12 +161,19 @@ def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mappin
         keys = [key for key, _ in flatten(OmegaConf.to_container(config))]  # type: ignore[arg-type]
         for override in others:
             _check_key(override, keys, groups, config_dir)
-        return compose(config_name, overrides)
+        config = compose(config_name, overrides)
+        _check_taken(others, config)
+        return config
     except (HydraException, OmegaConfBaseException) as error:
         if group_of_another := re.match(r"Could not override '([\w/]+)'", str(error)):
             message = f"{config_name}.py takes no {group_of_another[1]}=OPTION (see --help)"
             raise ConfigError(message) from error
         raise ConfigError(first_line(error)) from error
+    except AssertionError as error:  # Hydra asserts that a key with keys below it is a mapping
+        own = " ".join(str(one.input_line) for one in parse(overrides) if is_hydras(one.key_or_group))
+        raise ConfigError(
+            f"{own}: Hydra can't set this; leave it out (a sweep is KEY=A,B with -m on the command line)"
+        ) from error
 
 
 def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str], config_dir: Path) -> None:
@@ -178,4 +187,24 @@ def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str], c
     is_chosen = group in groups and any(known.startswith(f"{group}.") for known in keys)
     if is_chosen and any(name in (read_yaml(option) or ()) for option in (config_dir / group).glob("*.yaml")):
         raise ConfigError(f"the chosen {group} has no key {key}; choose another {group}=OPTION")
-    raise ConfigError(f"there is no key {key}{did_you_mean(key, [*keys, *groups])}")
+    hint = did_you_mean(key, [*keys, *groups])
+    if group == OPTIMIZER:
+        hint += f"; an argument of the optimizer's class is added by +{key}=VALUE"
+    raise ConfigError(f"there is no key {key}{hint}")
+
+
+def is_optional(key: str) -> bool:
+    """Whether the key may be removed: of an optimizer's arguments, PyTorch's defaults remain."""
+    return key.startswith(f"{OPTIMIZER}.") and key != f"{OPTIMIZER}._target_"
+
+
+def _check_taken(overrides: Sequence[Override], config: Any) -> None:
+    """Raise ConfigError if the class of a group does not take a key that the overrides set."""
+    plain: Any = OmegaConf.to_container(config)
+    left_out = {key for key, _ in flatten(plain)} - {key for key, _ in flatten(without_foreign_keys(plain))}
+    for override in overrides:
+        key, value = override.key_or_group, override.value()
+        typed = [name for name, _ in flatten({key: value})]
+        if wrong := next((name for name in typed if name in left_out), None):
+            group = wrong.partition(".")[0]
+            raise ConfigError(f"the chosen {group} has no key {wrong}; choose another {group}=OPTION")

@@ -33,6 +33,7 @@ HINTS: dict[str, Any] = {
     "optimizer.fused": bool | None,
     "run": str | None,
     "weights": str | None,
+    "weights_key": str | None,
     "corruptions.root": str | None,
     "corruptions.names": list[str] | None,
     "corruptions.severities": list[Annotated[int, at_least(1), at_most(5)]],
@@ -63,13 +64,19 @@ def check_rules(config: Mapping[str, Any]) -> None:
     for key, value in flatten(config, whole=rules):
         group, _, name = key.rpartition(".")
         if name == "_target_" and group in ALLOWED_TARGETS:
+            # The classes of the other groups have been found in the sources of this package.
+            if group == OPTIMIZER and not is_within(str(value), ALLOWED_TARGETS[group].package):
+                raise refusal(truncate(value), key=group)
             continue
-        # PyTorch's optimizers take more arguments than the YAML lists: `+optimizer.amsgrad=true`.
-        rule = rules.get(key, SETTING if group == OPTIMIZER else None)
+        rule = rules.get(key)
         if rule is None:
             raise ConfigError(f"there is no key {truncate(key)}{did_you_mean(key[:MAX_SHOWN], rules)}")
         if not rule.allows(value):
-            hint = f"; write {key}=[{truncate(value)}]" if rule.allows([value]) else ""
+            hint = ""
+            if rule.allows([value]):
+                hint = f"; write {key}=[{truncate(value)}]"
+            elif rule.allows(str(value)):
+                hint = f"; write text in quotes: '{key}=\"...\"'"
             raise ConfigError(f"{key}={truncate(value)}: must be {rule.describe()}{hint}")
 
 
@@ -79,14 +86,52 @@ def rules_for(config: Mapping[str, Any]) -> dict[str, Rule]:
     Raises ConfigError for a class that is not allowed. HINTS take precedence over the classes.
     """
     rules: dict[str, Rule] = {}
-    for group in (group for group in ALLOWED_TARGETS if group != OPTIMIZER):
+    for group in ALLOWED_TARGETS:
         chosen = config.get(group)
         target = chosen.get("_target_") if isinstance(chosen, Mapping) else None
         if not isinstance(target, str | None):
             raise refusal(truncate(target), key=group)
         of_class = class_rules(target, group=group)
         rules.update((f"{group}.{name}", rule) for name, rule in of_class.items())
-    return rules | RULES
+    has_optimizer = any(key.startswith(f"{OPTIMIZER}.") for key in rules)
+    return rules | {
+        key: rule
+        for key, rule in RULES.items()
+        if key in rules or not (has_optimizer and key.startswith(f"{OPTIMIZER}."))
+    }
+
+
+def without_foreign_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what the chosen class of a group does not take but another class of the group does.
+
+    Such a key was set by an experiment for the option that it expected, or by an option for another `_target_`. One
+    that the user has typed must be refused before. A key that no class of the group takes stays, and is refused.
+    """
+    kept = dict(config)
+    for group in ALLOWED_TARGETS:
+        chosen = config.get(group)
+        if not isinstance(chosen, Mapping) or not isinstance(chosen.get("_target_", 0), str | None):
+            continue
+        target = chosen["_target_"]
+        own = {} if target is None else class_rules(target, group=group)
+        foreign = chosen.keys() - own.keys() - {"_target_"}
+        foreign = foreign and foreign & keys_of_group(group)
+        kept[group] = {name: value for name, value in chosen.items() if name not in foreign}
+    return kept
+
+
+@functools.cache
+def keys_of_group(group: str) -> frozenset[str]:
+    """The arguments of all classes that the group's package offers."""
+    package = ALLOWED_TARGETS[group].package
+    names = []
+    for node in _body(package):
+        if isinstance(node, ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+        elif isinstance(node, ast.ClassDef):
+            names.append(node.name)
+    found = [one for name in names if (one := _find(package, name)) and isinstance(one[1], ast.ClassDef)]
+    return frozenset(name for one in found for name, _ in _arguments(*one))
 
 
 @functools.cache
@@ -104,6 +149,10 @@ def class_rules(target: str | None, *, group: str) -> dict[str, Rule]:
         if target is None:
             return {}  # the base class is not ours
         raise refusal(target, key=group)
+    if (
+        group == OPTIMIZER
+    ):  # PyTorch's annotations describe tensors too; HINTS hold the rules of its arguments
+        return {name: SETTING for name, _ in _arguments(*found) if name != "params"}
     return {name: _rule(annotation) for name, annotation in _arguments(*found)}
 
 
@@ -112,10 +161,15 @@ def _find(module: str, name: str) -> tuple[str, ast.ClassDef | ast.FunctionDef] 
     for node in _body(module):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             return module, node
-        if isinstance(node, ast.ImportFrom) and is_within(node.module or "", "tenet"):
+        source = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+        if (
+            isinstance(node, ast.ImportFrom)
+            and source != module
+            and is_within(source, module.partition(".")[0])
+        ):
             for alias in node.names:
                 if name == (alias.asname or alias.name):
-                    return _find(str(node.module), alias.name)
+                    return _find(source, alias.name)
     return None
 
 
@@ -180,6 +234,7 @@ def truncate(value: Any) -> str:
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """`; did you mean a, b?`; empty if no candidate is similar to `name`, as a whole or in its last part."""
+    name = name[:MAX_SHOWN]  # comparing takes time in proportion to the square of the length
 
     def similarity(candidate: str) -> float:
         whole = SequenceMatcher(None, name, candidate).ratio()

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import os
-import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tenet import __version__
 from tenet.config.overrides import is_hydras, parse
-from tenet.config.rules import check_rules
+from tenet.config.rules import check_rules, flatten, without_foreign_keys
 from tenet.errors import ConfigError
 from tenet.files.atomic import write_atomically
 from tenet.files.names import CONFIG_FILE
 from tenet.files.paths import user_path
-from tenet.files.plain import read_yaml
+from tenet.files.plain import links_out, read_yaml
 
 # The keys of every run's configuration.
 RUN_KEYS = ("seed", "dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
@@ -44,6 +42,7 @@ CHANGEABLE_ON_RESUME = (
     "trainer.device",
     "trainer.evaluation_batch_size",
     "trainer.evaluate_every_epochs",
+    "trainer.evaluate_images",
     "trainer.checkpoint_every_steps",
     "trainer.checkpoint_every_minutes",
     "trainer.on_nonfinite",
@@ -63,7 +62,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(first_line(error)) from error
     if missing:
         raise ConfigError(f"{missing[0]} is missing: give {missing[0]}=VALUE")
-    values: dict[str, Any] = dict(plain)  # type: ignore[arg-type]
+    values = without_foreign_keys(plain)  # type: ignore[arg-type]
     check_rules(values)
     values.pop("launcher", None)  # not part of a run's identity
     if values.get("dataset") and "path" in values["dataset"]:
@@ -108,10 +107,26 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     The folder is not trusted. Raises ConfigError if it is not a run folder, if a value breaks its rule, or if a
     link leads out of the folder.
     """
+    config = load_config(run_dir)
+    for group in (group for group in config.values() if isinstance(group, dict)):
+        target = group.get("_target_")
+        old = next((old for old in MOVED if isinstance(target, str) and target.startswith(old)), None)
+        if old is not None:
+            group["_target_"] = MOVED[old] + str(target).removeprefix(old)
+    check_rules(config)
+    return config
+
+
+def load_config(run_dir: Path) -> dict[str, Any]:
+    """The content of a run folder's configuration, of any version.
+
+    Raises ConfigError if it is not the configuration of a run, or if a link leads out of the folder: then the folder is
+    not one of ours.
+    """
     path = run_dir / CONFIG_FILE
     try:
         config = read_yaml(path)
-        leading_out = next(_links_out(run_dir), None)
+        leading_out = next(links_out(run_dir), None)
     except OSError as error:
         raise ConfigError(
             f"{run_dir} is not a run folder: {path.name} can't be read ({error.strerror or error})"
@@ -124,23 +139,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} holds no configuration")
     if lacking := [key for key in RUN_KEYS if key not in config]:
         raise ConfigError(f"{path} is not the configuration of a run: it lacks {', '.join(lacking)}")
-    for group in (group for group in config.values() if isinstance(group, dict)):
-        target = group.get("_target_")
-        old = next((old for old in MOVED if isinstance(target, str) and target.startswith(old)), None)
-        if old is not None:
-            group["_target_"] = MOVED[old] + str(target).removeprefix(old)
-    check_rules(config)
     return config
-
-
-def _links_out(run_dir: Path) -> Iterator[Path]:
-    """Links through which writing into the folder would write elsewhere. W&B's own files are not searched."""
-    inside = run_dir.resolve()
-    for folder, names, files in os.walk(inside):
-        for path in (Path(folder, name) for name in (*names, *files)):
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-                yield run_dir / path.relative_to(inside)
-        names[:] = [name for name in names if name != "wandb"]
 
 
 def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -159,18 +158,28 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
                 f"{', '.join(CHANGEABLE_ON_RESUME)}"
             )
         group, _, name = key.partition(".")
+        if key == "trainer.epochs":
+            # The learning rates so far were those of a schedule of this length.
+            length = schedule_epochs(config)
+            config[group]["schedule_epochs"] = None if length == override.value() else length
         config[group][name] = override.value()
     check_rules(config)
     return config
 
 
-def as_argument(key: str, value: object) -> str:
-    """`key=value` for pasting into a shell, quoted for it and for Hydra if the value needs it."""
-    text = str(value)
-    if re.fullmatch(r"[\w./~+:-]+", text):
-        return f"{key}={text}"
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return shlex.quote(f"{key}='{escaped}'")
+def schedule_epochs(config: Mapping[str, Any]) -> Any:
+    """How many epochs the learning-rate schedule of a run spans: all of them, unless the run was extended."""
+    values = dict(flatten(config))
+    return values.get("trainer.schedule_epochs") or values.get("trainer.epochs")
+
+
+def fixed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted key, the settings that are the same in all parts of a run, however often it is resumed."""
+    changeable = (*NOT_THE_EXPERIMENT, *CHANGEABLE_ON_RESUME)
+    values = {
+        key: value for key, value in flatten(config) if not {key, key.partition(".")[0]} & {*changeable}
+    }
+    return {**values, "trainer.schedule_epochs": schedule_epochs(config)}
 
 
 def first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tenet.config.build import build
+from tenet.config.overrides import as_argument
 from tenet.config.rules import did_you_mean
 from tenet.config.run_config import resolve
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
@@ -78,7 +79,8 @@ def run(config: dict[str, Any], folder: Path | None) -> None:
             writer.write(name, on_rows=show)
             done += writer.rows(name)
     written = f"wrote {len(missing)} files" if missing else "there is nothing left to write"
-    logger.info("%s: %s; evaluate on it: python evaluate.py corruptions.root=%s ...", folder, written, folder)
+    root = as_argument("corruptions.root", folder)
+    logger.info("%s: %s; evaluate on it: python evaluate.py %s ...", folder, written, root)
 
 
 def choose_names(asked: list[str] | None) -> list[str]:

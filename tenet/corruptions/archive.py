@@ -1,5 +1,6 @@
 """Readers of archives of corrupted images: .npy files, as of CIFAR-10-C, and trees of images, as of ImageNet-C."""
 
+import hashlib
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -9,9 +10,11 @@ import torch
 
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.data import ImageArrays, ImageSource, MappedImages
-from tenet.data.folders import ClassFolder, find_classes
+from tenet.data.decode import read_image
+from tenet.data.folders import ClassFolder, find_classes, find_images
 from tenet.errors import DatasetError
 from tenet.files.arrays import open_npy
+from tenet.files.json import read_json
 from tenet.files.names import MANIFEST_FILE
 from tenet.files.paths import user_path
 
@@ -56,9 +59,13 @@ class OfficialArchive:
         labels = torch.from_numpy(self._labels)
         return MappedImages(path, self._images[corruption], labels, classes=self.classes, rows=rows)
 
-    def check_fits(self, test: ImageSource) -> None:
-        """Raise DatasetError if the archive was made from another data set than the one with these test images:
-        its figures would look like figures."""
+    def check_fits(self, test: ImageSource, *, has_labels: bool = True) -> None:
+        """Raise DatasetError unless the archive can be made from these test images: its figures would look like figures.
+
+        As many images as the test set has must have its labels, in its order; fewer images are a part of it. An
+        archive of this package must be made from these very images. has_labels: False for stand-ins of a data set that
+        is not there: labels and images are then not compared.
+        """
         question = "is this the archive of another data set?"
         path, labels, classes = self.root / "labels.npy", self._labels, len(test.classes)
         if labels.min() < 0 or labels.max() >= classes:
@@ -67,16 +74,24 @@ class OfficialArchive:
                 f"set has {classes} classes; {question}"
             )
         first = self.names[0]
-        shape = list(self._images[first].shape[1:])
-        if isinstance(test, ImageArrays) and shape != (own := list(test.images.shape[1:])):
+        shape, own = list(self._images[first].shape[1:]), [*test.image_size(), 3]
+        if shape != own:
             raise DatasetError(
                 f"{self.root / first}.npy holds images of {shape}, but the data set's are {own}; {question}"
             )
-        # As many images as the test set has, in any order, must be as many of each class.
-        expected = np.bincount(test.labels.cpu().numpy(), minlength=classes)
-        if len(labels) == len(test) and (np.bincount(labels, minlength=classes) != expected).any():
+        if not has_labels:
+            return
+        check_counts(self.root, labels, test)
+        if len(labels) == len(test) and (differ := int((labels != test.labels.cpu().numpy()).sum())):
             raise DatasetError(
-                f"{path} has other numbers of images by class than the data set's test labels; {question}"
+                f"{path}: the labels differ from the test set's in {differ} of {len(test)} places: the archive has "
+                "other images, another order, or other numbers of the classes; bring both to one order"
+            )
+        made_from = read_json(self.root / MANIFEST_FILE).get("images_sha256")
+        if isinstance(test, ImageArrays) and made_from not in (None, sha256_of_images(test)):
+            raise DatasetError(
+                f"{self.root} was made from other images than the data set's test images, as its {MANIFEST_FILE} "
+                "shows; make it again with python -m tenet.corruptions"
             )
 
     def identity(self) -> dict[str, object]:
@@ -124,9 +139,9 @@ class OfficialArchive:
 
 
 class FolderArchive:
-    """A tree `<corruption>/<severity>/<class>/*.JPEG`; all cells must have the same classes.
+    """A tree `<corruption>/<severity>/<class>/**/*.JPEG`; all cells must have the same classes.
 
-    classes: names in the order of the labels; by default the names of the folders, sorted.
+    classes: names in the order of the labels; by default the names of the folders, sorted as in `find_classes`.
     Raises DatasetError with the folder that is missing, or the class that is not in every cell.
     """
 
@@ -145,12 +160,25 @@ class FolderArchive:
                 classes = find_classes(self.root / name / str(severity), expected=classes)
         self.classes = tuple(classes or ())
         self._images_per_class: np.ndarray | None = None
+        self._test: ImageSource | None = None
+        self._size: tuple[int, int] | None = None
+
+    def check_fits(self, test: ImageSource) -> None:
+        """Raise DatasetError if the first image has another size than these test images. From now on, `cell` does so if
+        an image has, or if a class has more images than in the test set."""
+        height, width = test.image_size()
+        self._test, self._size = test, (width, height)
+        images, _ = find_images(self.root / self.names[0] / str(SEVERITIES[0]) / self.classes[0])
+        if images:
+            read_image(images[0], size=self._size)
 
     def cell(self, corruption: str, severity: int) -> ClassFolder:
         """Raises DatasetError if the corruption is not present, or if a class has more or fewer images than in the
-        cells that were opened before; ValueError if no such corruption or severity exists."""
+        cells that were opened before, or more than the test set; ValueError if no such corruption or severity exists."""
         check_present(self.root / corruption, self.names, severity)
-        cell = ClassFolder(self.root / corruption / str(severity), classes=self.classes)
+        cell = ClassFolder(self.root / corruption / str(severity), classes=self.classes, size=self._size)
+        if self._test is not None:
+            check_counts(cell.root, cell.labels.numpy(), self._test)
         # Otherwise an archive that was unpacked in part would be measured on fewer images, unnoticed.
         counts = np.bincount(cell.labels.numpy())
         if self._images_per_class is None:
@@ -165,6 +193,22 @@ class FolderArchive:
     def identity(self) -> dict[str, object]:
         # The folders of classes only: millions of images would take too long.
         return identify(self, "*/*/*")
+
+
+def sha256_of_images(test: ImageArrays) -> str:
+    """As in the manifest of a generated archive."""
+    return hashlib.sha256(test.images.cpu().contiguous().numpy().data).hexdigest()
+
+
+def check_counts(root: Path, labels: np.ndarray, test: ImageSource) -> None:
+    """Raise DatasetError if a class has more images in `labels` than in the test set."""
+    present = np.bincount(labels, minlength=len(test.classes))
+    expected = np.bincount(test.labels.cpu().numpy(), minlength=len(test.classes))
+    for label in np.flatnonzero(present > expected)[:1]:
+        raise DatasetError(
+            f"{root} has {present[label]} images of class {test.classes[label]}, but the test set has "
+            f"{expected[label]}; is this the archive of another data set?"
+        )
 
 
 def check_present(path: Path, names: Sequence[str], severity: int) -> None:
@@ -185,14 +229,19 @@ def identify(archive: OfficialArchive | FolderArchive, pattern: str) -> dict[str
     return {"kind": archive.kind, "root": str(root.resolve()), "files": files}
 
 
-def open_archive(root: str | PathLike[str], *, test: ImageSource) -> OfficialArchive | FolderArchive:
+def open_archive(
+    root: str | PathLike[str], *, test: ImageSource, has_labels: bool = True
+) -> OfficialArchive | FolderArchive:
     """A folder of .npy files, or a tree of images, made from the data set with these clean test images.
 
-    Raises DatasetError if the folder holds neither, or was made from another data set.
+    has_labels: as in `OfficialArchive.check_fits`. Raises DatasetError if the folder holds neither, or was made from
+    another data set.
     """
     folder = user_path(root, key="corruptions.root")
     if not list(folder.glob("*.npy")) and any((folder / name).is_dir() for name in CORRUPTIONS):
-        return FolderArchive(folder, classes=test.classes)
+        tree = FolderArchive(folder, classes=test.classes)
+        tree.check_fits(test)
+        return tree
     archive = OfficialArchive(folder, classes=test.classes)
-    archive.check_fits(test)
+    archive.check_fits(test, has_labels=has_labels)
     return archive

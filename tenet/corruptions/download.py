@@ -8,7 +8,6 @@ import argparse
 import http.client
 import io
 import re
-import shlex
 import shutil
 import ssl
 import sys
@@ -30,6 +29,7 @@ from tenet.corruptions.published import (
 from tenet.entry import run_and_report_errors
 from tenet.errors import DatasetError, UserError, printable
 from tenet.files.atomic import hold, sync
+from tenet.printing import open_streams
 from tenet.run.progress import ProgressReport
 
 MEGABYTE = 10**6
@@ -228,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     argparse exits with 2 if the arguments are wrong.
     """
+    open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m tenet.corruptions.download",
         description="Download, verify and unpack an official archive of corrupted images.",
@@ -240,8 +241,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         folder = fetch(ARCHIVES[asked.name], asked.root, url=asked.url, keep_archive=asked.keep_archive)
+        from tenet.config.overrides import as_argument  # imports Hydra
+
         print("Evaluate a run on these files:")
-        print(f"  python evaluate.py run=RUN_DIR {shlex.quote(f'corruptions.root={folder}')}")
+        print(f"  python evaluate.py run=RUN_DIR {as_argument('corruptions.root', folder)}")
 
     return run_and_report_errors(work)
 

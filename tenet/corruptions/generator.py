@@ -13,7 +13,8 @@ from tenet.corruptions.operators import LEVEL_SLACK
 from tenet.corruptions.parameters import settings
 from tenet.corruptions.random import Draws, image_keys
 from tenet.corruptions.spatter import spatter
-from tenet.data import ImageArrays, ImageBatch, ImageSource
+from tenet.data import ImageBatch, ImageSource
+from tenet.errors import DatasetError
 from tenet.files.weights import checksum
 
 # Values per chunk: large enough to hide the cost of a call, small enough for a CPU's caches and for a
@@ -99,10 +100,20 @@ def check_channels_last(images: Tensor) -> None:
         raise ValueError(f"images have shape {list(images.shape)}, not [batch, h, w, 3]; move channels last")
 
 
+def check_least_size(images: UInt8[Tensor, "batch h w 3"]) -> None:
+    """Raise DatasetError for images of one row or one column, which can't be scaled down or blurred."""
+    height, width = images.shape[1:3]
+    if min(height, width) < 2:
+        raise DatasetError(
+            f"images of {width} x {height} pixels can't be corrupted; they need at least 2 x 2. "
+            "corruptions.names=[] measures clean images alone"
+        )
+
+
 class GeneratedCell(ImageSource):
     """`clean` images under one corruption; each batch is corrupted when it is read, on the images' device."""
 
-    def __init__(self, clean: ImageArrays, *, corruption: str, severity: int, seed: int) -> None:
+    def __init__(self, clean: ImageSource, *, corruption: str, severity: int, seed: int) -> None:
         self.clean, self.labels, self.classes = clean, clean.labels, clean.classes
         self.corruption, self.severity, self.seed = corruption, severity, seed
 
@@ -122,7 +133,7 @@ class GeneratedCell(ImageSource):
 class GeneratedCorruptions:
     """All cells of a data set, made from its `clean` test images."""
 
-    clean: ImageArrays
+    clean: ImageSource
     seed: int = 0
     kind = "generated"
     names = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)

@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from tenet.corruptions.generator import corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
+from tenet.files.figures import default_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@default_style()
 def contact_sheet(image: UInt8[Tensor, "h w 3"], *, path: str | PathLike[str], seed: int = 0) -> None:
     """Write a PNG that shows the image under every corruption (rows) at every severity (columns)."""
 
@@ -26,6 +28,7 @@ def contact_sheet(image: UInt8[Tensor, "h w 3"], *, path: str | PathLike[str], s
     sheet_of({name: {level: cell(name, level) for level in SEVERITIES} for name in names}).savefig(path)
 
 
+@default_style()
 def sheet_of(cells: Mapping[str, Mapping[int, Tensor]]) -> "Figure":
     """A figure of uint8 images [h, w, 3]: one row per corruption, one column per severity."""
     from matplotlib.figure import Figure

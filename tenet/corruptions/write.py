@@ -12,7 +12,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from tenet import __version__
-from tenet.corruptions.generator import check_channels_last, corrupt
+from tenet.corruptions.generator import check_channels_last, check_least_size, corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
 from tenet.corruptions.parameters import settings
 from tenet.errors import DatasetError
@@ -50,6 +50,7 @@ class ArchiveWriter:
         device: torch.device | str = "cpu",
     ) -> None:
         check_channels_last(images)
+        check_least_size(images)
         self.folder, self.images, self.labels = folder, images, labels
         self.num_classes, self.seed, self.device = num_classes, seed, device
         self._chunk_size = max(1, CHUNK_BYTES // images[:1].numel())

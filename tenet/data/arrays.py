@@ -1,6 +1,8 @@
 """Images as arrays, in memory or memory-mapped, and the reader of users' own `.npz` files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ from tenet.files.arrays import read_arrays
 from tenet.files.weights import checksum
 
 MAX_CLASS_NAME = 100
+logger = logging.getLogger("tenet")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def make_arrays(
     """Check one split and convert it to tensors.
 
     images: uint8 [N, h, w, 3]; greyscale images may be [N, h, w] or [N, h, w, 1] and are repeated to three channels.
-    labels: integers [N].
+    labels: integers [N], or [N, 1]; floats that are whole numbers are taken as integers.
     classes: the class names. If None, every label of at least 0 is accepted.
     Raises DatasetError, which names the `source` of the arrays and the violated rule.
     """
@@ -111,17 +114,18 @@ def make_arrays(
         raise DatasetError(
             f"{source}: images must have shape [N, height, width, 3], not {list(images.shape)}"
         )
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DatasetError(
-            f"{source}: labels must be integers of shape [N], not {labels.dtype} {list(labels.shape)}"
-        )
+    labels = as_class_numbers(labels, source=source)
     if len(images) != len(labels):
         raise DatasetError(f"{source}: {len(images)} images but {len(labels)} labels")
     if images.size == 0:
         raise DatasetError(f"{source}: there are no images, or they have no pixels: {list(images.shape)}")
     if labels.min() < 0 or (classes is not None and labels.max() >= len(classes)):
+        counts_from_1 = classes is not None and (labels.min(), labels.max()) == (1, len(classes))
+        remedy = "; subtract 1 from them" if counts_from_1 else ""
         end = "classes" if classes is None else len(classes)
-        raise DatasetError(f"{source}: labels must be in [0, {end}), got {labels.min()} to {labels.max()}")
+        raise DatasetError(
+            f"{source}: labels must be in [0, {end}), got {labels.min()} to {labels.max()}{remedy}"
+        )
     if images.shape[3] == 1:
         images = np.repeat(images, 3, axis=3)
     return ImageArrays(
@@ -129,6 +133,20 @@ def make_arrays(
         torch.from_numpy(labels.astype(np.int64)),
         tuple(classes or ()),
     )
+
+
+def as_class_numbers(labels: np.ndarray, *, source: str) -> np.ndarray:
+    """Integers [N], from integers or whole floats, [N] or [N, 1]. Raises DatasetError, which names `source`."""
+    numbers = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if numbers.dtype.kind == "f" and np.isfinite(numbers).all() and (numbers == np.rint(numbers)).all():
+        numbers = numbers.astype(np.int64)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        is_table = labels.ndim == 2
+        remedy = "; take labels.argmax(axis=1) if each row has a single 1" if is_table else ""
+        raise DatasetError(
+            f"{source}: labels must be integers of shape [N], not {labels.dtype} {list(labels.shape)}{remedy}"
+        )
+    return numbers
 
 
 def class_names(names: np.ndarray, *, source: str) -> list[str]:
@@ -144,43 +162,81 @@ def class_names(names: np.ndarray, *, source: str) -> list[str]:
         texts = [str(text) for text in (np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names)]
     except (ValueError, SystemError) as error:  # invalid UTF-8, or numbers that are not code points
         raise DatasetError(f"{source}: can't be read as strings ({error})") from error
-    for text in texts:
-        if len(text) > MAX_CLASS_NAME or not text.isprintable():
-            raise DatasetError(
-                f"{source}: {text[:20]!r} is not a name of at most {MAX_CLASS_NAME} printable characters"
-            )
+    check_class_names(texts, source=source)
     return texts
+
+
+def check_class_names(names: Sequence[str], *, source: str) -> None:
+    """Raise DatasetError, which names `source`, for a name that can't be printed or that two classes have."""
+    for name in names:
+        if len(name) > MAX_CLASS_NAME or not name.isprintable():
+            raise DatasetError(
+                f"{source}: {name[:20]!r} is not a name of at most {MAX_CLASS_NAME} printable characters"
+            )
+    name, times = max(Counter(names).items(), key=lambda pair: pair[1], default=("", 0))
+    if times > 1:
+        raise DatasetError(f"{source}: {times} classes are named {name!r}; give each class its own name")
 
 
 def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays]:
     """Read the training set and the test set from an .npz file.
 
-    Its keys are train_images, train_labels, test_images, test_labels and, optionally, classes. Raises DatasetError,
-    which names the file and the violated rule.
+    Its keys are train_images, train_labels, test_images, test_labels and, optionally, classes. Without `classes`, the
+    numbers that occur in train_labels are the classes, by their number; a warning says so unless they count from 0.
+    Raises DatasetError, which names the file and the violated rule.
     """
     if not path.is_file():
         raise DatasetError(f"dataset.path={path} is not a file")
     keys = ("train_images", "train_labels", "test_images", "test_labels")
-    arrays = read_arrays(path, keys, optional=("classes",))
-    names = class_names(arrays["classes"], source=f"{path} (classes)") if "classes" in arrays else None
-    labels = [arrays[f"{split}_labels"] for split in ("train", "test")]
-    if names is None and all(np.issubdtype(part.dtype, np.integer) and part.size for part in labels):
-        highest, images = int(max(part.max() for part in labels)), sum(part.size for part in labels)
-        if highest >= images:
-            raise DatasetError(f"{path}: a label of {highest} for {images} images; number the classes from 0")
-        names = [str(index) for index in range(highest + 1)]
-    train, test = (
-        make_arrays(
-            arrays[f"{split}_images"],
-            arrays[f"{split}_labels"],
-            source=f"{path} ({split}_images, {split}_labels)",
-            classes=names,
+    arrays = read_arrays(path, keys, optional=("classes", "val_labels"))
+    if "val_labels" in arrays:  # as in MedMNIST's files
+        logger.warning(
+            "%s: val_images and val_labels are not used; dataset.validation_fraction holds out training images",
+            path,
         )
-        for split in ("train", "test")
+    sources = {split: f"{path} ({split}_images, {split}_labels)" for split in ("train", "test")}
+    labels = {
+        split: as_class_numbers(arrays[f"{split}_labels"], source=source) for split, source in sources.items()
+    }
+    if "classes" in arrays:
+        names = class_names(arrays["classes"], source=f"{path} (classes)")
+    else:
+        names, labels = number_classes(labels, path=path)
+    train, test = (
+        make_arrays(arrays[f"{split}_images"], labels[split], source=source, classes=names)
+        for split, source in sources.items()
     )
-    if unknown := set(test.labels.tolist()) - set(train.labels.tolist()):
-        raise DatasetError(f"{path}: label {min(unknown)} of the test set never occurs in the training set")
+    check_trained(labels, path=path)
+    if absent := sorted(set(range(len(names))) - set(labels["train"].tolist())):
+        logger.warning(
+            "%s: no training image of %d of %d classes, such as %s",
+            path, len(absent), len(names), names[absent[0]],
+        )  # fmt: skip
     sizes = [list(part.images.shape[1:]) for part in (train, test)]
     if sizes[0] != sizes[1]:
         raise DatasetError(f"{path}: training images are {sizes[0]}, test images {sizes[1]}")
     return train, test
+
+
+def number_classes(
+    labels: Mapping[str, np.ndarray], *, path: Path
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The names of the classes, which are the numbers that occur in the training set, and labels that count from 0."""
+    numbers = np.unique(labels["train"])
+    if numbers.size and numbers[0] < 0:
+        raise DatasetError(f"{path}: labels must be in [0, classes), got {numbers[0]} to {numbers[-1]}")
+    check_trained(labels, path=path)
+    if numbers.size and numbers[-1] != len(numbers) - 1:
+        logger.warning(
+            "%s: the labels are not 0 to %d: they are taken as %d classes named %s to %s; `classes` would name them",
+            path, len(numbers) - 1, len(numbers), numbers[0], numbers[-1],
+        )  # fmt: skip
+    return (
+        [str(number) for number in numbers],
+        {split: np.searchsorted(numbers, part) for split, part in labels.items()},
+    )
+
+
+def check_trained(labels: Mapping[str, np.ndarray], *, path: Path) -> None:
+    if unknown := set(labels["test"].tolist()) - set(labels["train"].tolist()):
+        raise DatasetError(f"{path}: label {min(unknown)} of the test set never occurs in the training set")

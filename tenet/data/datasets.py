@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,8 +18,12 @@ from tenet.data.folders import ClassFolder
 from tenet.data.source import ImageSource
 from tenet.data.split import stratified_split
 from tenet.errors import DatasetError
+from tenet.files.atomic import locked
 from tenet.files.paths import user_path
 from tenet.rules import above, at_least, at_most, below, length
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,13 @@ class Dataset(ABC):
     def read(self) -> tuple[ImageArrays, ImageArrays]:
         """The whole training set and the test set."""
 
+    def files(self) -> Sequence[Path]:
+        """The files that `read` reads, if a few files hold all images and labels.
+
+        While they are the same files, unchanged, a finished run is not compared with its data again.
+        """
+        return ()
+
     def test_source(self) -> ImageSource:
         """The test set, for evaluation."""
         return self.load().test
@@ -61,11 +72,14 @@ class Dataset(ABC):
 class Digits(Dataset):
     """1,797 handwritten digits of scikit-learn (8x8), as 32x32 RGB: 1,437 to train on, 360 to test."""
 
-    def read(self) -> tuple[ImageArrays, ImageArrays]:
+    def files(self) -> Sequence[Path]:
         package = importlib.util.find_spec("sklearn")  # not imported, which takes a second
         if package is None or package.origin is None:
             raise DatasetError("dataset=digits: its images come with scikit-learn; install scikit-learn")
-        path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        return (Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz",)
+
+    def read(self) -> tuple[ImageArrays, ImageArrays]:
+        (path,) = self.files()
         try:
             rows = np.loadtxt(path, delimiter=",")
             small = torch.from_numpy(rows[:, :-1]).float().reshape(1797, 1, 8, 8) * (255 / 16)
@@ -85,21 +99,41 @@ class Cifar(Dataset):
     name: Literal["cifar10", "cifar100"]
     root: str = "~/.cache/tenet"
 
-    def read(self) -> tuple[ImageArrays, ImageArrays]:
+    def files(self) -> Sequence[Path]:
+        source = self._source()
+        folder = user_path(self.root, key="dataset.root") / source.base_folder
+        listed = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+        return [folder / name for name, _ in listed]
+
+    def _source(self) -> "type[CIFAR10]":
         from torchvision import datasets
 
-        source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
+        return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
+
+    def read(self) -> tuple[ImageArrays, ImageArrays]:
+        from torchvision.datasets.utils import check_integrity
+
+        source = self._source()
         root = user_path(self.root, key="dataset.root")
         timeout = socket.getdefaulttimeout()
         try:
             # Without it, a network that drops packets would block the download forever.
             socket.setdefaulttimeout(30)
-            train, test = (source(str(root), train=is_train, download=True) for is_train in (True, False))
+            try:
+                train, test = _open_cifar(source, root)
+            except RuntimeError:  # it is not there, or not whole
+                with locked(root / f".{self.name}.lock", reason=f"it downloads {source.__name__}"):
+                    train, test = _open_cifar(source, root, download=True)
         except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
+            archive = root / source.filename
+            is_other = archive.exists() and not check_integrity(str(archive), source.tgz_md5)
+            found = (
+                f"{archive} is not the published file" if is_other else f"{source.__name__} is not in {root}"
+            )
             raise DatasetError(
-                f"{source.__name__} is not in {root} and could not be downloaded ({error}). "
+                f"{found} and could not be downloaded ({error}). "
                 f"Put {source.filename} (MD5 {source.tgz_md5}) into {root} and run the command again, "
-                "or use dataset=arrays dataset.path=FILE.npz"
+                "give dataset.root=ANOTHER_FOLDER, or use dataset=arrays dataset.path=FILE.npz"
             ) from error
         finally:
             socket.setdefaulttimeout(timeout)
@@ -111,11 +145,22 @@ class Cifar(Dataset):
         return first, second
 
 
+def _open_cifar(
+    source: type["CIFAR10"], root: Path, *, download: bool = False
+) -> tuple["CIFAR10", "CIFAR10"]:
+    """torchvision's training and test set. Raises RuntimeError if `root` lacks them, or holds other files."""
+    train, test = (source(str(root), train=is_train, download=download) for is_train in (True, False))
+    return train, test
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arrays(Dataset):
     """An `.npz` file (`path`) with train_images, train_labels, test_images, test_labels and, optionally, classes."""
 
     path: str
+
+    def files(self) -> Sequence[Path]:
+        return (user_path(self.path, key="dataset.path"),)
 
     def read(self) -> tuple[ImageArrays, ImageArrays]:
         return read_npz(user_path(self.path, key="dataset.path"))
@@ -123,7 +168,7 @@ class Arrays(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(Dataset):
-    """Clean images for evaluation alone, `path`/<class>/*.JPEG, such as ImageNet's validation set.
+    """Clean images for evaluation alone, `path`/<class>/**/*.JPEG, such as ImageNet's validation set.
 
     resize, crop: the shorter side is scaled to `resize` pixels and the middle `crop` x `crop` kept; null: as is.
     """

@@ -1,6 +1,8 @@
 """Images in folders, one a class: read by id and decoded in threads, a few batches ahead."""
 
-from collections import deque
+import logging
+import os
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -9,29 +11,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
+from tenet.data.arrays import check_class_names
+from tenet.data.decode import SUFFIXES, read_image
 from tenet.data.source import ImageBatch, ImageSource
-from tenet.errors import DatasetError
-from tenet.files.plain import check_plain
+from tenet.errors import DatasetError, printable
 from tenet.files.weights import checksum
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
-# Checked in the file's header before the image is decoded: a few bytes may claim any number of pixels.
-MAX_PIXELS = 2**26
-MAX_BATCH_BYTES = 2**33
+MAX_BATCH_BYTES = 2**30
 # Pillow releases Python's lock while it decodes; with a GPU at work, more threads gain little.
 DECODERS = 8
 BATCHES_AHEAD = 1
+# What file managers and archivers leave behind, in addition to hidden files.
+LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
+logger = logging.getLogger("tenet")
 
 
 class ClassFolder(ImageSource):
-    """Images in a folder for each class, `<class>/*.JPEG` (or .jpg, .png), ordered by class and file name.
+    """Images in a folder for each class, `<class>/**/*.JPEG` (or another of SUFFIXES), ordered by class and path.
 
-    classes: the exact names of the folders, in the order of the labels; by default all folders, sorted.
+    Hidden files are ignored; all others that are not read are counted in one warning.
+    classes: the exact names of the folders, in the order of the labels; by default all folders, sorted, by number if
+    all names are numbers.
     resize, crop: the shorter side is scaled to `resize` pixels and the central `crop` x `crop` pixels are kept, as
     torchvision's Resize and CenterCrop do; None: unchanged.
+    size: the width and height that all images must have then; by default those of the first one.
     Raises DatasetError, which names a folder that is missing, unexpected or without images.
     """
 
@@ -42,30 +48,37 @@ class ClassFolder(ImageSource):
         classes: Sequence[str] | None = None,
         resize: int | None = None,
         crop: int | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
-        self.root, self.resize, self.crop = Path(root), resize, crop
+        self.root, self.resize, self.crop, self.size = Path(root), resize, crop, size
         self.classes = find_classes(self.root, expected=classes)
         self.paths: list[Path] = []
         labels: list[int] = []
+        left_out: Counter[str] = Counter()
         for label, name in sorted(enumerate(self.classes), key=lambda pair: pair[1]):
-            files = sorted(path for path in (self.root / name).iterdir() if path.name[0] != ".")
-            images = [path for path in files if path.suffix.lower() in SUFFIXES]
+            images, others = find_images(self.root / name)
+            left_out += others
             if not images:
-                raise DatasetError(
-                    f"{self.root / name} holds no .JPEG, .jpg or .png; unpack the images again"
-                )
+                held = f": it holds {count_kinds(others)}" if others else ""
+                raise DatasetError(f"{self.root / name} holds no image{held}; unpack the images again")
             self.paths += images
             labels += [label] * len(images)
         self.labels = torch.tensor(labels)
+        if left_out:
+            logger.warning(
+                "%s: %s images; not read: %s", printable(str(root)), f"{len(labels):,}", count_kinds(left_out)
+            )
 
     def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
         """Yield the images of each tensor of ids; the next batch is decoded while the caller works on one.
 
         Raises DatasetError for an image that can't be read or that differs in size from the first of the folder.
         """
-        # The size of the first image, which all others must have, determines the memory of a batch.
-        height, width, _ = read_image(self.paths[0], resize=self.resize, crop=self.crop).shape
-        read = partial(read_image, resize=self.resize, crop=self.crop, size=(width, height))
+        # The size, which all images must have, determines the memory of a batch.
+        height, width, _ = read_image(self.paths[0], resize=self.resize, crop=self.crop, size=self.size).shape
+        # In one thread, because each thread keeps the memory that it once needed.
+        large = ThreadPoolExecutor(1, thread_name_prefix="decode-large")
+        read = partial(read_image, resize=self.resize, crop=self.crop, size=(width, height), large=large)
         pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         ahead: deque[tuple[Tensor, list[Future[np.ndarray]]]] = deque()
 
@@ -86,6 +99,7 @@ class ClassFolder(ImageSource):
         finally:
             # Also when the caller stops early.
             pool.shutdown(cancel_futures=True)
+            large.shutdown()
 
     def fingerprint(self) -> str:
         """Over names, sizes and times of the files, which change when their content does."""
@@ -97,22 +111,64 @@ class ClassFolder(ImageSource):
         return checksum([settings, files])[:16]
 
 
+def find_images(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The images in a folder and its subfolders, sorted by path, and how many files of each suffix are none."""
+    images: list[Path] = []
+    others: Counter[str] = Counter()
+    # Links to folders are not followed: they may form a circle.
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_litter(name)]
+        others["links to folders"] += sum(Path(place, name).is_symlink() for name in folders)
+        for path in (Path(place, name) for name in files if not is_litter(name)):
+            if path.suffix.lower() in SUFFIXES:
+                images.append(path)
+            else:
+                others[path.suffix.lower() or "no suffix"] += 1
+    return sorted(images), +others
+
+
+def is_litter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def count_kinds(others: Counter[str]) -> str:
+    """Such as `3 of .gif, 1 of .txt`, at most five kinds."""
+    kinds = [f"{count} of {printable(kind[:20])}" for kind, count in others.most_common()]
+    return ", ".join(kinds[:5]) + (f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else "")
+
+
 def find_classes(root: Path, *, expected: Sequence[str] | None = None) -> tuple[str, ...]:
     """The names of the class folders in `root`: sorted, or in the order of `expected`.
 
-    Raises DatasetError if there are none, or if they differ from the expected ones.
+    Names that are all numbers are sorted by number, with a warning if torchvision's order is another one.
+    Raises DatasetError if there are none, if they differ from the expected ones, or for a name that can't be printed.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder; unpack the images there")
-    found = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_litter(path.name))
     if not found:
         raise DatasetError(f"{root} holds no folders of classes; give the folder above them")
-    classes = tuple(found if expected is None else expected)
-    if unknown := sorted(set(found) - set(classes)):
-        raise DatasetError(f"{root / unknown[0]} is none of the {len(classes)} expected classes")
-    if missing := sorted(set(classes) - set(found)):
+    check_class_names(found, source=str(root))
+    if expected is None:
+        return tuple(sort_numbers(found, source=root))
+    if unknown := sorted(set(found) - set(expected)):
+        raise DatasetError(f"{root / unknown[0]} is none of the {len(expected)} expected classes")
+    if missing := sorted(set(expected) - set(found)):
         raise DatasetError(f"{root / missing[0]} is missing; unpack the images of all classes")
-    return classes
+    return tuple(expected)
+
+
+def sort_numbers(names: list[str], *, source: Path) -> list[str]:
+    """Sorted names, by number if all are."""
+    if not all(name.isdecimal() for name in names):
+        return names
+    by_number = sorted(names, key=int)
+    if by_number != names:
+        logger.warning(
+            "%s: classes are ordered by number, %s; torchvision's ImageFolder orders them as text, %s",
+            source, ", ".join(by_number[:3]) + " ...", ", ".join(names[:3]) + " ...",
+        )  # fmt: skip
+    return by_number
 
 
 def check_batch_memory(images: int, *, width: int, height: int) -> None:
@@ -121,56 +177,4 @@ def check_batch_memory(images: int, *, width: int, height: int) -> None:
         raise DatasetError(
             f"batch_size={images} images of {width} x {height} pixels, and as many read ahead, take "
             f"{held / 1e9:.1f} GB of memory; lower it"
-        )
-
-
-def read_image(
-    path: Path, *, resize: int | None = None, crop: int | None = None, size: tuple[int, int] | None = None
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The RGB pixels of a JPEG or PNG file.
-
-    size: the expected width and height after `resize` and `crop`. Raises DatasetError, which names the file, if it
-    is broken, too large or of another size; sizes are checked before it is decoded.
-    """
-    from PIL import Image
-
-    try:
-        check_plain(path)
-        with Image.open(path, formats=("JPEG", "PNG")) as file:
-            width, height = (
-                side if resize is None else resize * side // min(file.size) for side in file.size
-            )
-            scaled = (width, height)
-            _check_size(path, file.size, scaled=scaled, crop=crop, expected=size)
-            picture = file.convert("RGB")
-    except DatasetError:
-        raise
-    except Exception as error:  # the decoders fail on damaged files with OSError, SyntaxError and others
-        raise DatasetError(f"{path} can't be read as a JPEG or PNG image: {error}") from error
-    if resize is not None:
-        picture = picture.resize(scaled, Image.Resampling.BILINEAR)
-    if crop is not None:
-        left, top = (round((side - crop) / 2) for side in picture.size)
-        picture = picture.crop((left, top, left + crop, top + crop))
-    return np.array(picture)
-
-
-def _check_size(
-    path: Path,
-    size: tuple[int, int],
-    *,
-    scaled: tuple[int, int],
-    crop: int | None,
-    expected: tuple[int, int] | None,
-) -> None:
-    for verb, (width, height) in (("has", size), ("is to become", scaled)):
-        if width * height > MAX_PIXELS:
-            raise DatasetError(f"{path} {verb} {width} x {height} pixels, more than {MAX_PIXELS}")
-    if crop is not None and crop > min(scaled):
-        raise DatasetError(f"{path}: {crop} pixels can't be cut out of {scaled[0]} x {scaled[1]}")
-    final = scaled if crop is None else (crop, crop)
-    if expected is not None and final != expected:
-        raise DatasetError(
-            f"{path} has {final[0]} x {final[1]} pixels, the images before it {expected[0]} x {expected[1]}; "
-            "bring them to one size"
         )

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
@@ -41,3 +42,8 @@ class ImageSource(ABC):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the first image, which all others share. Reads it."""
+        first = next(iter(self.batches([torch.zeros(1, dtype=torch.int64)])))
+        return first.images.shape[1], first.images.shape[2]

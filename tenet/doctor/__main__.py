@@ -16,6 +16,7 @@ from tenet.device import share_cores
 from tenet.doctor.findings import Finding, Plan, examine
 from tenet.errors import ConfigError, UserError, printable
 from tenet.failures import INTERRUPTED, WRONG_COMMAND
+from tenet.printing import open_streams
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf"
 READY, NOT_READY = 0, 1
@@ -86,6 +87,7 @@ def run_checks(plan: Plan, *, json: Path | None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 if the run is ready, 1 if there are problems, 2 if the command is wrong."""
+    open_streams()
     parser = make_parser()
     options = parser.parse_intermixed_args(arguments)
     if options.steps < 1 or not (options.price_per_hour is None or 0 < options.price_per_hour < math.inf):

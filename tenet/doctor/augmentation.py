@@ -11,6 +11,7 @@ from tenet.config.build import build
 from tenet.data import Digits, ImageArrays
 from tenet.doctor.findings import Finding, Plan, ok, problem
 from tenet.errors import printable
+from tenet.files.figures import default_style
 from tenet.randomness import make_generator
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ def check(plan: Plan) -> Iterator[Finding]:
         if not (lowest >= 0 and highest <= 1):  # NaN too
             what = f"{heading} returns values from {lowest:g} to {highest:g}, outside [0, 1]"
             yield problem(what, "augment=none")
+    replaced = " (it replaces an earlier one)" if (plan.output / PICTURE).exists() else ""
     path = save_figure(plot_views(names, drawn), plan.output / PICTURE, dpi=120.0)
     images = "digits in place of the data set" if plan.has_stand_ins else "images"
     views = ", ".join(list(drawn)[1:])
-    yield ok(f"{views}, drawn {DRAWS} times on {len(names)} {images}: look at {path}", picture=str(path))
+    yield ok(
+        f"{views}, drawn {DRAWS} times on {len(names)} {images}: look at {path}{replaced}", picture=str(path)
+    )
 
 
 def draw_views(plan: Plan) -> tuple[list[str], dict[str, list[Tensor]]]:
@@ -61,6 +65,7 @@ def first_of_classes(train: ImageArrays) -> Tensor:
     return torch.tensor(list(ids)[:IMAGES])
 
 
+@default_style()
 def plot_views(names: list[str], drawn: dict[str, list[Tensor]]) -> "Figure":
     """A row for each image, a column for each draw."""
     from matplotlib.figure import Figure

@@ -87,7 +87,8 @@ def make_stand_ins(dataset: "Cifar") -> "Splits":
 
 def check_class_folder(dataset: "Folder") -> Iterator[Finding]:
     """Count the images, and read a sample: all must be readable and have one size."""
-    from tenet.data.folders import ClassFolder, read_image
+    from tenet.data.decode import read_image
+    from tenet.data.folders import ClassFolder
 
     root = user_path(dataset.path, key="dataset.path")
     folder = ClassFolder(root, resize=dataset.resize, crop=dataset.crop)

@@ -117,7 +117,9 @@ def count_work(experiment: Experiment, *, done: int) -> Work:
     settings, last, epoch = experiment.settings, experiment.last_step, count_epoch(experiment)
     steps = range(done + 1, last + 1)
     ends = [step for step in steps if step % epoch.steps == 0 or step == last]
-    evaluations = sum(end == last or end // epoch.steps % settings.evaluate_every_epochs == 0 for end in ends)
+    within = sum(
+        settings.is_evaluated(end, steps_per_epoch=epoch.steps, last_step=last) for end in ends if end != last
+    )
     every = settings.checkpoint_every_steps
     checkpoints = {*ends, *(step for step in steps if every is not None and step % every == 0)}
     inhibited = experiment.inhibited
@@ -125,19 +127,19 @@ def count_work(experiment: Experiment, *, done: int) -> Work:
         batches=len(steps) * epoch.batches / epoch.steps,
         steps=len(steps),
         inhibited_steps=0 if inhibited is None else sum(map(inhibited.is_due, steps)),
-        evaluated_images=evaluations * epoch.evaluated_images + len(experiment.splits.test),
+        evaluated_images=within * epoch.evaluated_images + experiment.count_evaluated_images()[1],
         checkpoints=len(checkpoints),
     )
 
 
 def count_epoch(experiment: Experiment) -> Work:
     """An epoch after tenet.start_step, with its evaluation and checkpoint."""
-    loader, inhibited, splits = experiment.loader, experiment.inhibited, experiment.splits
+    loader, inhibited = experiment.loader, experiment.inhibited
     return Work(
         batches=loader.samples_per_epoch / whole_batch(experiment),
         steps=loader.steps_per_epoch,
         inhibited_steps=0 if inhibited is None else loader.steps_per_epoch // inhibited.interval,
-        evaluated_images=len(splits.validation or splits.test),
+        evaluated_images=experiment.count_evaluated_images()[0],
         checkpoints=1,
     )
 

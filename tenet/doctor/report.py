@@ -10,6 +10,7 @@ from rich.text import Text
 from tenet import __version__
 from tenet.doctor.findings import Finding, Plan, Section, Status
 from tenet.errors import printable
+from tenet.printing import console as new_console
 
 # With and without Unicode, and the style.
 MARKS: dict[Status, tuple[str, str, str]] = {
@@ -26,7 +27,7 @@ class Report:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or new_console()
 
     def start(self, plan: Plan) -> None:
         self._print(Text(f"{printable(plan.run_dir.name)}: {train_command(plan)}", style="bold"))

@@ -16,6 +16,7 @@ from tenet.doctor.findings import Finding, Plan, ok, problem, warning
 from tenet.doctor.hardware import GB
 from tenet.errors import ConfigError
 from tenet.experiment import build_on_meta
+from tenet.files import atomic
 from tenet.files.names import CONFIG_FILE, LOCK_FILE
 from tenet.run.folder import RunFolder
 from tenet.training.checkpoint import Checkpoints
@@ -42,11 +43,15 @@ def check(plan: Plan) -> Iterator[Finding]:
 def check_run_folder(plan: Plan) -> Finding:
     """Whether the run is new, interrupted, finished or in progress, or the folder belongs to another run."""
     folder, lock = plan.run_dir, plan.run_dir / LOCK_FILE
+    try:
+        RunFolder(folder).check_is_free()
+    except ConfigError as error:
+        return problem(str(error), state="other")
     if not (folder / CONFIG_FILE).exists():
         return ok(f"new run folder {folder}", state="new")
     if lock.exists():
         with lock.open() as file:
-            is_held = not try_lock(file)
+            is_held = not atomic.take_lock(file)
         if is_held:
             return problem(f"a process is working in {folder}", "wait for it, or end it", state="held")
     if plan.config.get("rerun"):

@@ -18,7 +18,7 @@ from tenet.files.arrays import read_arrays
 from tenet.files.atomic import write_atomically
 from tenet.files.json import read_json
 from tenet.files.names import IDENTITY_FILE, PIN_FILE
-from tenet.files.plain import check_plain
+from tenet.files.plain import check_own, check_plain
 
 DTYPES = {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32}
 logger = logging.getLogger("tenet")
@@ -69,8 +69,8 @@ class PredictionCache:
         """Keep other processes out until this one ends; the kernel unlocks, however it ends."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._lock_path = self.folder.with_name(f".{self.folder.name}.lock")
-        check_plain(self._lock_path)
-        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+        check_own(self.folder, self._lock_path)
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             # lockf locks for the process, not for the open file: a process that gave up a sweep can begin it again.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
 """Predictions of a network for any source of images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from tenet.data import ImageBatch, ImageSource, to_images_01
 from tenet.errors import NonFiniteOutputError
 from tenet.evaluation.measures import Predictions
 from tenet.networks import Network
+from tenet.run.progress import ProgressReport
 
 # CPU chunk size: larger batches overflow the cache and make malloc return memory to the system at every step.
 CPU_IMAGES = 64
@@ -18,14 +19,28 @@ CPU_IMAGES = 64
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network that predicts the classes of uint8 images, `batch_size` of them at a time."""
+    """A network that predicts the classes of uint8 images, `batch_size` of them at a time.
+
+    order: the network's output for each class of the data (see `match_classes`); None: the same order.
+    """
 
     network: Network
     batch_size: int = 1000
+    order: tuple[int, ...] | None = None
 
-    def predict(self, source: ImageSource) -> Predictions:
-        """Predictions for every image of the source, in order; see `predict_batches`."""
-        return self.predict_batches(source.batches(torch.arange(len(source)).split(self.batch_size)))
+    def predict(
+        self, source: ImageSource, ids: Tensor | None = None, *, title: str | None = None
+    ) -> Predictions:
+        """Predictions for the images of the source, in order, or for those with the given ids; see `predict_batches`.
+
+        title: show progress under this name.
+        """
+        ids = torch.arange(len(source)) if ids is None else ids
+        batches = source.batches(ids.split(self.batch_size))
+        if title is None:
+            return self.predict_batches(batches)
+        with ProgressReport(title, total=len(ids), unit="image") as progress:
+            return self.predict_batches(show_progress(batches, progress))
 
     def predict_batches(self, batches: Iterable[ImageBatch]) -> Predictions:
         """Predictions on the host, which waits for the device once: at the end.
@@ -61,4 +76,14 @@ class Classifier:
         device = self.network.mean.device
         if device.type == "cpu" and len(images) > CPU_IMAGES:
             return torch.cat([self.logits(part) for part in images.split(CPU_IMAGES)])
-        return self.network(to_images_01(images.to(device, non_blocking=True)))
+        logits = self.network(to_images_01(images.to(device, non_blocking=True)))
+        return logits if self.order is None else logits[:, list(self.order)]
+
+
+def show_progress(batches: Iterable[ImageBatch], progress: ProgressReport) -> Iterator[ImageBatch]:
+    """The batches; each counts as done when the next one is asked for."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch[1])
+        progress.update(done, "")

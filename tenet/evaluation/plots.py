@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from tenet.corruptions.names import CORRUPTIONS
 from tenet.evaluation.metrics import CorruptionErrors, mean
 from tenet.files.atomic import write_atomically
+from tenet.files.figures import default_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 DPI = 150
 
 
+@default_style()
 def save_figure(figure: "Figure", path: Path, *, dpi: float | None = None) -> Path:
     """Write a PNG file, with the figure's own resolution unless `dpi` is given."""
     # The format must be given: the name of the temporary file doesn't end in it.
@@ -20,6 +22,7 @@ def save_figure(figure: "Figure", path: Path, *, dpi: float | None = None) -> Pa
     return path
 
 
+@default_style()
 def draw_heatmap(errors: CorruptionErrors, *, title: str) -> "Figure":
     """Corruptions down, severities across, the error in every cell; extra corruptions below a gap."""
     from matplotlib.figure import Figure
@@ -46,6 +49,7 @@ def draw_heatmap(errors: CorruptionErrors, *, title: str) -> "Figure":
     return figure
 
 
+@default_style()
 def draw_curves(errors: CorruptionErrors, *, clean_pct: float, title: str) -> "Figure":
     """A small plot for every corruption: error over severity, and the clean error as a dashed line."""
     from matplotlib.figure import Figure

@@ -1,24 +1,28 @@
 """The report of an evaluation: the summaries of its suites, put together, printed and written."""
 
 import csv
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from tenet.evaluation.plots import save_figure
 from tenet.evaluation.suites.suite import RECORD, Summary
 from tenet.files.atomic import write_atomically
 from tenet.files.json import write_json
+from tenet.printing import console
+
+logger = logging.getLogger("tenet")
 
 
-def combine(about: Mapping[str, Any], summaries: Sequence[Summary]) -> Summary:
-    """One summary of all suites, in their order. about: the first keys of the JSON report."""
+def combine(about: Mapping[str, Any], summaries: Sequence[Summary], *, note: str = "") -> Summary:
+    """One summary of all suites, in their order. about: the first keys of the JSON report. note: the first line."""
     return Summary(
         content={**about, **_merge(summary.content for summary in summaries)},
         metrics=_merge(summary.metrics for summary in summaries),
-        lines=[line for summary in summaries for line in summary.lines],
+        lines=[*[note] * bool(note), *(line for summary in summaries for line in summary.lines)],
         tables=[table for summary in summaries for table in summary.tables],
         is_complete=all(summary.is_complete for summary in summaries),
         records=[record for summary in summaries for record in summary.records],
@@ -34,9 +38,9 @@ def _merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def print_report(report: Summary) -> None:
     """Tables first, then lines."""
     # soft_wrap: the terminal breaks long lines, not rich.
-    console = Console(soft_wrap=True)
+    plain = console(soft_wrap=True)
     for part in (*report.tables, *report.lines):
-        console.print(part)
+        plain.print(part)
 
 
 def write_figures(report: Summary, output: Path) -> list[Path]:
@@ -55,15 +59,36 @@ def write_figures(report: Summary, output: Path) -> list[Path]:
     table = output.with_suffix(".csv")
     write_json(output, report.content)
     write_atomically(table, write_csv)
-    documents = {output.with_name(name): content for name, content in report.documents.items()}
+    documents = {
+        output.with_name(document_name(name, output)): content for name, content in report.documents.items()
+    }
     for path, content in documents.items():
         write_json(path, content)
     return [output, table, *documents]
 
 
+def document_name(name: str, output: Path) -> str:
+    """`name`, with the marks that tell the report from the run's own: robustbench-generated-bf16.json."""
+    marks = re.sub(r"^corruptions(-files)?", "", output.stem) if output.stem.startswith("corruptions") else ""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}{marks}.{suffix}"
+
+
 def write_pictures(report: Summary, output: Path) -> dict[str, Path]:
-    """Draw the pictures of the suites next to `output`; return the PNG files by metric name."""
+    """Draw the pictures of the suites next to `output`; return the PNG files by metric name.
+
+    A picture that fails is named in a warning and left out: the figures are worth more than their pictures.
+    """
     paths = {
         name: output.with_name(f"{output.stem}-{name.rpartition('/')[2]}.png") for name in report.pictures
     }
-    return {name: save_figure(draw(), paths[name]) for name, draw in report.pictures.items()}
+    written = {}
+    for name, draw in report.pictures.items():
+        try:
+            written[name] = save_figure(draw(), paths[name])
+        except Exception as error:  # matplotlib, its fonts and its settings fail in many ways
+            with suppress(OSError):  # an earlier report's picture would show other figures
+                paths[name].unlink(missing_ok=True)
+            reason = (str(error).splitlines() or [""])[0]
+            logger.warning("%s is left out (%s: %s)", paths[name], type(error).__name__, reason)
+    return written

@@ -1,8 +1,8 @@
 """What is evaluated: weights, with the data set and the backbone that they belong to."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,26 +11,42 @@ from tenet import __version__
 from tenet.config.build import build
 from tenet.config.run_config import read_config
 from tenet.errors import ConfigError
-from tenet.files.names import EVALUATION_FOLDER, WEIGHTS_FILE
+from tenet.evaluation.reports import CLEAN, as_mapping, path_name, settings_of_test_set
+from tenet.files.json import read_json
+from tenet.files.names import EVALUATION_FOLDER, ORIGIN_FILE, WEIGHTS_FILE
 from tenet.files.paths import user_path
-from tenet.files.plain import sha256_of
+from tenet.files.plain import check_own, sha256_of
 
 if TYPE_CHECKING:
     import torch
 
     from tenet.data import Dataset
+    from tenet.evaluation.measurement import Measurement
     from tenet.evaluation.robustbench import Model
+    from tenet.evaluation.suites.suite import Suite
+    from tenet.files.interface import Interface
+    from tenet.files.weights import SavedWeights
     from tenet.networks import Network
 
 logger = logging.getLogger("tenet")
+
+# Keys of a data set that say how images are prepared for the network, and not which images they are.
+NORMALIZATION, RESIZING = ("mean", "std"), ("resize", "crop")
+# That of data sets whose configuration leaves it out.
+DEFAULT_NORMALIZATION = (0.5, 0.5, 0.5)
+# Folders that are named after a split and not after the data set.
+SPLITS = ("test", "train", "val", "valid", "validation")
 
 
 @dataclass(frozen=True)
 class EvaluationTarget:
     """What is evaluated, and how its network is built.
 
-    weights: the file. run_dir: the run folder that holds it; None for a file of weights alone.
-    dataset, backbone, tracking: configurations. has_own_dataset: whether the data set is the run's own.
+    weights: the file. weights_key: where in it the weights are; None: found by their names.
+    run_dir: the run folder that holds it; None for a file of weights alone.
+    dataset, backbone, tracking: configurations. has_own_dataset: whether the test set is the run's own by its settings;
+    own_dataset: the run's own one. typed: the keys that the user set; an option alone does not change how images are
+    prepared.
     precision, channels_last: as in `Network`.
     """
 
@@ -40,12 +56,15 @@ class EvaluationTarget:
     tracking: Mapping[str, Any] | None = None
     run_dir: Path | None = None
     has_own_dataset: bool = False
+    own_dataset: Mapping[str, Any] | None = None
+    typed: Container[str] = ()
+    weights_key: str | None = None
     precision: str = "fp32"
     channels_last: bool = False
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "EvaluationTarget":
-        """The run folder, or the file of weights, that evaluate.py was asked for.
+    def from_config(cls, config: Mapping[str, Any], *, typed: Container[str] = ()) -> "EvaluationTarget":
+        """The run folder, or the file of weights, that evaluate.py was asked for. typed: the keys on its command line.
 
         Raises ConfigError unless there is exactly one of them, with a data set, a backbone and weights.
         """
@@ -65,6 +84,7 @@ class EvaluationTarget:
         for name in ("dataset", "backbone"):
             if not parts[name]:
                 raise ConfigError(f"weights={config['weights']} also needs {name}=OPTION (see --help)")
+        parts["tracking"] = _keep_untyped(parts["tracking"], own.get("tracking"), typed, group="tracking")
         channels_last = config["channels_last"]
         if channels_last is None:
             channels_last = own.get("trainer", {}).get("channels_last", False)
@@ -72,7 +92,11 @@ class EvaluationTarget:
             weights,
             **parts,
             run_dir=run_dir,
-            has_own_dataset=run_dir is not None and config.get("dataset") is None,
+            has_own_dataset=run_dir is not None
+            and settings_of_test_set(parts["dataset"]) == settings_of_test_set(own["dataset"]),
+            own_dataset=own.get("dataset"),
+            typed=typed,
+            weights_key=config.get("weights_key"),
             precision=config["precision"],
             channels_last=channels_last,
         )
@@ -82,36 +106,100 @@ class EvaluationTarget:
         return sha256_of(self.weights)
 
     @cached_property
+    def saved(self) -> "SavedWeights":
+        """The content of the file. Raises CheckpointError if it can't be read."""
+        from tenet.files.weights import read_weights
+
+        known = self.weights_sha256
+        saved = read_weights(self.weights)
+        if sha256_of(self.weights) != known:
+            raise ConfigError(f"{self.weights} was replaced while it was read: is the run still training?")
+        return saved
+
+    @cached_property
+    def interface(self) -> "Interface":
+        """The normalisation that the network gets, and its class names and image size as far as they are known.
+
+        In this order: what was typed, what is saved with the weights, the run's configuration, the data set's
+        option. A message says if the first or the last of them decides.
+        """
+        from tenet.files.interface import Interface
+
+        mean, std = map(self._normalization, NORMALIZATION)
+        return (self.saved.interface or Interface(mean, std))._replace(mean=mean, std=std)
+
+    def _normalization(self, name: str) -> tuple[float, ...]:
+        """The mean or the std; a message says if it is not the one that the network was trained with."""
+        given = tuple(self.dataset.get(name, DEFAULT_NORMALIZATION))
+        if self.saved.interface is not None:
+            trained = getattr(self.saved.interface, name)
+        else:
+            trained = (self.own_dataset or {}).get(name)
+        is_typed = f"dataset.{name}" in self.typed
+        if trained is None:
+            if not is_typed:
+                logger.warning(
+                    "%s does not say how its images are normalised: assuming dataset.%s=%s",
+                    self.weights, name, list(given),
+                )  # fmt: skip
+            return given
+        if is_typed and list(given) != list(trained):
+            logger.warning(
+                "dataset.%s=%s was given; the network was trained with %s", name, list(given), list(trained)
+            )
+        return given if is_typed else tuple(trained)
+
+    @cached_property
     def data(self) -> "Dataset":
-        return build(self.dataset, key="dataset")
+        return build(self.prepared_dataset, key="dataset")
 
     @property
+    def prepared_dataset(self) -> dict[str, Any]:
+        """The data set's configuration, with the network's own normalisation and sizes of images."""
+        interface = self.interface
+        known: dict[str, Any] = {"mean": list(interface.mean), "std": list(interface.std)}
+        if self.own_dataset is not None or interface.image_size is not None:
+            # Training images that the network's data set did not resize were taken as they are.
+            known |= {name: (self.own_dataset or {}).get(name) for name in RESIZING if name in self.dataset}
+        return {
+            **self.dataset,
+            **{name: value for name, value in known.items() if f"dataset.{name}" not in self.typed},
+        }
+
+    @cached_property
     def model(self) -> "Model":
         from tenet.evaluation.robustbench import Model
+        from tenet.experiment import build_on_meta
 
+        outline = build_on_meta(self.backbone)
         return Model(
             name=self.weights.stem if self.run_dir is None else self.run_dir.resolve().name,
-            dataset=self.dataset.get("name") or self.dataset["_target_"].rpartition(".")[2].lower(),
-            architecture=self.backbone["_target_"].rpartition(".")[2],
+            dataset=_name_of(self.dataset),
+            architecture=getattr(outline, "architecture", type(outline).__name__),
         )
 
-    def load_network(self, *, num_classes: int, device: "torch.device") -> "Network":
-        """The network with its weights, on the device. Raises CheckpointError if the weights do not fit."""
+    def load_network(self, *, classes: Sequence[str], device: "torch.device") -> "Network":
+        """The network with its weights, on the device.
+
+        classes: those of the data set, for a file that does not name the network's; a message says so.
+        Raises CheckpointError if the weights do not fit.
+        """
+        from tenet.evaluation.matching import some_names
         from tenet.experiment import build_backbone
         from tenet.files.weights import load_weights
         from tenet.networks import Network
 
-        backbone = build_backbone(self.backbone, num_classes=num_classes)
-        known = self.weights_sha256
-        load_weights(backbone, self.weights)
-        if sha256_of(self.weights) != known:
-            raise ConfigError(f"{self.weights} was replaced while it was read: is the run still training?")
+        interface = self.interface
+        if not interface.classes:
+            logger.warning(
+                "%s does not name its classes: assuming the data set's, in this order: %s",
+                self.weights, some_names(classes),
+            )  # fmt: skip
+            interface = interface._replace(classes=tuple(classes))
+        backbone = build_backbone(self.backbone, num_classes=len(interface.classes))
+        load_weights(backbone, self.saved, key=self.weights_key)
         return Network(
-            backbone,
-            mean=self.data.mean,
-            std=self.data.std,
-            precision=self.precision,
-            channels_last=self.channels_last,
+            backbone, **interface._asdict(), precision=self.precision, channels_last=self.channels_last
         ).to(device)
 
     def about(self) -> dict[str, Any]:
@@ -120,7 +208,8 @@ class EvaluationTarget:
             "tenet_version": __version__,
             "weights": str(self.weights),
             "weights_sha256": self.weights_sha256,
-            "dataset": self.dataset,
+            **({} if self.weights_key is None else {"weights_key": self.weights_key}),
+            "dataset": self.prepared_dataset,
             "backbone": self.backbone,
         }
 
@@ -130,9 +219,30 @@ class EvaluationTarget:
             "version": __version__,
             "weights": self.weights_sha256,
             "backbone": self.backbone,
-            "normalization": [list(self.data.mean), list(self.data.std)],
+            "weights_key": self.weights_key,
+            "normalization": [list(self.interface.mean), list(self.interface.std)],
+            "classes": list(self.interface.classes),
             "arithmetic": [device.type, self.precision, self.channels_last, batch_size],
         }
+
+    def measurement(self, suites: "Sequence[Suite]") -> "Measurement":
+        """What a report of these suites measures. Test images are the run's own if the run's record of them says so."""
+        from tenet.evaluation.measurement import Measurement
+
+        found = Measurement(
+            place=self.run_dir or self.weights,
+            weights_sha256=self.weights_sha256,
+            dataset=self.dataset,
+            precision=self.precision,
+            suites=suites,
+            is_run=self.run_dir is not None,
+            is_own_data=self.has_own_dataset,
+        )
+        if self.run_dir is None:
+            return found
+        data = as_mapping(read_json(self.run_dir / ORIGIN_FILE).get("data"))
+        own = data.get("test")
+        return found if own is None else replace(found, is_own_data=found.parts[CLEAN]["fingerprint"] == own)
 
     def report_path(self, output: str | None, *, marks: Sequence[str]) -> Path:
         """`output`; by default a file in a folder next to the weights, whose name contains the marks of the suites.
@@ -140,8 +250,10 @@ class EvaluationTarget:
         So figures of official files, of generated corruptions and of a part of the cells never share a name.
         """
         if output is None:
-            folder = EVALUATION_FOLDER if self.run_dir else f"{self.weights.stem}-evaluation"
-            return self.weights.parent / folder / f"{'-'.join(['corruptions', *marks])}.json"
+            key = "" if self.weights_key is None else f"-{self.weights_key}"
+            folder = EVALUATION_FOLDER if self.run_dir else f"{self.weights.stem}{key}-evaluation"
+            check_own(self.weights.parent / folder)
+            return self.weights.parent / folder / path_name(marks)
         path = user_path(output, key="output")
         if path.suffix != ".json":
             raise ConfigError(f"output={path}: must be a .json file")
@@ -162,3 +274,24 @@ def find_weights(run_dir: Path) -> Path:
         raise ConfigError(f"run={run_dir}: there are no weights and no checkpoint to evaluate")
     logger.warning("%s has not finished: evaluating its last checkpoint", run_dir)
     return saved.path
+
+
+def _keep_untyped(
+    option: Mapping[str, Any] | None, own: Mapping[str, Any] | None, typed: Container[str], *, group: str
+) -> Mapping[str, Any] | None:
+    """The option, with the run's own values of the keys that were not typed, if both are of the same class."""
+    if not option or not own or option.get("_target_") != own.get("_target_"):
+        return option
+    return {
+        name: value if f"{group}.{name}" in typed else own.get(name, value) for name, value in option.items()
+    }
+
+
+def _name_of(dataset: Mapping[str, Any]) -> str:
+    """The data set's own name, that of its file or folder, or that of its class."""
+    if "path" in dataset:
+        path = Path(dataset["path"])
+        return (
+            path.parent.name if path.name in SPLITS and path.parent.name else path.name.removesuffix(".npz")
+        )
+    return dataset.get("name") or dataset["_target_"].rpartition(".")[2].lower()

@@ -1,6 +1,8 @@
 """Safe reading of small untrusted files: their size is limited before they are read, and no code in them runs."""
 
 import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,25 @@ def check_plain(path: Path, *, or_folder: bool = False) -> None:
     """Raise OSError if the path exists and is not a file: reading a pipe would block, and a device may never end."""
     if path.exists() and not path.is_file() and not (or_folder and path.is_dir()):
         raise OSError(f"{path} is not a plain file")
+
+
+def links_out(folder: Path) -> Iterator[Path]:
+    """Links through which writing into the folder would write elsewhere. W&B's own files are not searched."""
+    inside = folder.resolve()
+    for place, names, files in os.walk(inside):
+        for path in (Path(place, name) for name in (*names, *files)):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+                yield folder / path.relative_to(inside)
+        names[:] = [name for name in names if name != "wandb"]
+
+
+def check_own(*paths: Path) -> None:
+    """Raise OSError if a file or folder to write is a link, or a folder with a link that leads out of it."""
+    for path in paths:
+        check_plain(path, or_folder=True)
+        link = path if path.is_symlink() else next(links_out(path), None)
+        if link is not None:
+            raise OSError(f"{link} is a link, and nothing is written through it; remove it")
 
 
 def read_bytes(path: Path, *, limit_bytes: int) -> bytes:

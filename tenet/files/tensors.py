@@ -2,9 +2,12 @@
 
 import math
 import pickle
+import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,42 @@ from tenet.errors import CheckpointError
 # Tied weights share memory, so the content may be larger than the file, but only by this factor.
 MAX_GROWTH = 10
 MAX_DEPTH = 50
+REMEDY = "where they can be loaded, save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
 
 
-def read_tensors(path: Path) -> Any:
+class Inert:
+    """Stands for an object of another program that is not loaded: it keeps nothing and does nothing."""
+
+    def __new__(cls, *values: Any) -> "Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *values: Any) -> None: ...
+    def __setstate__(self, state: Any) -> None: ...
+
+
+# What common training scripts save next to the weights, by its name in the file. None of it is imported.
+_NUMPY = ("_reconstruct", "scalar")
+_ATTRIBUTE_DICTS = (
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+)
+BOOKKEEPING: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    *((Inert, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core") for name in _NUMPY),
+    *((Inert, name) for name in ("numpy.dtype", "numpy.ndarray", "argparse.Namespace")),
+    *((Inert, f"pathlib.{name}") for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath")),
+    *((Inert, f"pathlib._local.{name}") for name in ("Path", "PosixPath", "WindowsPath")),
+    *((Inert, f"datetime.{name}") for name in ("datetime", "date", "timedelta")),
+    *((OrderedDict, name) for name in _ATTRIBUTE_DICTS),
+]
+
+
+def read_tensors(path: Path, *, bookkeeping: bool = False) -> Any:
     """Read a file that torch.save wrote, if it holds only tensors and plain values.
 
-    Nothing else is loaded or executed. The tensors are memory-mapped views of the file: copy those that must outlive
-    it. Raises CheckpointError, which names the file and the reason.
+    Nothing else is loaded or executed. bookkeeping: what `BOOKKEEPING` lists is read as `Inert`, not refused.
+    The tensors are memory-mapped views of the file: copy those that must outlive it. Raises CheckpointError, which
+    names the file and the reason.
     """
     require_file(path)
     try:
@@ -30,13 +62,18 @@ def read_tensors(path: Path) -> Any:
             warnings.simplefilter("ignore")  # torch warns about its older file formats
             # With mmap a tensor can't extend beyond the file, even if the pickle declares a larger size.
             is_zip = _check_zip(path)
-            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
+            with torch.serialization.safe_globals(BOOKKEEPING) if bookkeeping else nullcontext():
+                content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
         _check_plain(content, limit=MAX_GROWTH * path.stat().st_size)
     except Exception as error:  # the reader fails on damaged files with IndexError, struct.error and others
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
             # torch's own message advises loading the file with weights_only=False.
-            reason = "it holds other objects, which are never loaded"
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            what = (
+                f"it holds other objects ({found[1]})" if found else "it is damaged, or holds other objects"
+            )
+            reason = f"{what}, which are never loaded; {REMEDY}"
         raise CheckpointError(f"{path} can't be read as tensors and plain values: {reason}") from error
     return content
 

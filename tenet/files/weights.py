@@ -1,96 +1,120 @@
 """Model weights as files: state dicts are read without running pickled code and written as safetensors."""
 
 import hashlib
-import re
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tenet.errors import CheckpointError
 from tenet.files.atomic import write_atomically
+from tenet.files.interface import Interface
+from tenet.files.state_dicts import find_normalization, find_state_dict, flatten_tensors
 from tenet.files.tensors import read_safetensors, read_tensors
 
-# Prefixes that DataParallel, DistributedDataParallel and torch.compile add to every name.
-WRAPPER_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.)+")
-# The number of weight names that an error message lists, and the number of characters of each.
-MAX_LISTED, MAX_LENGTH = 10, 100
-# The keys under which our checkpoints, and those of common training scripts, store the weights.
-WEIGHT_KEYS = ("model", "state_dict", "model_state_dict")
-# The key of the checksum: in a checkpoint, of all its other content; in safetensors metadata, of the weights.
+logger = logging.getLogger("tenet")
+
+# The files that torch.save writes go by many names; .pth.tar is not a tar archive.
+SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".pkl", ".th", ".safetensors")
+# The key of the checksum: in a checkpoint, of all its other content; in safetensors metadata, of weights and interface.
 CHECKSUM = "sha256"
+# The key of the network's interface, in checkpoints and, as JSON, in safetensors metadata.
+INTERFACE = "network"
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Load weights into `model` from a .pth, .pt or .safetensors file that holds a state dict or a checkpoint.
+class SavedWeights(NamedTuple):
+    """The tensors of a file by name, and what it says of the network; interface: None if it says nothing.
 
-    Wrapper prefixes of names (`module.`, `_orig_mod.`) are stripped. Pickled code never runs.
-    Raises CheckpointError, which names the file and its missing, unexpected and misshapen keys; the model is
-    then unchanged.
+    normalization: the names of the tensors that the interface comes from, if it comes from tensors.
     """
-    found = read_weights(Path(path))
-    weights = {WRAPPER_PREFIXES.sub("", name): tensor for name, tensor in found.items()}
-    expected = model.state_dict()
-    problems = {
-        "missing": sorted(expected.keys() - weights.keys()),
-        "unexpected": sorted(weights.keys() - expected.keys()),
-        "misshapen": [
-            f"{name} ({list(weights[name].shape)} instead of {list(expected[name].shape)})"
-            for name in sorted(expected.keys() & weights.keys())
-            if weights[name].shape != expected[name].shape
-        ],
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
-        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {listed}")
-    model.load_state_dict(weights)
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    interface: Interface | None = None
+    normalization: frozenset[str] = frozenset()
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return ", ".join(name[:MAX_LENGTH] for name in names[:MAX_LISTED]) + more
+def load_weights(model: nn.Module, source: str | Path | SavedWeights, *, key: str | None = None) -> None:
+    """Load weights into `model` from a file that holds a state dict or a checkpoint (see `SUFFIXES`).
 
-
-def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """Return the state dict in a file, at the top level or under one of `WEIGHT_KEYS`.
-
-    Raises CheckpointError if the file can't be read, does not match its checksum or holds no state dict.
+    The weights may be nested under keys (`state_dict`, `net`, ...) and their names may have any prefix (`module.`,
+    `model.`, ...). key: where they are, such as `model_ema`. Pickled code never runs.
+    Raises CheckpointError, which names the file and its missing, unexpected and misshapen keys, or several weights
+    that could be meant; the model is then unchanged.
     """
-    if path.suffix not in (".pth", ".pt", ".safetensors"):
-        raise CheckpointError(f"{path}: weights are read from .pth, .pt and .safetensors files")
-    content: Any
-    if path.suffix == ".safetensors":
-        content, metadata = read_safetensors(path)
-        # Files of other programs have no checksum in their metadata.
-        if metadata.get(CHECKSUM, expected := checksum(content)) != expected:
-            raise CheckpointError(
-                f"{path} is damaged: its content does not match its checksum; get another copy "
-                "(python train.py resume=RUN_DIR writes it again from a run's checkpoint)"
-            )
-    else:
-        content = read_tensors(path)
-    for key in WEIGHT_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not (
-        isinstance(content, Mapping)
-        and content
-        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
-    ):
+    saved = source if isinstance(source, SavedWeights) else read_weights(Path(source))
+    model.load_state_dict(
+        find_state_dict(model, saved.tensors, path=saved.path, key=key, known=saved.normalization)
+    )
+
+
+def read_weights(path: Path) -> SavedWeights:
+    """Read the tensors of a file and, if it holds them, normalisation and class names of its network.
+
+    Raises CheckpointError if the file can't be read, does not match its checksum or holds no tensors by name.
+    """
+    if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(
-            f"{path} holds no state dict: names and tensors, at the top level or under {WEIGHT_KEYS}"
+            f"{path}: weights are read from {', '.join(SUFFIXES[:-1])} and {SUFFIXES[-1]} files; rename it if torch.save "
+            "or safetensors wrote it"
         )
-    return content
+    if path.suffix.lower() == ".safetensors":
+        content, interface = _read_safetensors(path)
+    else:
+        content = read_tensors(path, bookkeeping=True)
+        interface = content.get(INTERFACE) if isinstance(content, dict) and CHECKSUM in content else None
+        if interface is not None and content.pop(CHECKSUM) != checksum(content):
+            raise CheckpointError(f"{path} is damaged: its content does not match its checksum")
+    tensors = flatten_tensors(content, path=path)
+    if not tensors:
+        raise CheckpointError(
+            f"{path} holds no state dict: names and tensors, at the top level or under a key"
+        )
+    try:
+        if interface is not None:
+            return SavedWeights(path, tensors, Interface.from_plain(interface))
+        if found := find_normalization(tensors):
+            logger.info(
+                "%s: %s are the normalisation: mean=%s std=%s",
+                path, " and ".join(sorted(found[1])), list(found[0].mean), list(found[0].std),
+            )  # fmt: skip
+            return SavedWeights(path, tensors, found[0], frozenset(found[1]))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return SavedWeights(path, tensors)
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the model's state dict as safetensors, with its checksum in the metadata."""
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], object]:
+    content, metadata = read_safetensors(path)
+    # Files of other programs have no checksum in their metadata, and those of older versions no interface.
+    text = metadata.get(INTERFACE) if CHECKSUM in metadata else None
+    expected = checksum(content) if text is None else checksum([content, text])
+    if metadata.get(CHECKSUM, expected) != expected:
+        raise CheckpointError(
+            f"{path} is damaged: its content does not match its checksum; get another copy "
+            "(python train.py resume=RUN_DIR writes it again from a run's checkpoint)"
+        )
+    try:
+        return content, None if text is None else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its metadata is not JSON") from error
+
+
+def save_weights(model: nn.Module, path: Path, *, interface: Mapping[str, Any] | None = None) -> None:
+    """Write the model's state dict as safetensors, with the `interface` of its `Network` and a checksum of both."""
     from safetensors.torch import save
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = save(weights, metadata={CHECKSUM: checksum(weights)})
+    if interface is None:
+        metadata = {CHECKSUM: checksum(weights)}
+    else:
+        text = json.dumps(interface)
+        metadata = {INTERFACE: text, CHECKSUM: checksum([weights, text])}
+    content = save(weights, metadata=metadata)
     # Not save_file: it ignores the umask and makes files readable by their owner only.
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
@@ -98,7 +122,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
 def holds_weights(path: Path, model: nn.Module) -> bool:
     """Whether the weights in the file are identical to the model's; False if the file can't be read."""
     try:
-        return checksum(read_weights(path)) == checksum(model.state_dict())
+        return checksum(read_weights(path).tensors) == checksum(model.state_dict())
     except CheckpointError:
         return False
 

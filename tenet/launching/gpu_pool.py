@@ -11,10 +11,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import product, takewhile
 from pathlib import Path
 from typing import IO
+
+from tenet.files.atomic import take_lock
 
 POLL_S = 0.5
 QUERY_TIMEOUT_S = 60  # a driver that is not loaded yet takes seconds to answer
@@ -70,7 +72,8 @@ def hold_gpu(gpus: Mapping[str, str], *, jobs_per_gpu: int, folder: Path | None 
         yield slots[Path(held.name)]
     finally:
         # Closing the file would not release the lock if a forked process still has it open.
-        fcntl.flock(held, fcntl.LOCK_UN)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_UN)
         held.close()
 
 
@@ -78,10 +81,7 @@ def _lock_first(paths: Mapping[Path, str]) -> IO[str] | None:
     """Lock and return the first file that no other process has locked; None if there is none."""
     for path in paths:
         file = path.open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-        else:
+        if take_lock(file):
             return file
+        file.close()
     return None

@@ -6,21 +6,22 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tenet.errors import counted
+from tenet.files.atomic import hold
 from tenet.files.json import write_json
-from tenet.files.names import RESULTS_FILE
+from tenet.files.names import LOCK_FILE, RESULTS_FILE
 from tenet.launching.executor import Executor
 from tenet.launching.job import INTERRUPTED, Job, JobWork, Outcome, State, failure
+from tenet.printing import console
 from tenet.run.progress import ProgressReport, format_duration
 
 COLORS = {State.FAILED: "red", State.INTERRUPTED: "yellow", State.NOT_STARTED: "dim"}
@@ -60,6 +61,17 @@ class Multirun:
 
     def run(self, executor: Executor) -> None:
         """Run all jobs. An exception, such as KeyboardInterrupt, first stops those that are running."""
+        remove_killed(self.folder.parent)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = hold(self.folder / LOCK_FILE)
+        try:
+            self._run(executor)
+        finally:
+            (self.folder / LOCK_FILE).unlink(missing_ok=True)
+            if lock is not None:
+                lock.close()
+
+    def _run(self, executor: Executor) -> None:
         total = len(self.jobs)
         at_once = executor.open(self.folder, total=total, may_use_gpus=self.may_use_gpus)
         waiting, running = deque(self.jobs), list[Job]()
@@ -121,11 +133,11 @@ class Multirun:
 
     def print_table(self) -> None:
         """Print a row for each job (outcome, time, folder), the counts, and the log files of failed jobs."""
-        console = Console(highlight=False)
-        if console.is_terminal:
-            console.print(self._table(is_terminal=True))
+        plain = console(highlight=False)
+        if plain.is_terminal:
+            plain.print(self._table(is_terminal=True))
         else:
-            wide = Console(width=10_000)  # in a file, lines may be long
+            wide = console(width=10_000)  # in a file, lines may be long
             with wide.capture() as captured:
                 wide.print(self._table(is_terminal=False))
             print("", *(line.rstrip() for line in captured.get().splitlines()), sep="\n")
@@ -164,6 +176,19 @@ class Multirun:
         if job.folder is None or job.same_as or job.folder == self.folder.parent or not job.folder.exists():
             return ""
         return str(job.folder)
+
+
+def remove_killed(sweep_dir: Path) -> None:
+    """Remove the folders of multiruns that were killed, which left their lock file. Their jobs' runs are kept."""
+    for lock_file in sweep_dir.glob(f"multirun-*/{LOCK_FILE}"):
+        lock = hold(lock_file)
+        if lock is None:  # it is still running
+            continue
+        for path in (*lock_file.parent.glob("job-*.log"), lock_file.with_name(RESULTS_FILE), lock_file):
+            path.unlink(missing_ok=True)
+        lock.close()
+        with suppress(OSError):  # a user has put files there
+            lock_file.parent.rmdir()
 
 
 def _as_json(job: Job) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """The launcher plugin that Hydra calls for a multirun. It composes the configuration of each job."""
 
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +28,8 @@ from tenet.run.folder import RunFolder
 from tenet.run.signals import StopSignals
 
 MAX_GROUP_CHARACTERS = 128  # the limit of W&B
+
+logger = logging.getLogger("tenet")
 
 
 class JobsFailedError(UserError):
@@ -54,10 +59,14 @@ class MultirunLauncher(Launcher):
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         described = zip(numbers, map(tuple, job_overrides), labels(job_overrides), strict=True)
         jobs = [Job(*description) for description in described]
+        if len(jobs) > 1 and os.environ.pop("WANDB_RUN_ID", ""):
+            logger.warning(
+                "WANDB_RUN_ID is the id of one run: each job of this multirun gets an id of its own"
+            )
         executor: Executor = build(self.config.launcher, key="launcher")
         multirun = Multirun(
             jobs,
-            folder=Path(self.config.hydra.sweep.dir) / f"multirun-{datetime.now():%Y%m%d-%H%M%S-%f}",
+            folder=unused(Path(self.config.hydra.sweep.dir) / f"multirun-{datetime.now():%Y%m%d-%H%M%S-%f}"),
             prepare=self._compose,
             may_use_gpus=not is_for_cpu(self.config),
         )
@@ -80,7 +89,8 @@ class MultirunLauncher(Launcher):
             config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))
             with open_dict(config):
                 config.hydra.job.num, config.hydra.job.id = job.number, str(job.number)
-            if OmegaConf.select(config, "tracking.group", default="") is None:
+            has_group = OmegaConf.select(config, "tracking.group", default="") is not None
+            if not has_group and not os.environ.get("WANDB_RUN_GROUP"):
                 # One W&B group for the multirun, named after its command line: swept keys first.
                 words = _without_launcher(self.config.hydra.overrides.task)
                 words.sort(key=set(job.overrides).__contains__)
@@ -99,6 +109,12 @@ class MultirunLauncher(Launcher):
                 job.outcome = Outcome(State.FINISHED_BEFORE, result)
                 return None
         return JobWork(self.context, self.task, config)
+
+
+def unused(path: Path) -> Path:
+    """The path, or one with a number after it if the clock stood still since another multirun took it."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(one for one in chain([path], numbered) if not one.exists())
 
 
 def labels(job_overrides: Sequence[Sequence[str]]) -> list[str]:

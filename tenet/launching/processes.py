@@ -25,6 +25,7 @@ from tenet.errors import counted
 from tenet.launching.executor import Executor
 from tenet.launching.gpu_pool import find_gpus, hold_gpu
 from tenet.launching.job import INTERRUPTED, Job, JobWork, Outcome, State, is_for_cpu
+from tenet.printing import open_streams
 from tenet.rules import at_least, at_most
 from tenet.run.signals import PREEMPTIONS, Preempted, StopSignals
 
@@ -126,6 +127,7 @@ def _run_job(work: JobWork, hold: HoldGpu | None, log: Path, results: Connection
     sys.stdout = sys.stderr = log.open("w", buffering=1, errors="backslashreplace")
     for descriptor in (1, 2):  # also used by libraries and by processes that the job starts
         os.dup2(sys.stdout.fileno(), descriptor)
+    open_streams()
     keep_freed_memory()
     version.setbase("1.3")
     setup_globals()

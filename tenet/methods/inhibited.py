@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
-from tenet.inhibition import group_channels, inhibition_mask, orthogonality_loss
+from tenet.inhibition import NonFiniteFeaturesError, group_channels, inhibition_mask, orthogonality_loss
 from tenet.inhibition.checks import check_labels
 from tenet.methods.method import Batch, Method, Update
 from tenet.networks import Network, list_cuts, resolve_cut, unwrap
@@ -79,13 +79,20 @@ class Inhibited(Method):
                 # Step 3: the importance pass.
                 features, gradients = importance_pass(unwrap(network), images, labels)
                 # Step 4: groups of similar channels.
-                assignments = group_channels(
-                    features,
-                    groups=self.groups,
-                    generator=batch.draw("medoids"),
-                    max_iterations=self.max_iterations,
-                    tolerance=self.tolerance,
-                )
+                try:
+                    assignments = group_channels(
+                        features,
+                        groups=self.groups,
+                        generator=batch.draw("medoids"),
+                        max_iterations=self.max_iterations,
+                        tolerance=self.tolerance,
+                    )
+                except NonFiniteFeaturesError as error:
+                    # Perhaps in this process alone: a loss that is not finite makes all of them refuse the update.
+                    bad = empty_update(network, update.batch, loss=torch.nan)
+                    bad.name += f" ({error})"
+                    yield bad
+                    continue
                 # Steps 5 and 6: the importance of each group, and the mask that damps the important ones.
                 mask = inhibition_mask(
                     features, gradients=gradients, assignments=assignments, groups=self.groups
@@ -201,13 +208,13 @@ def make_update(
     return Update(loss=loss, batch=batch, samples=samples, terms=terms, name="inhibited loss")
 
 
-def empty_update(network: nn.Module, batch: Batch) -> Update:
-    """An inhibited update of no samples, with zero loss: this process only joins the gradient all-reduce of the others.
-    Its forward is in eval mode, because it must not move BatchNorm statistics."""
+def empty_update(network: nn.Module, batch: Batch, *, loss: float = 0.0) -> Update:
+    """An inhibited update of no samples with a constant loss: this process only joins the gradient all-reduce of the
+    others. Its forward is in eval mode, because it must not move BatchNorm statistics."""
     network.eval()
-    zero = 0 * network(batch.images[:1]).sum()
+    constant = loss + 0 * network(batch.images[:1]).sum()
     network.train()
-    return make_update(zero, batch, samples=0, cross_entropy=zero, orthogonality=zero)
+    return make_update(constant, batch, samples=0, cross_entropy=constant, orthogonality=constant)
 
 
 class HostCopy:

@@ -25,6 +25,7 @@ def imagenet_resnet(
     if len(blocks) != 4 or min(blocks) < 1:
         raise ValueError(f"blocks={list(blocks)} must be the numbers of bottlenecks of four stages")
     network = ResNet(Bottleneck, list(blocks), num_classes=num_classes)
+    network.architecture = f"ResNet-{3 * sum(blocks) + 2}"
     stages = {f"stage_{index}": f"layer{index}" for index in (1, 2, 3, 4)}
     network.cut_aliases = {"stem": "maxpool", **stages}
     return network

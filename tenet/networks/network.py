@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,8 @@ class Network(nn.Module):
     cut: the name of the module whose output can be intercepted and masked (see `tenet.networks.cuts`), or None.
     precision: fp32, or bf16 (autocast).
     channels_last: memory format of the weights and the images.
+    classes, image_size: names in the order of the logits, and height and width of the training images, as far as they
+        are known: part of `interface`.
     min_batch_size: how many samples a forward in train mode needs (see `find_min_batch_size`); None: found out when
         it is first asked for.
 
@@ -43,9 +46,18 @@ class Network(nn.Module):
         cut: str | None = None,
         precision: str = "fp32",
         channels_last: bool = False,
+        classes: Sequence[str] = (),
+        image_size: Sequence[int] | None = None,
         min_batch_size: int | None = None,
     ) -> None:
         super().__init__()
+        self.interface: dict[str, Any] = {
+            "mean": list(mean),
+            "std": list(std),
+            "classes": list(classes),
+            "image_size": None if image_size is None else list(image_size),
+        }
+        """Plain values that are saved with the weights: without them, the weights alone give wrong predictions."""
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone = backbone
         if channels_last:

@@ -61,6 +61,7 @@ class ResNet(nn.Module):
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth={depth} must be 2 more than a multiple of 6: 8, 14, 20, 26, 32, ...")
+        self.architecture = f"ResNet-{depth}" + (f" (width {width})" if width != 16 else "")
         stages = OrderedDict[str, nn.Module]()
         stages["stem"] = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)

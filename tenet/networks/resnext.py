@@ -1,6 +1,6 @@
 """ResNeXt for 32x32 images (Xie et al. 2017, arXiv 1611.05431), key for key the official checkpoints'."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -43,9 +43,15 @@ class ResNeXt(nn.Module):
     The stages give 64, 64w, 128w and 256w channels for a widen factor w, at 1, 1, 1/2 and 1/4 of the
     image's size. Raises ValueError unless depth is 2 more than a multiple of 9.
 
-    The modules have the names of the official checkpoints.
+    The modules have the names of the official checkpoints; `other_names` are AugMix's and RobustBench's.
     """
 
+    # Patterns in the names of other implementations' weights, and what they are here.
+    other_names: ClassVar = {
+        r"\bstage_(\d)\.(?=\d+\.)": r"stage_\1.stage_\1_bottleneck_",
+        r"\bdownsample\.0\b": "shortcut.shortcut_conv",
+        r"\bdownsample\.1\b": "shortcut.shortcut_bn",
+    }
     stage_1: nn.Sequential
     stage_2: nn.Sequential
     stage_3: nn.Sequential
@@ -61,6 +67,9 @@ class ResNeXt(nn.Module):
         super().__init__()
         if depth < 11 or (depth - 2) % 9:
             raise ValueError(f"depth={depth} must be 2 more than a multiple of 9: 11, 20, 29, 38, ...")
+        self.architecture = f"ResNeXt-{depth} {cardinality}x{base_width}d"
+        if widen_factor != 4:
+            self.architecture += f" (widen factor {widen_factor})"
         blocks = (depth - 2) // 9
         self.conv_1_3x3 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn_1 = nn.BatchNorm2d(64)

@@ -1,6 +1,6 @@
 """Wide residual networks for 32x32 images (Zagoruyko and Komodakis 2016, arXiv 1605.07146)."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class PreActivationBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.dropout = dropout
-        # The usual checkpoints' name.
+        # TRADES' and RobustBench's name.
         self.convShortcut = (
             None
             if in_channels == out_channels
@@ -45,8 +45,13 @@ class WideResNet(nn.Module):
     size; their features are not rectified yet. dropout: between the convolutions of a block, [0, 1).
     Raises ValueError unless depth is 4 more than a multiple of 6.
 
-    The modules have the names of the checkpoints in common use, AugMix's among them.
+    The modules have the names of RobustBench's checkpoints; `other_names` are AugMix's.
     """
+
+    # Patterns in the names of other implementations' weights, and what they are here.
+    other_names: ClassVar = {r"\bconv_shortcut\b": "convShortcut"}
+    # Weights in TRADES' and RobustBench's files of a block that their forward never uses.
+    unused_names: ClassVar = r"\bsub_block1\."
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class WideResNet(nn.Module):
             )
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout} must be in [0, 1)")
+        self.architecture = f"WideResNet-{depth}-{widen_factor}"
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         channels = 16
         self.cut_aliases = {"stem": "conv1"}

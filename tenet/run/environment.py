@@ -16,17 +16,20 @@ from tenet import __version__
 from tenet.files.json import read_json, replace_file, write_json
 from tenet.files.names import ENVIRONMENT_FILE, PATCH_FILE
 
+# The variable with the command that the user typed: the process of a parallel job has another one.
+COMMAND = "TENET_COMMAND"
 GIT_TIMEOUT_S = 10  # git may hang if the repository is on a network drive
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def write_environment(run_dir: Path) -> None:
+def write_environment(run_dir: Path, *, processes: int = 1) -> None:
     """Write `environment.json`, and `code.patch` if tracked files differ from the commit.
 
+    processes: how many train together.
     If a resumed run has another environment than before, the earlier files are kept under names that end with their
     date and time.
     """
-    environment, patch = describe_environment(), _uncommitted_changes()
+    environment, patch = describe_environment(processes=processes), _uncommitted_changes()
     before = read_json(run_dir / ENVIRONMENT_FILE)
     if before and before != environment:
         since = time.strftime("%Y%m%d-%H%M%S", time.localtime((run_dir / ENVIRONMENT_FILE).stat().st_mtime))
@@ -38,27 +41,45 @@ def write_environment(run_dir: Path) -> None:
         replace_file(run_dir / PATCH_FILE, patch)
 
 
-def describe_environment() -> dict[str, Any]:
+def describe_environment(*, processes: int = 1) -> dict[str, Any]:
     """Return the content of `environment.json`. `git` is None if the package is not part of a repository."""
     import torch
 
-    cuda = torch.cuda.is_available()
     return {
-        "command": shlex.join(sys.argv),
+        "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
         "tenet": __version__,
         "git": code_version(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if cuda else None,
-        "cudnn": torch.backends.cudnn.version() if cuda else None,
+        **describe_arithmetic(processes=processes),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "cpu": cpu_model(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
         "memory_gib": _memory_gib(),
         "platform": platform.platform(),
         "host": platform.node(),
         "packages": dict(sorted((found.name.lower(), found.version) for found in metadata.distributions())),
+    }
+
+
+def describe_arithmetic(*, processes: int = 1) -> dict[str, Any]:
+    """Return what the last digits of a figure depend on, for the same command and data: processes, threads, hardware and
+    libraries, and the settings of float32 arithmetic. Call it after the device and the precision were set."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "cpu": cpu_model(),
+        "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if cuda else None,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "tf32": {
+            "matmul": torch.backends.cuda.matmul.allow_tf32 if cuda else None,
+            "convolution": torch.backends.cudnn.allow_tf32 if cuda else None,
+        },
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from tenet.failures import INTERRUPTED, PREEMPTED
 
 # The signals that clusters send before they reclaim a machine: SIGTERM, or SIGUSR1 if requested with SLURM's --signal.
-PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1)
+# SIGHUP: the terminal was closed; nohup lets a command ignore it.
+PREEMPTIONS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 def exit_when_stopped() -> None:
-    """Exit at once on SIGTERM, SIGUSR1 and SIGINT until `StopSignals` takes over: there is no work to save yet."""
+    """Exit at once on SIGTERM, SIGUSR1, SIGHUP and SIGINT until `StopSignals` takes over: there is no work to save yet."""
     for number in (*PREEMPTIONS, signal.SIGINT):
         # Ignored signals stay ignored: shells ignore SIGINT for background jobs of scripts.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -41,7 +42,7 @@ class Preempted(BaseException):
 
 
 class StopSignals:
-    """Context manager that converts SIGTERM and SIGUSR1 to Preempted, and SIGINT to KeyboardInterrupt.
+    """Context manager that converts SIGTERM, SIGUSR1 and SIGHUP to Preempted, and SIGINT to KeyboardInterrupt.
 
     The exception is raised at once, except within `postponed`: there it is raised by `check` or at the end of the
     block. A second SIGINT is always raised at once. After an exception was raised, other signals do not interrupt the

@@ -12,6 +12,7 @@ from optuna.exceptions import StorageInternalError
 from tenet.config.command_line import check_command_line, plan
 from tenet.errors import ConfigError, UserError
 from tenet.failures import FAILED, INTERRUPTED, WRONG_COMMAND, print_error
+from tenet.printing import open_streams
 from tenet.search.loop import Search
 from tenet.search.report import print_result
 from tenet.search.space import SearchSpace, ends, read_space
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str], *, root: Path) -> int:
     """Search with the train.py and the conf/ in `root`, and return the exit code."""
+    open_streams()
     asked = parser().parse_intermixed_args(list(arguments))
     try:
         study = open_study(asked, config_dir=root / "conf")
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; to continue: {again}", file=sys.stderr)
         return INTERRUPTED
+    except UserError as error:
+        print_error(error)
+        return FAILED
     except StorageInternalError as error:
         reason = str(error.__cause__ or error).splitlines()[0]  # of SQLite, such as a full disk
         print_error(f"{study.storage}: {reason}; to continue: {again}")
@@ -61,7 +66,10 @@ def main(arguments: Sequence[str], *, root: Path) -> int:
 
 
 def open_study(asked: argparse.Namespace, *, config_dir: Path) -> Study:
-    """Check the command and the space, then create or open the study. Raises ConfigError."""
+    """Check the command and the space, then create or open the study.
+
+    Raises ConfigError, also if the data set of a finished trial has changed.
+    """
     if asked.workers < 1:
         raise ConfigError(f"--workers={asked.workers}: must be at least 1")
     space = read_space(asked.space, asked.overrides)
@@ -71,13 +79,17 @@ def open_study(asked: argparse.Namespace, *, config_dir: Path) -> Study:
         # An error in an override is not an error in the file.
         is_overrides = any(override.partition("=")[0] in str(error) for override in asked.overrides)
         raise error if is_overrides else ConfigError(f"{asked.space}: {error}") from error
-    return Study(
+    study = Study(
         space,
         storage=asked.storage or FOLDER / f"{space.name}.db",
         total=number_of_trials(space, asked.trials),
         pruner=asked.pruner or ("none" if space.method == "grid" else "median"),
         evaluations=evaluations,
     )
+    study.check_data(
+        lambda trial: plan(space.words(trial.params), config_dir=config_dir, config_name="train")[1]
+    )
+    return study
 
 
 def check_space_runs(space: SearchSpace, *, config_dir: Path) -> int:

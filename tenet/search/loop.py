@@ -18,6 +18,7 @@ from tenet.failures import INTERRUPTED, PREEMPTED
 from tenet.files.json import number, read_json
 from tenet.files.names import METRICS_FILE, SUMMARY_FILE
 from tenet.run.metrics_file import read_metrics
+from tenet.run.origin import read_origin
 from tenet.search.report import line, rounded
 from tenet.search.space import word
 from tenet.search.study import HeldTrial, Study
@@ -162,6 +163,7 @@ class Search:
                 process.interrupt()
         if code is None:
             return False
+        self.study.record_origin(trial, read_origin(process.run_dir))
         value = process.result(metric) if code == 0 else math.nan
         if math.isfinite(value):
             self.study.tell(trial, state="COMPLETE", value=value)

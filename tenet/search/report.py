@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tenet.config.command_line import plan
-from tenet.config.run_config import as_argument
+from tenet.config.overrides import as_argument
 from tenet.failures import print_error
 from tenet.files.atomic import write_atomically
+from tenet.files.figures import default_style
+from tenet.printing import console
 from tenet.search.space import SearchSpace
 from tenet.search.study import Study
 
@@ -47,16 +48,16 @@ def counts(trials: Sequence[FrozenTrial]) -> str:
 
 def print_table(space: SearchSpace, trials: Sequence[FrozenTrial]) -> None:
     """Print the best completed trials."""
-    console = Console(width=shutil.get_terminal_size((110, 24)).columns)
+    plain = console(width=shutil.get_terminal_size((110, 24)).columns)
     # Text, because rich would parse brackets in values as markup.
-    console.print(Text(f"The best of {len(trials)} trials: {counts(trials)}"), soft_wrap=True)
+    plain.print(Text(f"The best of {len(trials)} trials: {counts(trials)}"), soft_wrap=True)
     table = Table()
     for name in ("trial", *space.parameters, space.metric):
         table.add_column(Text(name), justify="right")
     for trial in ranked(trials, goal=space.goal)[:MAX_ROWS]:
         values = [str(rounded(trial.params[key])) for key in space.parameters]
         table.add_row(str(trial.number), *map(Text, values), f"{trial.value:.2f}")
-    console.print(table)
+    plain.print(table)
 
 
 def print_result(study: Study, *, config_dir: Path) -> bool:
@@ -82,6 +83,7 @@ def print_result(study: Study, *, config_dir: Path) -> bool:
     return True
 
 
+@default_style()
 def draw(study: Study) -> None:
     """Write and name Optuna's plots: the trials in order, and the value over each parameter."""
     from matplotlib import pyplot

@@ -8,19 +8,24 @@ none runs twice. (Optuna's own heartbeat would repeat it as another trial.)
 import fcntl
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, StorageError
+from tenet.files.plain import check_own
+from tenet.run.origin import check_data
 from tenet.search.space import SearchSpace, points
+from tenet.search.storage import check_schema, check_trials
 
 PRUNERS = ("median", "hyperband", "none")
+ORIGIN = "origin"  # the attribute of a trial
 MIN_TRIALS = 10  # completed trials for an estimate of the importances
 ENGINE = {"connect_args": {"timeout": 60}}  # seconds that SQLite waits for the write of another process
 
@@ -54,9 +59,11 @@ class Study:
     ) -> None:
         self.space, self.storage, self.total, self.evaluations = space, storage, total, evaluations
         self.folder = storage.parent / space.name
-        try:
+        with self._as_config_error():
             self.folder.mkdir(parents=True, exist_ok=True)
+            check_own(self.folder)
             with self._alone():
+                check_schema(storage)
                 self.study = optuna.create_study(
                     study_name=space.name,
                     storage=optuna.storages.RDBStorage(f"sqlite:///{storage}", engine_kwargs=ENGINE),
@@ -64,9 +71,9 @@ class Study:
                     pruner=make_pruner(pruner, evaluations=evaluations),
                     load_if_exists=True,
                 )
-        except Exception as error:  # of SQLite, SQLAlchemy, Alembic or Optuna
-            reason = " ".join(str(error).split("\n")[0].split())
-            raise ConfigError(f"{storage} can't be used as the study's storage: {reason}") from error
+                if self.study.directions != [StudyDirection[space.goal.upper()]]:
+                    raise ValueError("the study has another goal; give another --storage=FILE")
+                check_trials(self.trials, space)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -88,12 +95,13 @@ class Study:
             if left is None and count >= self.total:
                 return None
             self.study.sampler = make_sampler(self.space, number=left.number if left else count)
-            # A Trial with the same id has the parameters and the reported values of the abandoned one.
-            trial = Trial(self.study, left._trial_id) if left else self.study.ask()
-            log = log or self._hold(trial.number)
-            assert log is not None, "no other process has seen the new trial"
-            for key, parameter in self.space.parameters.items():
-                trial._suggest(key, parameter)  # keeps the value of an abandoned trial
+            with self._as_config_error():
+                # A Trial with the same id has the parameters and the reported values of the abandoned one.
+                trial = Trial(self.study, left._trial_id) if left else self.study.ask()
+                log = log or self._hold(trial.number)
+                assert log is not None, "no other process has seen the new trial"
+                for key, parameter in self.space.parameters.items():
+                    trial._suggest(key, parameter)  # keeps the value of an abandoned trial
             # GridSampler calls study.stop() after the last trial, which is an error outside study.optimize.
             self.study.sampler = optuna.samplers.RandomSampler()
             reported = max(left.intermediate_values, default=0) if left else 0
@@ -113,6 +121,28 @@ class Study:
         """state: COMPLETE, PRUNED or FAIL."""
         self.study.tell(trial, value, state=TrialState[state])
 
+    def record_origin(self, trial: Trial, origin: Mapping[str, Any]) -> None:
+        """Keep what the run of a trial was trained on (see tenet.run.origin) with the trial, unless it is known."""
+        if ORIGIN not in trial.user_attrs:
+            trial.set_user_attr(ORIGIN, dict(origin))
+
+    def check_data(self, config_of: Callable[[FrozenTrial], Mapping[str, Any]]) -> None:
+        """Raise ConfigError if a data set has changed since a finished trial was trained on it.
+
+        config_of: returns the resolved configuration of a trial's run. Trials on the same files are checked once.
+        """
+        checked: list[Any] = []
+        for trial in self.trials:
+            origin = trial.user_attrs.get(ORIGIN)
+            if not trial.state.is_finished() or not isinstance(origin, dict) or not origin.get("data"):
+                continue
+            if (origin["data"], origin.get("files")) not in checked:
+                what = f"trial {trial.number} of {self.storage} was trained"
+                check_data(
+                    origin, config_of(trial), what=what, remedy="remove that file and the runs of the search"
+                )
+                checked.append((origin["data"], origin.get("files")))
+
     def importances(self) -> Mapping[str, float]:
         """Return each parameter's share of the variance of the values, by fANOVA (Hutter et al. 2014).
 
@@ -125,10 +155,26 @@ class Study:
         return optuna.importance.get_param_importances(self.study, evaluator=fanova)
 
     @contextmanager
+    def _as_config_error(self) -> Iterator[None]:
+        """Convert the errors of SQLite, SQLAlchemy, Alembic and Optuna about the content of the storage."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+            raise ConfigError(f"{self.storage} can't be used as the study's storage: {reason}") from error
+
+    @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let one process at a time create tables and trials."""
-        with self.storage.with_name(f"{self.storage.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        path = self.storage.with_name(f"{self.storage.name}.lock")
+        check_own(path)
+        with path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                raise StorageError(
+                    f"{lock.name}: can't be locked: {error.strerror}; give --storage=FILE on a disk with file locks"
+                ) from error
             yield
 
     def _hold(self, number: int) -> IO[bytes] | None:

@@ -4,14 +4,19 @@ Only the end of a run waits for W&B, for a limited time.
 """
 
 import logging
+import os
 import shlex
+import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
+from tenet.errors import ConfigError
 from tenet.failures import PREEMPTED
 from tenet.files.names import METRICS_FILE
 
@@ -21,6 +26,7 @@ QUEUE_LIMIT = 10_000  # W&B takes thousands of rows a second, so a queue of this
 PATIENCE_S = 5.0  # before a line says that the run waits; also the margin on top of W&B's own timeouts
 FAILED_FINISH_TIMEOUT_S = 10.0  # for a run that failed or was interrupted
 PREEMPTED_FINISH_TIMEOUT_S = 4.0  # the machine is about to be taken away
+STALL_S = 30.0  # wandb writes what it was sent within a second, on a machine that is not overloaded
 TEARDOWN_TIMEOUT_S = 5.0  # wandb's process normally ends within milliseconds
 
 
@@ -81,7 +87,14 @@ class WandbRun:
             return
         finally:
             self._opened.set()
+        sent_at: float | None = None  # when the first action since the last check of the file was sent
+        size: int | None = None  # of the file at that time
         for action in iter(self._actions.get, None):
+            if sent_at is not None and time.monotonic() - sent_at > STALL_S:
+                self._try(partial(self._check_growth, size))
+                sent_at = None
+            if sent_at is None:
+                size, sent_at = written_bytes(self._run), time.monotonic()
             if self._works:
                 self._try(action)
         self._try(self._close)
@@ -89,7 +102,15 @@ class WandbRun:
     def _close(self, run: Any) -> None:
         if self._exit_code == PREEMPTED:
             run.mark_preempting()  # a sweep hands the run to its next agent
+        before = written_bytes(run)
         run.finish(exit_code=self._exit_code)
+        self._check_growth(before, run)
+
+    def _check_growth(self, before: int | None, run: Any) -> None:
+        """Warn if the file has still `before` bytes after more was sent: wandb says nothing when its disk is full."""
+        now = written_bytes(run)
+        if now is not None and (now == before or not shutil.disk_usage(self._run_dir / "wandb").free):
+            self._switch_off("its own file no longer grows: the disk is full, or the file can't be written")
 
     def _try(self, action: Callable[[Any], object]) -> None:
         try:
@@ -105,6 +126,13 @@ class WandbRun:
             logger.warning("W&B failed (%s); every metric is in %s%s", why, file, rest)
 
 
+def written_bytes(run: Any) -> int | None:
+    """The size of wandb's own file of the run; None if there is none."""
+    with suppress(OSError, AttributeError, TypeError):
+        return Path(run.settings.sync_file).stat().st_size
+    return None
+
+
 def sync_command(run_dir: Path, run: Any) -> str:
     """The command that uploads all offline parts of a folder's run, or the rest of an online part."""
     if run.offline:
@@ -112,10 +140,35 @@ def sync_command(run_dir: Path, run: Any) -> str:
     return shlex.join(["wandb", "sync", "--include-online", run.settings.sync_dir])
 
 
-def quiet_settings() -> Any:
-    """wandb's settings from its files and the environment, with its console output off."""
+def check_environment() -> None:
+    """Prepare the variables WANDB_* for wandb, which takes an empty one for a wrong value: these are removed.
+
+    Raises ConfigError that names the variable if wandb refuses one. Values may be secret, so none is shown.
+    """
     import wandb
 
+    settings_class = wandb.Settings  # a broken wandb lacks it
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        value = os.environ[name].strip()
+        if name == "WANDB_TAGS":
+            value = ",".join(tag for tag in map(str.strip, value.split(",")) if tag)
+        if not value:
+            del os.environ[name]
+            continue
+        os.environ[name] = value
+        try:
+            settings_class().update_from_env_vars({name: value})
+        except Exception as error:  # of pydantic, or of wandb itself
+            details = error.errors() if hasattr(error, "errors") else []
+            reason = details[0]["msg"] if details else one_line(error)
+            raise ConfigError(f"{name}: {reason}; correct the variable, or unset it") from error
+
+
+def quiet_settings() -> Any:
+    """wandb's settings from its files and the environment, with its console output off. Raises ConfigError."""
+    import wandb
+
+    check_environment()
     return wandb.setup(wandb.Settings(silent=True)).settings
 
 

@@ -36,18 +36,20 @@ class WandbTracking(Tracking):
     """Weights & Biases, in addition to the files of the run folder. It never prompts.
 
     mode: online, offline, or auto: as WANDB_MODE or `wandb offline` says, else online if W&B has credentials.
-    name, group, job_type, tags, notes: as in `wandb.init`; `name` defaults to the run folder's.
+    project, entity, name, group, job_type, tags, notes: as in `wandb.init`. What is not given is read from W&B's own
+    settings (WANDB_PROJECT, WANDB_NAME, WANDB_TAGS, ...); the project is then "tenet", the name the run folder's and
+    the job type "train".
     code: whether the commit and the uncommitted changes are sent.
     artifacts: which files W&B keeps: none, weights, or checkpoints (which includes weights).
     init_timeout_s: how long a server may take to answer. finish_timeout_s: how long the end of a run waits
     for the upload.
     """
 
-    project: str = "tenet"
+    project: str | None = None
     entity: str | None = None
     name: str | None = None
     group: str | None = None
-    job_type: str = "train"
+    job_type: str | None = None
     tags: Sequence[str] = ()
     notes: str | None = None
     mode: Literal["auto", "online", "offline"] = "auto"
@@ -134,15 +136,25 @@ class WandbTracking(Tracking):
         )
 
     def _new_place(self, run_dir: Path, *, job_type: str | None) -> dict[str, Any]:
-        """Arguments of `wandb.init` that describe a new run; a sweep chooses project and entity itself."""
-        is_swept = "WANDB_SWEEP_ID" in os.environ
+        """Arguments of `wandb.init` that describe a new run; a sweep chooses project and entity itself.
+
+        job_type: of a command other than the training; the configured one is the training's.
+        """
+        settings, folder = quiet_settings(), run_dir.resolve()
+        typed_type = self.job_type if job_type is None else None
+        place = {
+            "name": self.name or settings.run_name or f"{folder.parent.name}/{folder.name}",
+            "group": self.group or settings.run_group,
+            "job_type": typed_type or settings.run_job_type or job_type or "train",
+            "tags": list(self.tags or settings.run_tags or ()),
+            "notes": self.notes or settings.run_notes,
+        }
+        if "WANDB_SWEEP_ID" in os.environ:
+            return place
         return {
-            "name": self.name or f"{run_dir.resolve().parent.name}/{run_dir.name}",
-            "group": self.group,
-            "job_type": job_type or self.job_type,
-            "tags": list(self.tags),
-            "notes": self.notes,
-            **({} if is_swept else {"project": self.project, "entity": self.entity}),
+            **place,
+            "project": self.project or settings.project or "tenet",
+            "entity": self.entity or settings.entity,
         }
 
     def _open(

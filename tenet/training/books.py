@@ -1,5 +1,6 @@
 """What happens around the steps of training: logging, evaluating, checkpointing, and watching the loss."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,7 +13,6 @@ from tenet.errors import NonFiniteLossError, NonFiniteOutputError
 from tenet.files.atomic import sync
 from tenet.files.json import finite_or_null, write_json
 from tenet.files.names import DIAGNOSIS_FILE, METRICS_FILE
-from tenet.inhibition import NonFiniteFeaturesError
 from tenet.methods.method import Batch, Update
 from tenet.run.progress import ProgressReport
 from tenet.run.signals import Preempted, StopSignals
@@ -44,6 +44,7 @@ class Bookkeeper:
 
     evaluate: returns metrics to log after an epoch; they are not used for model selection.
     learning_rate: that of the first parameter group, at a step counted from 1.
+    evaluated_images: of one evaluation during training, and of all at its end; for the time that is left.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Bookkeeper:
         last_step: int,
         stop: StopSignals | None = None,
         process_group: ProcessGroup = SINGLE_PROCESS,
+        evaluated_images: tuple[int, int] = (0, 0),
     ) -> None:
         self.state, self.settings, self.tracker, self.checkpoints = state, settings, tracker, checkpoints
         self.evaluate, self.learning_rate = evaluate, learning_rate
@@ -66,6 +68,8 @@ class Bookkeeper:
         self.stop, self.process_group = stop or StopSignals(), process_group
         self.progress = ProgressReport("training", total=last_step, unit="step", done=state.step)
         self.images, self.clock = 0, time.perf_counter()
+        self.evaluated_images = evaluated_images
+        self.seconds_per_image: float | None = None  # of the last evaluation
         self.saved_at = time.monotonic()
 
     @contextmanager
@@ -88,7 +92,7 @@ class Bookkeeper:
             self._log_means()
             if is_due:  # at the last step they are kept: a run that is extended continues them
                 self.state.means.reset()
-        self.progress.update(step, self._status())
+        self.progress.update(step, self._status(), more_s=self.evaluations_left_s())
         signal, save = self.process_group.all_reduce_max(self.stop.received, self._is_checkpoint_due())
         if signal or (save and step % self.steps_per_epoch and step != self.last_step):
             self.save()
@@ -100,10 +104,10 @@ class Bookkeeper:
         """Evaluate if it is due, then write a checkpoint; also where `max_steps` cuts an epoch short."""
         step = self.state.step
         self._raise_if_nonfinite()
-        epoch = step // self.steps_per_epoch
-        if step == self.last_step or epoch % self.settings.evaluate_every_epochs == 0:
+        if self._is_evaluated(step):
             metrics: dict[str, float] = {}
             interruption: BaseException | None = None
+            started = time.monotonic()
             try:
                 with self.stop.at_once():
                     metrics = self.evaluate()
@@ -114,11 +118,16 @@ class Bookkeeper:
             if self.process_group.any(interruption is not None):
                 self.save()  # the epoch is not finished: a resumed run begins with its evaluation
                 raise interruption or Preempted("a signal to the main process")
+            self._note_duration(time.monotonic() - started)
+            if step == self.last_step:  # the figure of all images replaces that of a subset
+                for name in [name for name in self.state.metrics if "_subset/" in name]:
+                    del self.state.metrics[name]
             self.state.metrics.update(metrics)
+            self.checkpoints.check_folder()
             self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics}, step=step)
         self.state.closed_step = step
         self.save()
-        self.progress.update(step, self._status(), milestone=True)
+        self.progress.update(step, self._status(), milestone=True, more_s=self.evaluations_left_s())
         self.images, self.clock = 0, time.perf_counter()
 
     def save(self) -> None:
@@ -132,6 +141,28 @@ class Bookkeeper:
             sync(metrics_file)
         self.state.save(self.checkpoints)
         self.saved_at = time.monotonic()
+
+    def _is_evaluated(self, step: int) -> bool:
+        return self.settings.is_evaluated(
+            step, steps_per_epoch=self.steps_per_epoch, last_step=self.last_step
+        )
+
+    def _note_duration(self, seconds: float) -> None:
+        """Take the time of an evaluation out of the time of the steps, and keep its time per image."""
+        self.progress.pause(seconds)
+        during, at_end = self.evaluated_images
+        if images := at_end if self.state.step == self.last_step else during:
+            self.seconds_per_image = seconds / images
+
+    def evaluations_left_s(self) -> float:
+        """Seconds for the evaluations that are left: as long as the last one for an image, or as a third of training."""
+        step, (during, at_end) = self.state.closed_step, self.evaluated_images
+        per_image = self.seconds_per_image
+        if per_image is None:
+            per_image = 1 / (3 * self.state.metrics.get("speed/images_per_s", 0) or math.inf)
+        interval = (self.settings.evaluate_every_epochs or math.inf) * self.steps_per_epoch
+        evaluations = (self.last_step - 1) // interval - step // interval
+        return per_image * (max(0, evaluations) * during + (step < self.last_step) * at_end)
 
     def _is_checkpoint_due(self) -> bool:
         steps, minutes = self.settings.checkpoint_every_steps, self.settings.checkpoint_every_minutes
@@ -156,12 +187,13 @@ class Bookkeeper:
         if self.settings.on_nonfinite == "skip":
             metrics["train/nonfinite_steps"] = self.state.nonfinite_steps
         self.state.metrics.update(metrics)
-        speed = self.images / max(now - self.clock, 1e-9)
-        self.state.metrics["speed/images_per_s"] = speed
+        speed = {}
+        if now > self.clock:  # a clock may stand still
+            speed["speed/images_per_s"] = self.images / (now - self.clock)
+        self.state.metrics.update(speed)
         self.images, self.clock = 0, now
-        self.tracker.log(
-            {"epoch": step / self.steps_per_epoch, **metrics, "speed/images_per_s": speed}, step=step
-        )
+        self.checkpoints.check_folder()
+        self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics, **speed}, step=step)
 
     def _status(self) -> str:
         """Such as `epoch 3/8  loss 0.412  error 12.31 %  test 9.10 %  1,234 images/s`."""
@@ -173,20 +205,12 @@ class Bookkeeper:
             parts.append(f"loss {metrics['train/loss']:.3f}")
         if "train/error_pct" in metrics:
             parts.append(f"error {metrics['train/error_pct']:.2f} %")
-        for split in ("validation", "test"):
+        for split in ("validation", "validation_subset", "test", "test_subset"):
             if f"{split}/error_pct" in metrics:
-                parts.append(f"{split} error {metrics[f'{split}/error_pct']:.2f} %")
+                parts.append(f"{split.replace('_', ' ')} error {metrics[f'{split}/error_pct']:.2f} %")
         if "speed/images_per_s" in metrics:
             parts.append(f"{metrics['speed/images_per_s']:,.0f} images/s")
         return "  ".join(parts)
-
-    @contextmanager
-    def explain_nonfinite_features(self) -> Iterator[None]:
-        """Turn the method's refusal of non-finite features into the error that names the step."""
-        try:
-            yield
-        except NonFiniteFeaturesError as error:
-            raise self._nonfinite(f"after a finite loss, {error}", self.state.step) from error
 
     def on_nonfinite(self, update: Update) -> None:
         """Count an update that was refused because loss or gradient was not finite. Raises NonFiniteLossError unless
@@ -214,6 +238,7 @@ class Bookkeeper:
             figures = {**finite_or_null(self.state.metrics), "learning_rate": rate}
             found = {"step": step, "found_at_step": self.state.step, "what": what, "last_metrics": figures}
             with suppress(OSError):  # a full disk must not hide this error
+                self.checkpoints.check_folder()
                 write_json(diagnosis, {**found, **diagnose(self.state.network.backbone)})
                 more = f". More in {diagnosis}"
         return NonFiniteLossError(

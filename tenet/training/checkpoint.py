@@ -3,13 +3,13 @@
 import copy
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from tenet.errors import CheckpointError
+from tenet.errors import CheckpointError, printable
 from tenet.files.atomic import write_atomically
 from tenet.files.names import CHECKPOINT_FILE, PREVIOUS_CHECKPOINT_FILE
 from tenet.files.tensors import read_tensors
@@ -17,9 +17,11 @@ from tenet.files.weights import CHECKSUM, checksum
 
 logger = logging.getLogger("tenet")
 
-# Under these keys, fingerprints of the data set and the version of the layout of a checkpoint.
-DATA, LAYOUT = "data", "layout"
-CURRENT_LAYOUT = 2
+# Under these keys, what a checkpoint is of: the settings of its run and the fingerprints of its data set; and the version
+# of its layout.
+RUN, DATA, LAYOUT = "run", "data", "layout"
+CURRENT_LAYOUT = 3
+MAX_SHOWN = 100  # characters of a value that a message repeats
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -41,18 +43,30 @@ class Checkpoints:
     """The last two checkpoints of a run folder.
 
     writes: if False, `save` does nothing.
-    data: name -> fingerprint of each part of the data set. A checkpoint with other fingerprints is refused.
+    run: key -> value of the settings that a resumed run keeps. data: name -> fingerprint of each part of the data set.
+    A checkpoint of other settings or of other data is refused.
+    check_folder: called before files are written; raises StorageError if the run folder is no longer in its place.
     """
 
-    def __init__(self, run_dir: Path, *, writes: bool = True, data: Mapping[str, str] | None = None) -> None:
-        self.writes, self.data = writes, dict(data or {})
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        writes: bool = True,
+        run: Mapping[str, Any] | None = None,
+        data: Mapping[str, str] | None = None,
+        check_folder: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.writes, self.run, self.data = writes, dict(run or {}), dict(data or {})
+        self.check_folder = check_folder
         self.last = run_dir / CHECKPOINT_FILE
         self.previous = run_dir / PREVIOUS_CHECKPOINT_FILE
 
     def save(self, state: Mapping[str, Any]) -> None:
         if not self.writes:
             return
-        content = {**state, DATA: self.data, LAYOUT: CURRENT_LAYOUT}
+        self.check_folder()
+        content = {**state, RUN: self.run, DATA: self.data, LAYOUT: CURRENT_LAYOUT}
         # Serialize in memory first: torch's own writer does not report a full disk as an OSError.
         buffer = io.BytesIO()
         torch.save({**content, CHECKSUM: checksum(content)}, buffer)
@@ -76,7 +90,7 @@ class Checkpoints:
         """Return the newest intact checkpoint; None if there is no checkpoint.
 
         Logs a warning if the last checkpoint is damaged and the previous one is used. Raises CheckpointError if all
-        checkpoints are damaged, or if the checkpoint was written with other data.
+        checkpoints are damaged, or if the checkpoint is of another run or of other data.
         """
         damaged: list[CheckpointError] = []
         for path in (self.last, self.previous):
@@ -89,7 +103,8 @@ class Checkpoints:
                 continue
             if damaged:
                 logger.warning("%s; continuing from the one before, %s", damaged[0], path)
-            self._check_origin(path, data=content.pop(DATA, {}), layout=content.pop(LAYOUT, 1))
+            run, data, layout = (content.pop(key, None) for key in (RUN, DATA, LAYOUT))
+            self._check_origin(path, run=run, data=data, layout=layout)
             return SavedState(path, content)
         if damaged:
             raise CheckpointError(
@@ -97,16 +112,23 @@ class Checkpoints:
             ) from damaged[0]
         return None
 
-    def _check_origin(self, path: Path, *, data: Any, layout: Any) -> None:
-        if self.data and layout != CURRENT_LAYOUT:
+    def _check_origin(self, path: Path, *, run: Any, data: Any, layout: Any) -> None:
+        if (self.run or self.data) and layout != CURRENT_LAYOUT:
             raise CheckpointError(
                 f"{path} was written by another version of this package and can't be continued; start again "
                 "(rerun=true)"
             )
-        known = data if isinstance(data, Mapping) else {}
-        changed = [name for name in self.data if known.get(name, self.data[name]) != self.data[name]]
+        run, data = (saved if isinstance(saved, Mapping) else {} for saved in (run, data))
+        keys = sorted(self.run.keys() | run.keys(), key=str) if self.run else []
+        if key := next((key for key in keys if self.run.get(key) != run.get(key)), None):
+            theirs, ours = (printable(str(part.get(key)))[:MAX_SHOWN] for part in (run, self.run))
+            raise CheckpointError(
+                f"{path} is of another run ({key} is {theirs} there, not {ours}); restore that run's configuration, "
+                "choose another folder, or start again (rerun=true)"
+            )
+        changed = [name for name in self.data if data.get(name) != self.data[name]]
         if changed:
             raise CheckpointError(
                 f"the data set has changed since {path} was written ({' and '.join(changed)} images or labels); "
-                "restore the earlier data, or start again (rerun=true)"
+                "restore the earlier data, give the new data a path of its own, or start again (rerun=true)"
             )

@@ -36,12 +36,14 @@ def train(
     seed: int,
     process_group: ProcessGroup = SINGLE_PROCESS,
     stop: StopSignals | None = None,
+    evaluated_images: tuple[int, int] = (0, 0),
 ) -> None:
     """Train from `state` (a new one or a checkpoint's, see `TrainingState.restore`), which is changed in place.
 
     evaluate: returns metrics to log after an epoch; they are not used for model selection. With several processes, each
     calls this with its share of the batches, and only the main process evaluates and tracks. Resuming is exact for the
     same number of processes, because all randomness is a function of `seed`, the step and the rank.
+    evaluated_images: of one evaluation during training, and of all at its end; for the time that is left.
 
     Raises NonFiniteLossError with the step, the learning rate and the last good checkpoint, and, after writing a
     checkpoint, Preempted or KeyboardInterrupt if `stop` received a signal.
@@ -61,6 +63,7 @@ def train(
         last_step=last_step,
         stop=stop,
         process_group=process_group,
+        evaluated_images=evaluated_images,
     )
     optimizer = GuardedOptimizer(
         state.optimizer,
@@ -81,10 +84,9 @@ def train(
                 seed_global_generators(
                     batch.images.device, seed=seed, step=batch.step, rank=process_group.rank
                 )
-                with books.explain_nonfinite_features():
-                    for update in method.updates(parallel, batch):
-                        optimizer.step(update)
-                        state.means.add(update)
+                for update in method.updates(parallel, batch):
+                    optimizer.step(update)
+                    state.means.add(update)
                 books.after_step(batch)
                 if state.step == last_step:
                     break

@@ -11,7 +11,10 @@ from tenet.rules import at_least, at_most
 class Schedule(ABC):
     @abstractmethod
     def __call__(self, step: int, total_steps: int) -> float:
-        """The factor of the optimizer's learning rates after `step` of `total_steps` steps."""
+        """The factor of the optimizer's learning rates after `step` of `total_steps` steps.
+
+        A run may go on after `total_steps`, at the factor that the schedule ends with.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class Cosine(Schedule):
     def __call__(self, step: int, total_steps: int) -> float:
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, total_steps - self.warmup_steps)
+        progress = min(1, (step - self.warmup_steps) / max(1, total_steps - self.warmup_steps))
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
 
 

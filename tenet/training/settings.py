@@ -15,8 +15,12 @@ class TrainingSettings:
     precision: fp32, or bf16 (autocast). channels_last: memory format of weights and images.
     compile: compile the network with torch.compile during the first steps; results then differ by rounding.
     deterministic: on CUDA, give the same bits every time, which is slower; CPUs always do.
-    max_steps: stop after this many iterations; the schedule still spans all `epochs`.
+    schedule_epochs: the epochs that the learning-rate schedule spans; None: all. Beyond them the learning rate stays at its
+        last value. A run that is resumed with more `epochs` keeps the schedule that it began with.
+    max_steps: stop after this many iterations; the schedule does not depend on it.
     batch_size, evaluation_batch_size: images; with torchrun, of all processes together.
+    evaluate_every_epochs: None: only at the end. evaluate_images: an evaluation before the last one measures this many
+        of the validation or test images, evenly spaced; the last one always measures all of them.
     checkpoint_every_steps, checkpoint_every_minutes: within an epoch; there always is one at its end.
     on_nonfinite: stop, or skip: a step whose loss or gradient is not finite then changes nothing. A run skips at most
         `max_nonfinite_steps` steps, and the host waits for the gradient of every step.
@@ -30,11 +34,13 @@ class TrainingSettings:
     compile: bool = False
     deterministic: bool = False
     epochs: Annotated[int, at_least(1)] = 200
+    schedule_epochs: Annotated[int, at_least(1)] | None = None
     max_steps: Annotated[int, at_least(1)] | None = None
     batch_size: Annotated[int, at_least(1)] = 256
     evaluation_batch_size: Annotated[int, at_least(1)] = 1000
     log_every_steps: Annotated[int, at_least(1)] = 50
-    evaluate_every_epochs: Annotated[int, at_least(1)] = 1
+    evaluate_every_epochs: Annotated[int, at_least(1)] | None = 1
+    evaluate_images: Annotated[int, at_least(1)] | None = None
     checkpoint_every_steps: Annotated[int, at_least(1)] | None = None
     checkpoint_every_minutes: Annotated[float, above(0)] | None = 10.0
     on_nonfinite: Literal["stop", "skip"] = "stop"
@@ -42,8 +48,13 @@ class TrainingSettings:
 
     def count_steps(self, steps_per_epoch: int) -> tuple[int, int]:
         """The steps that the schedule spans, and the step at which the run ends."""
-        total = self.epochs * steps_per_epoch
-        return total, min(total, self.max_steps or total)
+        end = self.epochs * steps_per_epoch
+        return (self.schedule_epochs or self.epochs) * steps_per_epoch, min(end, self.max_steps or end)
+
+    def is_evaluated(self, step: int, *, steps_per_epoch: int, last_step: int) -> bool:
+        """Whether an evaluation follows the step `step`, which ends an epoch or the run."""
+        every = self.evaluate_every_epochs
+        return step == last_step or (every is not None and step % (every * steps_per_epoch) == 0)
 
     def __post_init__(self) -> None:
         check_arguments(TrainingSettings.__init__, vars(self))

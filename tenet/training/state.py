@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import CheckpointError
+from tenet.files.json import number
+from tenet.files.weights import INTERFACE
 from tenet.methods.method import Method
 from tenet.networks import Network
 from tenet.training.checkpoint import Checkpoints
@@ -66,9 +68,13 @@ class TrainingState:
             )
             for name in ("step", "closed_step", "nonfinite_steps"):
                 setattr(state, name, _check_count(saved[name]))
+            if state.closed_step > state.step:
+                raise ValueError(f"an epoch ended at step {state.closed_step}, after step {state.step}")
             state.resumed_at = state.step
-            state.metrics = {str(name): float(value) for name, value in saved["metrics"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            state.metrics = {
+                str(name): _check_metric(str(name), value) for name, value in saved["metrics"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
             raise CheckpointError(f"{found.path} does not fit this configuration: {error}") from error
         return state
 
@@ -76,6 +82,7 @@ class TrainingState:
         """Write a checkpoint; every process must call this."""
         content = {
             "model": self.network.backbone.state_dict(),
+            INTERFACE: self.network.interface,
             "optimizer": self.optimizer.state_dict(),
             "means": self.means.totals(),
             "counters": self.method.counters(),
@@ -104,7 +111,25 @@ def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 
 
 def _check_means(saved: Mapping[str, Any]) -> dict[str, list[float]]:
-    return {str(name): [float(total), float(count)] for name, (total, count) in saved.items()}
+    """The sums, each with the number of what was added."""
+    means = {str(name): [_check_figure(value) for value in pair] for name, pair in saved.items()}
+    if bad := [name for name, (_, count) in means.items() if count < 0 or not count.is_integer()]:
+        raise ValueError(f"{bad[0]} is the mean of a number of samples that is not a count")
+    return means
+
+
+def _check_metric(name: str, value: object) -> float:
+    figure = _check_figure(value)
+    if name.endswith("_pct") and not 0 <= figure <= 100:
+        raise ValueError(f"{name} is {figure:.3g}, which is no share of 100")
+    return figure
+
+
+def _check_figure(value: object) -> float:
+    figure = number(value)
+    if figure is None:
+        raise ValueError(f"{value!r} is not a finite number")
+    return figure
 
 
 def _check_count(value: object) -> int:

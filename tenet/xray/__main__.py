@@ -30,8 +30,9 @@ from tenet.evaluation.target import find_weights
 from tenet.experiment import Experiment
 from tenet.files.json import write_json
 from tenet.files.names import EVALUATION_FOLDER, WANDB_FILE
-from tenet.files.weights import load_weights
+from tenet.files.weights import load_weights, read_weights
 from tenet.inhibition import NonFiniteFeaturesError
+from tenet.printing import open_streams
 from tenet.run.signals import StopSignals
 from tenet.xray.figures import TABLE_COLUMNS, make_xray, print_rows, table_rows
 from tenet.xray.picture import draw_xray
@@ -97,7 +98,12 @@ def run(options: argparse.Namespace) -> None:
     network, inhibited, test = experiment.network, experiment.inhibited, experiment.splits.test
     assert inhibited is not None
     weights = find_weights(options.run_dir)
-    load_weights(network.backbone, weights)
+    saved = read_weights(weights)
+    load_weights(network.backbone, saved)
+    if saved.interface is not None and saved.interface.classes not in ((), test.classes):
+        raise ConfigError(
+            f"{options.run_dir}: the data set's classes or their order have changed since the training"
+        )
     ids = choose_images(experiment.classifier, test, options.images)
     cell = {"corruption": options.corruption, "severity": options.severity}
     try:
@@ -108,6 +114,8 @@ def run(options: argparse.Namespace) -> None:
     where = f"{inhibited.groups} groups at {inhibited.layer}"
     corruption = f"{options.corruption.replace('_', ' ')} {options.severity}"
     title = printable(f"{'/'.join(options.run_dir.resolve().parts[-2:])}, {where}")
+    if output.exists():
+        print(f"replacing the earlier {printable(str(output))}")
     save_figure(draw_xray(xray, title=title, corruption=corruption), output, dpi=120.0)
     about = {"weights": str(weights), "layer": inhibited.layer, "groups": inhibited.groups, **cell}
     write_json(output.with_suffix(".json"), {**about, "images": xray.rows})
@@ -123,6 +131,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    open_streams()
     parser = argparse.ArgumentParser("python -m tenet.xray", description=__doc__)
     add = parser.add_argument
     add("run_dir", type=Path, metavar="RUN_DIR", help="folder of a finished run")

@@ -161,8 +161,9 @@ def figures_of(explanation: Explanation, row: int, classes: Sequence[str]) -> di
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str, corruption: str) -> None:
     """Print two lines for each image: one for the clean version, one for the corrupted version."""
-    from rich.console import Console
     from rich.table import Table
+
+    from tenet.printing import console
 
     table = Table(title=title, title_justify="left")
     table.add_column("image", no_wrap=True)
@@ -181,9 +182,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str, corruption: str
             cells = [f"{size}\n{share:+.0f} %" for size, share in groups]
             image = f"{row['image']}: {row['label']}" if version == "clean" else ""
             table.add_row(image, name, *cells, overlap, end_section=version == "corrupted")
-    console = Console(soft_wrap=True, markup=False)
-    console.print(table)
-    console.print(
+    plain = console(soft_wrap=True, markup=False)
+    plain.print(table)
+    plain.print(
         "g0, g1...: each group's channels, and its share of the summed |importance|. Overlap: adjusted Rand "
         "index with the clean image's groups; in brackets, of the clean image grouped from other medoids."
     )

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from tenet.files.figures import default_style
 from tenet.xray.figures import Explanation, XRay
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 MAP_COLORS, DAMPED, PASSING = ("#d1495b", "#2e86ab", "#e8a33d"), "#9a8fb5", "#c8c8c8"
 
 
+@default_style()
 def draw_xray(xray: XRay, *, title: str, corruption: str) -> "Figure":
     """A row for each image: the image, the importance of its groups, where the most important groups are damped, the
     evidence before and after, and the corrupted version with the overlap of its groups."""

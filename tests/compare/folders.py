@@ -63,6 +63,14 @@ def write_evaluation(
     path.write_text(json.dumps(report))
 
 
+def measured(*, test: str = "own", is_own: bool = True, dataset: str = "digits", **parts) -> dict:
+    """What evaluate.py writes of a measurement. test: the fingerprint of the test images. parts: other than the standard."""
+    corruptions = {"kind": "generated", "seed": 0, "generator": 2, **parts.pop("corruptions", {})}
+    images = {"images": 10, "fingerprint": test}
+    standard = {"dataset": dataset, "is_own_data": is_own, "precision": "fp32", "clean": images}
+    return {**standard, "corruptions": corruptions, **parts}
+
+
 def write_pair(top: Path) -> Path:
     """Three seeds of TENET and of plain training. mCE by seed: 10, 12, 14 and 11, 15, 16."""
     for seed, (ours, theirs) in enumerate([(10, 11), (12, 15), (14, 16)]):

@@ -25,7 +25,7 @@ def test_markdown_has_the_figures_and_the_paired_difference(tmp_path, capsys):
     text = printed(capsys, write_pair(tmp_path), "--format", "markdown")
     assert "| Inhibition | 4.00 ± 1.00 | 12.00 ± 2.00 | 3 |" in text
     assert "| none | 4.00 ± 0.00 | 14.00 ± 2.65 | 3 |" in text
-    assert "+2.00 \\[+1.00, +3.00] (3 pairs)" in text
+    assert "+2.00 \\[-0.48, +4.48] (3 pairs)" in text
 
 
 def test_terminal_shows_figures_and_takes_brackets_literally(tmp_path, capsys):
@@ -51,7 +51,7 @@ def test_latex_is_escaped(tmp_path, capsys):
 
 def test_latex_has_minus_signs_for_numbers_only(tmp_path, capsys):
     text = printed(capsys, write_pair(tmp_path), "--baseline", "tenet=none", "--format", "latex")
-    assert "$-$2.00 [$-$3.00, $-$1.00] (3 pairs)" in text
+    assert "$-$2.00 [$-$4.48, +0.48] (3 pairs)" in text
     write_run(tmp_path / "other", seed=0, tenet={"_target_": "x", "layer": "stage-2"})
     text = printed(capsys, tmp_path / "other", "--by", "tenet.layer", "--format", "latex")
     assert "stage-2" in text
@@ -142,7 +142,9 @@ def test_csv_holds_figures_only_and_left_out_runs_are_printed_to_stderr(tmp_path
     plain = figures["none", "mCE, generated, %"]
     assert float(plain["deviation"]) == pytest.approx(7**0.5)
     names = ("mean", "seeds", "difference", "low", "high", "pairs")
-    assert [float(plain[name]) for name in names] == pytest.approx([14, 3, 2, 1, 3, 3])
+    assert [float(plain[name]) for name in names] == pytest.approx(
+        [14, 3, 2, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5, 3], abs=1e-4
+    )
     assert figures["Inhibition", "mCE, generated, %"]["difference"] == ""
 
 

@@ -50,7 +50,7 @@ def render(top, **kwargs):
 
 def test_the_page_holds_figures_keys_curves_heatmaps_and_links(tmp_path):
     outline = Outline(render(write_pair(tmp_path)))
-    for text in ("12.00 ± 2.00", "+2.00 [+1.00, +3.00] (3 pairs)", "tenet.groups", "stage_2", "train/loss"):
+    for text in ("12.00 ± 2.00", "+2.00 [-0.48, +4.48] (3 pairs)", "tenet.groups", "stage_2", "train/loss"):
         assert text in outline.text
     classes = [attrs.get("class") for attrs in outline.all("table")]
     assert classes.count("heat") == 2

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from tenet.compare.runs import CompareError, find_runs, mce_column, read_run
+from tenet.compare.evaluations import mce_column
+from tenet.compare.runs import CompareError, find_runs, read_run
 from tests.compare.folders import write_evaluation, write_run
 
 TEST, GENERATED, OFFICIAL = "test error, %", "mCE, generated, %", "mCE, official files, %"

@@ -60,7 +60,9 @@ def test_every_rule_belongs_to_a_key() -> None:
     keys = {key for _, key, _ in KEYS}
     # These come with the data, the objective and the launcher, not from a configuration.
     built = {"backbone.num_classes", "tenet.method", "tenet.process_group"}
-    assert {key for key, _, _ in every_rule()} - keys == built
+    # An optimizer of PyTorch takes more arguments than its option lists: `+optimizer.amsgrad=true`.
+    ruled = {key for key, _, _ in every_rule() if not key.startswith("optimizer.")}
+    assert ruled - keys == built
     assert RULES.keys() == HINTS.keys()
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tenet.compare.keys import differing_keys, flatten_config
 from tenet.config.build import build
-from tenet.config.run_config import read_config, resumed_config, write_config
+from tenet.config.run_config import fixed_settings, read_config, resumed_config, run_id, write_config
 from tenet.errors import ConfigError, DatasetError
 from tests.config.options import composed
 
@@ -102,7 +103,7 @@ def test_nothing_in_the_configuration_of_a_run_is_interpolated(run_dir: Path) ->
 @pytest.mark.parametrize(
     ("override", "key", "value"),
     [
-        ("trainer.epochs=30", "epochs", 30),
+        ("trainer.epochs=6", "epochs", 6),
         ("trainer.max_steps=null", "max_steps", None),
         ("trainer.device=cpu", "device", "cpu"),
         ("trainer.evaluation_batch_size=7", "evaluation_batch_size", 7),
@@ -116,6 +117,27 @@ def test_a_resumed_run_may_change_how_far_and_where_it_trains(
     assert resumed_config(run_dir, [f"resume={run_dir}", override]) == config
 
 
+def test_a_run_that_is_resumed_with_more_epochs_keeps_its_schedule_and_is_another_run(run_dir: Path) -> None:
+    own = read_config(run_dir)
+    write_config(resumed_config(run_dir, ["trainer.epochs=9"]), run_dir / "config.yaml")
+    extended = read_config(run_dir)
+    assert (extended["trainer"]["epochs"], extended["trainer"]["schedule_epochs"]) == (
+        9,
+        own["trainer"]["epochs"],
+    )
+    planned = composed("experiment=quickstart", "trainer.epochs=9")
+    assert differing_keys([flatten_config(extended), flatten_config(planned)]) == ("trainer.schedule_epochs",)
+    assert fixed_settings(extended) == fixed_settings(own)
+    assert fixed_settings(extended) != fixed_settings(planned)
+    assert run_id(extended) != run_id(planned)
+    assert (
+        resumed_config(run_dir, ["trainer.epochs=12"])["trainer"]["schedule_epochs"]
+        == own["trainer"]["epochs"]
+    )
+    back = resumed_config(run_dir, [f"trainer.epochs={own['trainer']['epochs']}"])
+    assert back == own, "as if it had never been extended"
+
+
 @pytest.mark.parametrize(
     "override",
     [
@@ -123,6 +145,7 @@ def test_a_resumed_run_may_change_how_far_and_where_it_trains(
         "tenet.groups=4",
         "tenet=none",
         "trainer.batch_size=8",
+        "trainer.schedule_epochs=9",
         "trainer.precision=bf16",
         "+trainer.epochs=3",
         "~trainer.epochs",

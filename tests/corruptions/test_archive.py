@@ -8,9 +8,10 @@ import torch
 
 from tenet.corruptions import OfficialArchive
 from tenet.corruptions.archive import FolderArchive, open_archive
-from tenet.data import ImageArrays
+from tenet.corruptions.write import ArchiveWriter
+from tenet.data import ClassFolder, ImageArrays
 from tenet.errors import DatasetError
-from tests.data.trees import CLASSES, read_whole, write_classes
+from tests.data.trees import CLASSES, picture, read_whole, write_classes
 
 IMAGES = 4
 
@@ -126,7 +127,9 @@ def clean(labels=(0, 1, 2, 3), size=(6, 5), classes=("a", "b", "c", "d")):
             r"labels\.npy holds labels from 0 to 3, but the data set has 3 classes",
         ),
         ({"size": (6, 6)}, r"fog\.npy holds images of \[6, 5, 3\], but the data set's are \[6, 6, 3\]"),
-        ({"labels": (0, 1, 2, 2)}, r"labels\.npy has other numbers of images by class"),
+        ({"labels": (0, 1, 2, 2)}, "has 1 images of class d, but the test set has 0; is this the archive"),
+        ({"labels": (3,)}, "has 1 images of class a, but the test set has 0"),
+        ({"labels": (0, 1, 2, 3)}, r"labels\.npy: the labels differ from the test set's in 2 of 4 places"),
     ],
 )
 def test_the_archive_of_another_data_set_is_refused(folder, own, message):
@@ -134,21 +137,63 @@ def test_the_archive_of_another_data_set_is_refused(folder, own, message):
         open_archive(folder, test=clean(**own))
 
 
-def test_another_order_or_number_of_images_is_no_other_data_set(folder):
-    for labels in ((0, 1, 2, 3), (0, 1, 2, 2, 3)):
-        archive = open_archive(folder, test=clean(labels))
-        assert archive.names == ("fog", "spatter")
-        assert archive.cell("fog", 1).classes == ("a", "b", "c", "d")
+@pytest.mark.parametrize("labels", [(3, 1, 2, 0), (0, 1, 2, 2, 3)])
+def test_the_labels_of_the_test_set_or_of_a_part_of_it_are_taken(folder, labels):
+    archive = open_archive(folder, test=clean(labels))
+    assert archive.names == ("fog", "spatter")
+    assert archive.cell("fog", 1).classes == ("a", "b", "c", "d")
+
+
+def test_streamed_test_images_are_compared_too(folder, tmp_path):
+    write_classes(tmp_path / "clean")
+    with pytest.raises(DatasetError, match="labels from 0 to 3, but the data set has 3 classes"):
+        open_archive(folder, test=ClassFolder(tmp_path / "clean"))
+    np.save(folder / "labels.npy", np.zeros(20, np.uint8))
+    with pytest.raises(DatasetError, match=r"images of \[6, 5, 3\], but the data set's are \[5, 6, 3\]"):
+        open_archive(folder, test=ClassFolder(tmp_path / "clean"))
+
+
+def test_a_generated_archive_must_be_of_these_very_images(tmp_path):
+    test = clean()
+    ArchiveWriter(tmp_path, test.images, test.labels, num_classes=4).write("labels")
+    np.save(tmp_path / "fog.npy", np.zeros((20, 6, 5, 3), np.uint8))
+    assert open_archive(tmp_path, test=test).kind == "generated"
+    other = ImageArrays(test.images + 1, test.labels, test.classes)
+    with pytest.raises(DatasetError, match=r"was made from other images than the data set's test images"):
+        open_archive(tmp_path, test=other)
+    assert open_archive(tmp_path, test=other, has_labels=False).kind == "generated"
 
 
 def test_a_tree_is_known_by_its_folders_and_must_have_the_classes(tmp_path):
     for severity in range(1, 6):
         write_classes(tmp_path / "fog" / str(severity), images=1)
-    archive = open_archive(tmp_path, test=clean(labels=(0, 1, 2), classes=tuple(CLASSES)))
+    archive = open_archive(tmp_path, test=clean(labels=(0, 1, 2), size=(5, 6), classes=tuple(CLASSES)))
     assert isinstance(archive, FolderArchive)
     assert (archive.kind, archive.names) == ("files", ("fog",))
     with pytest.raises(DatasetError, match="n01 is none of the 4 expected classes"):
         open_archive(tmp_path, test=clean())
+
+
+def test_a_tree_of_other_sizes_or_of_more_images_is_refused(tmp_path):
+    for severity in range(1, 6):
+        write_classes(tmp_path / "fog" / str(severity), images=2)
+
+    def opened(labels=(0, 0, 1, 1, 2, 2), size=(5, 6)):
+        return open_archive(tmp_path, test=clean(labels=labels, size=size, classes=tuple(CLASSES)))
+
+    assert len(opened().cell("fog", 1)) == 6
+    assert len(opened(labels=(0, 0, 0, 1, 1, 2, 2)).cell("fog", 1)) == 6
+    with pytest.raises(
+        DatasetError, match=r"fog/1/n01/val_8\.png has 6 x 5 pixels, the images before it 8 x 8"
+    ):
+        opened(size=(8, 8))
+    with pytest.raises(DatasetError, match="fog/2 has 2 images of class n10, but the test set has 1"):
+        opened(labels=(0, 0, 1, 1, 2)).cell("fog", 2)
+    picture(0, size=(8, 8)).save(tmp_path / "fog" / "3" / "n01" / "val_8.png")
+    with pytest.raises(
+        DatasetError, match=r"fog/3/n01/val_8\.png has 8 x 8 pixels, the images before it 6 x 5"
+    ):
+        read_whole(opened().cell("fog", 3))
 
 
 def test_the_identity_changes_with_the_files(folder):

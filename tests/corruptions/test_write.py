@@ -71,6 +71,12 @@ def test_the_archive_reads_back_as_the_pixels_of_the_generator(archive):
     assert np.load(archive / "labels.npy").dtype == np.uint8
 
 
+def test_images_of_one_column_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(DatasetError, match="images of 1 x 9 pixels can't be corrupted"):
+        writer(tmp_path / "c", images=torch.zeros(7, 9, 1, 3, dtype=torch.uint8))
+    assert not (tmp_path / "c").exists()
+
+
 def test_labels_beyond_256_classes_are_int64(tmp_path):
     made = writer(tmp_path, labels=torch.tensor([0, 1, 2, 3, 4, 5, 256]), num_classes=257)
     made.write("labels")

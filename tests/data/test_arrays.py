@@ -44,10 +44,42 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
         assert np.array_equal(part.labels.numpy(), expected[f"{name}_labels"])
 
 
-def test_without_class_names_the_numbers_are_the_names(tmp_path: Path) -> None:
-    labels = np.array([0, 3, 1, 3, 0, 1], dtype=np.uint8)
-    path = write(tmp_path / "own.npz", classes=None, train_labels=labels, test_labels=labels[:3])
-    assert Arrays(path=str(path)).load().classes == ("0", "1", "2", "3")
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (10, 20, 30), (0, 1, 3), (7, 8, 10**12)])
+def test_without_class_names_the_numbers_that_occur_are_the_names(
+    tmp_path: Path, numbers: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = np.array(numbers * 2)
+    path = write(tmp_path / "own.npz", classes=None, train_labels=labels, test_labels=labels[2:5])
+    splits = Arrays(path=str(path)).load()
+    assert splits.classes == tuple(map(str, numbers))
+    assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == ([0, 1, 2, 0, 1, 2], [2, 0, 1])
+    assert f"taken as 3 classes named {numbers[0]} to {numbers[-1]}" in caplog.text
+
+
+def test_labels_that_count_from_0_are_taken_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Arrays(path=str(write(tmp_path / "own.npz", classes=None))).load().classes == ("0", "1", "2")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64])
+def test_labels_in_a_column_and_whole_floats_are_taken(tmp_path: Path, dtype: type) -> None:
+    columns = {
+        f"{split}_labels": contents()[f"{split}_labels"][:, None].astype(dtype) for split in ("train", "test")
+    }
+    splits = Arrays(path=str(write(tmp_path / "own.npz", **columns))).load()
+    assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == ([0, 1, 2, 0, 1, 2], [2, 1, 0])
+
+
+def test_a_class_without_training_images_and_an_unused_split_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = np.array(["cat", "dog", "owl", "rat"])
+    path = write(tmp_path / "own.npz", classes=names, val_labels=np.array([0]))
+    assert len(Arrays(path=str(path)).load().classes) == 4
+    assert "no training image of 1 of 4 classes, such as rat" in caplog.text
+    assert "val_images and val_labels are not used; dataset.validation_fraction" in caplog.text
 
 
 def test_a_test_label_that_training_never_sees_is_refused(tmp_path: Path) -> None:
@@ -86,15 +118,21 @@ def test_a_path_may_begin_at_the_home_folder(tmp_path: Path, monkeypatch: pytest
         ({"train_labels": np.arange(3)}, "6 images but 3 labels"),
         (
             {"train_labels": np.eye(6, dtype=np.int64)},
-            r"labels must be integers of shape \[N\], not int64 \[6, 6\]",
+            r"labels must be integers of shape \[N\], not int64 \[6, 6\]; take labels\.argmax\(axis=1\) if",
         ),
         ({"train_labels": np.array(2), "classes": None}, r"labels must be integers of shape \[N\]"),
-        ({"train_labels": np.zeros(6)}, "labels must be integers of shape .* not float64"),
+        ({"train_labels": np.full(6, 0.5)}, "labels must be integers of shape .* not float64"),
+        ({"train_labels": np.full(6, np.nan)}, "labels must be integers of shape .* not float64"),
+        ({"train_labels": np.array([1, 2, 3, 1, 2, 3])}, r"\[0, 3\), got 1 to 3; subtract 1 from them"),
+        ({"classes": np.array(["cat", "dog", "cat"])}, "2 classes are named 'cat'"),
         ({"train_labels": np.array([0, 1, -1, 0, 1, 2])}, r"labels must be in \[0, 3\), got -1 to 2"),
-        ({"train_labels": np.array([0, 1, -1, 0, 1, 2]), "classes": None}, r"\[0, 3\), got -1 to 2"),
+        ({"train_labels": np.array([0, 1, -1, 0, 1, 2]), "classes": None}, r"\[0, classes\), got -1 to 2"),
         ({"test_labels": np.array([0, 1, 3])}, r"labels must be in \[0, 3\), got 0 to 3"),
         ({"classes": np.array([], dtype=str)}, r"labels must be in \[0, 0\)"),
-        ({"test_labels": np.array([0, 1, 10**12]), "classes": None}, "a label of 1000000000000 for 9 images"),
+        (
+            {"test_labels": np.array([0, 1, 10**12]), "classes": None},
+            "label 1000000000000 of the test set never",
+        ),
         (
             {"test_images": np.zeros((0, 4, 5, 3), np.uint8), "test_labels": np.arange(0)},
             "there are no images",

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tenet.data import Digits, ImageArrays, Splits
+from tenet.data import Arrays, Cifar, Digits, ImageArrays, Splits
 from tenet.errors import DatasetError
 
 Load = Callable[..., Splits]
@@ -151,3 +151,15 @@ def test_a_damaged_file_of_digits_is_refused_with_the_remedy(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: package)
     with pytest.raises(DatasetError, match=r"digits\.csv\.gz: .*; reinstall scikit-learn"):
         Digits().load()
+
+
+def test_the_files_of_a_data_set_are_those_that_it_reads(tmp_path):
+    assert [path.is_file() for path in Digits().files()] == [True]
+    assert Arrays(path="own.npz").files() == (Path("own.npz"),)
+    names = [
+        path.relative_to(tmp_path).as_posix() for path in Cifar(name="cifar10", root=str(tmp_path)).files()
+    ]
+    assert names == [f"cifar-10-batches-py/{name}" for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch",
+                                                               "batches.meta")]  # fmt: skip
+    names = [path.name for path in Cifar(name="cifar100", root=str(tmp_path)).files()]
+    assert names == ["train", "test", "meta"]

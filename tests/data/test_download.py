@@ -4,13 +4,15 @@ import functools
 import hashlib
 import http.server
 import io
+import multiprocessing
 import pickle
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -102,6 +104,17 @@ class NonsenseHandler(QuietHandler):
         self.wfile.write(b"hello\r\n\r\n")
 
 
+class SlowHandler(QuietHandler):
+    """Answers after a while, and counts its answers."""
+
+    answers: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.answers.append(self.path)
+        time.sleep(0.5)
+        super().do_GET()
+
+
 @pytest.fixture
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a server of the folder `served`; parametrised by its handler."""
@@ -185,3 +198,44 @@ def test_an_archive_damaged_on_its_way_is_refused_and_fetched_anew_the_next_time
     assert f"Put {archive.source.filename}" in refusal(name, tmp_path)
     served.write_bytes(archive.content)
     assert len(Cifar(name=name, root=str(tmp_path)).load().train.labels) == 12
+
+
+@pytest.mark.parametrize("server", [SlowHandler], indirect=True)
+@pytest.mark.parametrize("name", ["cifar10"], indirect=True)
+def test_of_four_processes_that_start_at_once_one_downloads(
+    name: str, archive: Archive, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "served" / "archive.tar.gz").write_bytes(archive.content)
+    archive.stand_in(monkeypatch, url=f"{server}/archive.tar.gz")
+    Cifar(name=name, root=str(tmp_path / "alone")).load()
+    one_download = list(SlowHandler.answers)  # torchvision first asks where the address leads
+    SlowHandler.answers.clear()
+
+    def load() -> None:
+        assert (
+            Cifar(name=name, root=str(tmp_path / "root")).load().test.labels.tolist()
+            == archive.labels["test"]
+        )
+
+    # Forks, which inherit the stand-in.
+    processes = [multiprocessing.get_context("fork").Process(target=load) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert SlowHandler.answers == one_download
+    names = {path.name for path in (tmp_path / "root").iterdir()}
+    assert names == {archive.source.base_folder, archive.source.filename}
+
+
+@pytest.mark.parametrize("name", ["cifar10"], indirect=True)
+def test_a_folder_that_can_not_be_written_to_is_read(
+    name: str, archive: Archive, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.stand_in(monkeypatch, url=closed_port())
+    (tmp_path / archive.source.filename).write_bytes(archive.content)
+    dataset = Cifar(name=name, root=str(tmp_path))
+    dataset.load()
+    monkeypatch.setattr(Path, "open", lambda *_, **__: pytest.fail("no lock is needed"))
+    dataset.load()

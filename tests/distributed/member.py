@@ -1,12 +1,14 @@
 """One of two processes: trains the tiny network of the tests on its share, and saves what it became."""
 
+import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup, join
-from tenet.methods import Batch, CrossEntropy, Draw, Inhibited
+from tenet.methods import Batch, CrossEntropy, Draw, Inhibited, inhibited
 from tenet.networks import Network, ResNet
 from tenet.randomness import make_generator
 from tenet.training.books import NullTracker
@@ -64,7 +66,18 @@ class ShareLoader:
             yield Batch(images=images, labels=labels, step=step + 1, draw=draw)
 
 
-def main(folder: Path) -> None:
+def spoil_features(*, step: int) -> None:
+    """Let the grouping of one step find features that are not finite."""
+    original, calls = inhibited.group_channels, itertools.count(2, 2)
+
+    def group_channels(features: torch.Tensor, **settings: Any) -> torch.Tensor:
+        return original(features * (torch.nan if next(calls) == step else 1), **settings)
+
+    inhibited.group_channels = group_channels
+
+
+def main(folder: Path, on_nonfinite: str | None = None) -> None:
+    """on_nonfinite: the second process has features that are not finite at step 4, which is inhibited."""
     backbone = make_model()
     network = Network(backbone, mean=[0.0] * 3, std=[1.0] * 3, cut="stage_2")
     with join("cpu") as process_group:
@@ -76,11 +89,13 @@ def main(folder: Path) -> None:
             checkpoints=checkpoints,
             process_group=process_group,
         )
+        if on_nonfinite is not None and process_group.rank == 1:
+            spoil_features(step=4)
         train(
             state,
             loader=ShareLoader(process_group.rank),
             schedule=Cosine(),
-            settings=TrainingSettings(epochs=1, log_every_steps=3),
+            settings=TrainingSettings(epochs=1, log_every_steps=3, on_nonfinite=on_nonfinite or "stop"),
             evaluate=dict,
             tracker=NullTracker(),
             checkpoints=checkpoints,
@@ -88,8 +103,9 @@ def main(folder: Path) -> None:
             process_group=process_group,
         )
     content = {"model": backbone.state_dict(), "metrics": state.metrics, **state.method.counters()}
+    content["nonfinite_steps"] = state.nonfinite_steps
     torch.save(content, folder / f"member-{process_group.rank}.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

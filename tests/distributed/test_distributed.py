@@ -1,6 +1,7 @@
 """Several processes that train one model: as torchrun starts them, against the same arithmetic in one process."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,16 +30,16 @@ TINY = [
 ]  # fmt: skip
 
 
-def torchrun(script, *arguments, cwd, processes=2):
+def torchrun(script, *arguments, cwd, processes=2, restarts=0):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}",
-                "--master-addr=127.0.0.1", f"--master-port={port}"]  # fmt: skip
+                f"--max-restarts={restarts}", "--master-addr=127.0.0.1", f"--master-port={port}"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [*launcher, str(script), *map(str, arguments)],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
 
 
@@ -155,6 +156,46 @@ def test_a_team_asks_for_a_batch_that_it_can_share_and_for_one_run_at_a_time(tmp
         assert done.returncode != 0
         assert "torchrun" in done.stderr
     assert "one run" in done.stderr or "one process" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGTERM)])
+def test_a_team_of_which_one_process_was_ended_continues_by_itself(tmp_path, rank, number):
+    """torchrun restarts both processes; each finds the other, and not the address of one that has ended."""
+    ends = f"""
+import os, runpy, sys
+from tests.faults.places import ACTIONS, Fault
+if os.environ["RANK"] == "{rank}" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    ACTIONS["end"] = lambda: os.kill(os.getpid(), {int(number)})
+    Fault("end", "descent", 11).set_up()
+sys.argv = [r"{ROOT / "train.py"}", *sys.argv[1:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    (tmp_path / "ends.py").write_text(ends)
+    done = torchrun(tmp_path / "ends.py", *TINY, "hydra.run.dir=run", cwd=tmp_path, restarts=3)
+    assert done.returncode == 0, done.stderr
+    assert "continuing run" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error: another process of this run has ended") == (number == signal.SIGKILL)
+    assert "Unable to shutdown process" not in done.stderr, (
+        "torchrun waits half a minute before it kills a process"
+    )
+
+
+@pytest.mark.slow
+def test_features_that_are_not_finite_in_one_process_are_refused_by_all(tmp_path):
+    for skips, code in (("skip", 0), ("stop", 1)):
+        folder = tmp_path / skips
+        folder.mkdir()
+        done = torchrun(Path(member.__file__), folder, skips, cwd=folder)
+        assert (done.returncode == 0) == (code == 0), done.stderr
+        if code:
+            told = "step 4: the inhibited loss (features contain NaN or infinity) is nan"
+            assert done.stderr.count(told) >= 1
+            continue
+        saved = [torch.load(folder / f"member-{rank}.pt", weights_only=True) for rank in range(2)]
+        assert [one["inhibited_steps"] for one in saved] == [3, 3], "steps 2, 6 and 8; not 4"
+        assert [one["nonfinite_steps"] for one in saved] == [1, 1]
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch):

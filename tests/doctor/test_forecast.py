@@ -168,8 +168,9 @@ def test_the_work_is_counted_as_the_training_does_it(
     assert work.steps == state.step
     assert work.inhibited_steps == sum(state.method.counters().values())
     assert work.checkpoints == checkpoints.saved
-    # train.py evaluates the test set once more, at the end.
-    assert work.evaluated_images == sum(evaluated) + len(plan.experiment.splits.test)
+    # With validation images, train.py evaluates the test set too, at the end.
+    splits = plan.experiment.splits
+    assert work.evaluated_images == sum(evaluated) + (0 if splits.validation is None else len(splits.test))
     rest = duration.count_work(plan.experiment, done=9)
     assert rest.steps == work.steps - 9
     assert rest.checkpoints < work.checkpoints

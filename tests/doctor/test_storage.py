@@ -15,6 +15,7 @@ from tenet.doctor.__main__ import make_parser, make_plan
 from tenet.doctor.findings import examine
 from tenet.files.json import write_json
 from tenet.run.folder import RunFolder
+from tenet.run.origin import fingerprints, stamp, write_origin
 from tenet.training.checkpoint import Checkpoints
 from tests.doctor.plans import plan_in
 
@@ -51,6 +52,8 @@ def test_a_finished_run_is_reported_with_its_result(tmp_path: Path) -> None:
     write_config(plan.config, plan.run_dir / "config.yaml")
     (plan.run_dir / "weights.safetensors").write_bytes(b"")
     write_json(plan.run_dir / "summary.json", {"test/error_pct": 4.5})
+    data = fingerprints(plan.experiment.splits)
+    write_origin(plan.run_dir, plan.config, data=data, files=stamp(plan.experiment.dataset.files()))
     found = storage.check_run_folder(plan)
     assert (found.status, found.remedy) == ("warning", "rerun=true starts again")
     assert "an error of 4.50 %" in found.what
@@ -65,6 +68,15 @@ def test_a_folder_of_another_run_is_a_problem(tmp_path: Path) -> None:
     found = storage.check_run_folder(plan_in(tmp_path))
     assert found.status == "problem"
     assert "another configuration" in found.what
+
+
+def test_a_folder_of_something_else_is_a_problem(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    plan.run_dir.mkdir()
+    (plan.run_dir / "weights.safetensors").write_bytes(b"of others")
+    found = storage.check_run_folder(plan)
+    assert (found.status, found.figures["state"]) == ("problem", "other")
+    assert "weights.safetensors" in found.what
 
 
 def test_a_run_in_progress_is_a_problem(tmp_path: Path) -> None:

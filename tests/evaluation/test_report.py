@@ -31,6 +31,25 @@ def test_the_json_has_the_content_of_all_suites_and_is_strict(tmp_path):
     assert all(path.is_file() for path in written)
 
 
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("corruptions", "robustbench-generated.json"),
+        ("corruptions-files", "robustbench-generated.json"),
+        ("corruptions-files-second-01234567", "robustbench-generated-second-01234567.json"),
+        ("corruptions-on-cifar10-01234567-bf16", "robustbench-generated-on-cifar10-01234567-bf16.json"),
+        ("mine", "robustbench-generated.json"),
+    ],
+)
+def test_further_files_of_another_measurement_do_not_replace_those_of_the_runs_own(tmp_path, stem, name):
+    assert write_figures(make_report(), tmp_path / f"{stem}.json")[-1] == tmp_path / name
+
+
+def test_what_is_not_the_runs_own_is_said_first():
+    assert combine({}, [CLEAN], note="the run on other images").lines[0] == "the run on other images"
+    assert combine({}, [CLEAN]).lines == ["clean error 4.00 %"]
+
+
 def test_csv_has_a_line_for_every_cell(tmp_path):
     write_figures(make_report(names=CORRUPTIONS), tmp_path / "r.json")
     with (tmp_path / "r.csv").open() as file:
@@ -69,3 +88,18 @@ def test_pictures_lie_next_to_the_report(tmp_path):
     }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.values())
     assert write_pictures(make_report(names=[]), tmp_path / "none.json") == {}
+
+
+def test_a_picture_that_fails_is_said_and_costs_nothing_else(tmp_path, caplog):
+    report = make_report(names=["fog"], severities=[2])
+
+    def fail():
+        raise RuntimeError("latex could not be found\nin 20 lines")
+
+    report.pictures["corruption/curves"] = fail
+    stale = tmp_path / "part-curves.png"
+    stale.write_text("of an earlier report")
+    written = write_pictures(report, tmp_path / "part.json")
+    assert set(written) == {"corruption/heatmap", "corruption/sheet"}
+    assert caplog.messages == [f"{stale} is left out (RuntimeError: latex could not be found)"]
+    assert not stale.exists()

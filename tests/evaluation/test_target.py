@@ -1,13 +1,17 @@
 """What is evaluated, and the suites that a configuration asks for."""
 
+import json
+
 import pytest
 import torch
 import yaml
 
 from tenet.data import ClassFolder, ImageArrays
 from tenet.errors import ConfigError
+from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
 from tenet.evaluation.suites.build import build_suites
+from tenet.evaluation.suites.clean import Clean
 from tenet.evaluation.target import EvaluationTarget, find_weights
 from tenet.files.weights import save_weights
 from tenet.networks import ResNet
@@ -50,7 +54,7 @@ def test_a_run_brings_its_own_data_set_backbone_and_memory_format(run_dir):
     assert (target.dataset, target.backbone) == (DIGITS, BACKBONE)
     assert target.has_own_dataset
     assert target.channels_last
-    assert target.model == Model(name="mine", dataset="digits", architecture="ResNet")
+    assert target.model == Model(name="mine", dataset="digits", architecture="ResNet-8 (width 4)")
     assert not EvaluationTarget.from_config(make_config(run=str(run_dir), channels_last=False)).channels_last
     other = EvaluationTarget.from_config(make_config(run=str(run_dir), dataset=CIFAR))
     assert other.dataset == CIFAR
@@ -60,7 +64,7 @@ def test_a_run_brings_its_own_data_set_backbone_and_memory_format(run_dir):
 
 def test_the_network_has_the_weights_and_the_normalisation_of_the_data_set(run_dir):
     target = EvaluationTarget.from_config(make_config(run=str(run_dir)))
-    network = target.load_network(num_classes=10, device=torch.device("cpu"))
+    network = target.load_network(classes=tuple("0123456789"), device=torch.device("cpu"))
     torch.manual_seed(0)
     expected = ResNet(num_classes=10, depth=8, width=4).state_dict()
     loaded = network.backbone.state_dict()
@@ -70,6 +74,79 @@ def test_the_network_has_the_weights_and_the_normalisation_of_the_data_set(run_d
     assert network.precision == "bf16"
     assert network.memory_format == torch.channels_last
     assert next(network.parameters()).is_contiguous(memory_format=torch.channels_last)
+
+
+INTERFACE = {
+    "mean": [0.1, 0.2, 0.3],
+    "std": [0.7, 0.8, 0.9],
+    "classes": list("abcdefghij"),
+    "image_size": [8, 8],
+}
+FOLDER = {
+    "_target_": "tenet.data.Folder", "path": "images", "resize": 256, "crop": 224, "mean": [0.5] * 3, "std": [0.5] * 3
+}  # fmt: skip
+
+
+def test_only_typed_keys_change_how_images_are_prepared(run_dir, caplog):
+    """Of a run whose weights say nothing, of one whose weights do, and of these weights without their run."""
+
+    def prepared(typed=(), **changes):
+        dataset = EvaluationTarget.from_config(make_config(**changes), typed=typed).prepared_dataset
+        return [dataset[name] for name in ("mean", "std", "resize", "crop")]
+
+    beside_run = {"run": str(run_dir), "dataset": FOLDER}
+    assert prepared(**beside_run) == [DIGITS["mean"], DIGITS["std"], None, None]
+    weights = run_dir / "weights.safetensors"
+    alone = {"weights": str(weights), "backbone": BACKBONE, "dataset": FOLDER}
+    assert not caplog.text
+    assert prepared(**alone) == [[0.5] * 3, [0.5] * 3, 256, 224]
+    assert "assuming dataset.mean=[0.5, 0.5, 0.5]" in caplog.text
+    save_weights(ResNet(num_classes=10, depth=8, width=4), weights, interface=INTERFACE)
+    caplog.clear()
+    own = [INTERFACE["mean"], INTERFACE["std"], None, None]
+    assert prepared(**beside_run) == prepared(**alone) == own
+    assert not caplog.text
+    typed = ("dataset.path", "dataset.std", "dataset.crop")
+    assert prepared(typed=typed, **alone) == [INTERFACE["mean"], [0.5] * 3, None, 224]
+    assert (
+        "dataset.std=[0.5, 0.5, 0.5] was given; the network was trained with [0.7, 0.8, 0.9]" in caplog.text
+    )
+
+
+def test_an_option_of_tracking_does_not_replace_the_run_s_project(run_dir):
+    own = yaml.safe_load((run_dir / "config.yaml").read_text())
+    own["tracking"] = {"_target_": "tenet.tracking.WandbTracking", "project": "mine", "mode": "offline"}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(own))
+    option = {"_target_": "tenet.tracking.WandbTracking", "project": "tenet", "mode": "online"}
+    changes = {"run": str(run_dir), "tracking": option}
+    target = EvaluationTarget.from_config(make_config(**changes), typed=("tracking.mode",))
+    assert (target.tracking["project"], target.tracking["mode"]) == ("mine", "online")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        (CIFAR, "cifar100"),
+        ({"_target_": "tenet.data.Arrays", "path": "/data/flowers.npz"}, "flowers"),
+        ({"_target_": "tenet.data.Folder", "path": "/data/ILSVRC2012/val"}, "ILSVRC2012"),
+        ({"_target_": "tenet.data.Folder", "path": "/data/my.flowers"}, "my.flowers"),
+    ],
+)
+def test_a_data_set_is_reported_under_its_own_name(run_dir, dataset, name):
+    assert EvaluationTarget(run_dir, dataset=dataset, backbone=BACKBONE).model.dataset == name
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ({"_target_": "tenet.networks.ResNet", "depth": 20, "width": 16}, "ResNet-20"),
+        ({"_target_": "tenet.networks.WideResNet", "depth": 40, "widen_factor": 2}, "WideResNet-40-2"),
+        ({"_target_": "tenet.networks.ResNeXt", "depth": 29, "cardinality": 4, "base_width": 32}, "ResNeXt-29 4x32d"),
+        ({"_target_": "tenet.networks.imagenet_resnet", "blocks": [3, 4, 6, 3]}, "ResNet-50"),
+    ],
+)  # fmt: skip
+def test_an_architecture_is_reported_with_depth_and_width(run_dir, backbone, name):
+    assert EvaluationTarget(run_dir, dataset=CIFAR, backbone=backbone).model.architecture == name
 
 
 def test_the_identity_holds_all_that_predictions_depend_on(run_dir):
@@ -115,9 +192,27 @@ def test_reports_of_other_measurements_have_other_names(run_dir):
     assert marked == run_dir / "evaluation" / "corruptions-files-part.json"
     alone = EvaluationTarget(run_dir / "w.pth", dataset=DIGITS, backbone=BACKBONE)
     assert alone.report_path(None, marks=["part"]) == run_dir / "w-evaluation" / "corruptions-part.json"
+    (run_dir / "w.safetensors").touch()
+    assert alone.report_path(None, marks=[]) == run_dir / "w.pth-evaluation" / "corruptions.json"
     assert alone.report_path("x.json", marks=["part"]).name == "x.json"
     with pytest.raises(ConfigError, match=r"output=x\.txt: must be a \.json file"):
         alone.report_path("x.txt", marks=[])
+
+
+def test_test_images_are_the_runs_own_by_the_record_of_the_training_or_else_by_the_settings(run_dir):
+    clean = Clean(images(), Measures())
+
+    def is_own(**changes):
+        target = EvaluationTarget.from_config(make_config(run=str(run_dir), **changes))
+        return target.measurement([clean]).is_own_data
+
+    retyped = {"_target_": "tenet.data.Digits", "fraction": 0.5}
+    assert is_own()
+    assert is_own(dataset=retyped), "no setting of the test images differs"
+    assert not is_own(dataset=CIFAR)
+    for fingerprint, expected in ((clean.test.fingerprint(), True), ("another", False)):
+        (run_dir / "origin.json").write_text(json.dumps({"data": {"test": fingerprint}}))
+        assert (is_own(), is_own(dataset=CIFAR)) == (expected, expected)
 
 
 # --- suites
@@ -171,3 +266,15 @@ def test_streamed_images_need_an_archive(tmp_path):
     write_classes(tmp_path)
     with pytest.raises(ConfigError, match=r"give corruptions\.root=DIR"):
         suites_of(ClassFolder(tmp_path))
+    clean, corruptions = suites_of(ClassFolder(tmp_path), {"names": []})
+    assert len(next(clean.cells()).source) == 6
+    assert list(corruptions.cells()) == []
+
+
+def test_images_of_one_row_are_refused_before_they_are_corrupted():
+    test = ImageArrays(torch.zeros(2, 1, 8, 3, dtype=torch.uint8), torch.arange(2), ("a", "b"))
+    with pytest.raises(
+        ValueError, match="images of 8 x 1 pixels can't be corrupted; they need at least 2 x 2"
+    ):
+        suites_of(test)
+    assert len(suites_of(test, {"names": []})[1]) == 0

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -45,9 +46,14 @@ ACTIONS: dict[str, Callable[[], Any]] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "usr1": lambda: os.kill(os.getpid(), signal.SIGUSR1),
+    "hup": lambda: os.kill(os.getpid(), signal.SIGHUP),
     "int": lambda: os.kill(os.getpid(), signal.SIGINT),
     "forbid": forbid_files_to_grow,
     "fill": fill_the_disk_with_ballast,
+    "rename": lambda: Path("run").rename("moved"),
+    "replace": lambda: (Path("run").rename("moved"), Path("run").mkdir()),
+    "remove": lambda: shutil.rmtree("run"),
+    "unlock": lambda: Path("run/.lock").unlink(),
     "sleep": lambda: (Path("asleep").touch(), time.sleep(60)),
 }
 

@@ -38,7 +38,7 @@ GRACE_S = 10
 def test_a_run_stopped_by_signals_at_many_points_ends_as_if_never_stopped(whole: Path, here: Path) -> None:
     for fault, code, step in [
         (Fault("usr1", "data"), PREEMPTED, 0),
-        (Fault("term", "evaluation"), PREEMPTED, 4),
+        (Fault("hup", "evaluation"), PREEMPTED, 4),
         # Continues with that evaluation: its line is written, but the checkpoint that refers to the line is not.
         (Fault("kill", "closing"), -signal.SIGKILL, 4),
         (Fault("term", "half checkpoint.pt"), PREEMPTED, 5),

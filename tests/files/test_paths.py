@@ -21,3 +21,8 @@ def test_an_unknown_home_folder_is_an_error_that_names_the_key():
 def test_an_unknown_home_folder_in_a_stored_configuration_is_an_error():
     with pytest.raises(ConfigError, match=r"^dataset\.root=~nosuch/x: "):
         Cifar(name="cifar10", root="~nosuch/x").read()
+
+
+def test_a_file_whose_name_begins_with_a_tilde_can_be_named():
+    assert user_path("./~", key="run") == Path("~")
+    assert user_path("./~nosuch/x", key="run") == Path("~nosuch/x")

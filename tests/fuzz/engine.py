@@ -21,7 +21,8 @@ from tests.fuzz.targets import Target
 # The files whose lines are counted: this package and the readers that it passes the bytes to.
 WATCHED = ("/tenet/", "/numpy/lib/", "/zipfile", "/tarfile", "/torch/serialization", "/torch/_weights_only",
            "/torch/_utils", "/yaml/", "/json/", "/PIL/")  # fmt: skip
-SECONDS_PER_INPUT = 5
+SECONDS_PER_INPUT = 5  # of computing
+WAITS = 12  # as much time may pass, because other programs may be running
 MAX_BYTES = 200_000
 NUMBERS = [0, 1, 7, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
 
@@ -132,7 +133,8 @@ def fuzz(target: Target, *, seconds: float, seed: int, scratch: Path) -> Result:
     """Run `target` on mutations of its seeds. Every exception other than UserError and OSError is a finding."""
     rng, coverage, result = random.Random(seed), Coverage(), Result(target.name)
     corpus, folder = list(target.seeds), scratch / "input"
-    signal.signal(signal.SIGALRM, _hang)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _hang)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         first = result.runs < len(target.seeds)
@@ -162,7 +164,8 @@ def fuzz(target: Target, *, seconds: float, seed: int, scratch: Path) -> Result:
 def _try(
     target: Target, path: Path, coverage: Coverage, result: Result, limit_s: float
 ) -> tuple[str, str] | None:
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    signal.setitimer(signal.ITIMER_PROF, limit_s)
+    signal.setitimer(signal.ITIMER_REAL, WAITS * limit_s)
     sys.settrace(coverage)
     try:
         target.read(path)
@@ -177,6 +180,7 @@ def _try(
         return None
     finally:
         sys.settrace(None)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

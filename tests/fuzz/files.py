@@ -3,8 +3,11 @@
 import io
 import json
 import tarfile
+import tempfile
 import zipfile
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,3 +114,51 @@ def tar() -> bytes:
 
 def metrics() -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in METRICS)
+
+
+SWEEPS = (
+    """\
+method: grid
+metric: {name: validation/error_pct}
+command: ["${env}", "${program}", "trainer.precision=bf16", "${args_no_hyphens}"]
+parameters:
+  tenet.groups: {values: [2, 4]}
+  tenet.weight: {distribution: q_uniform, min: 0.5, max: 2.0, q: 0.5}
+  seed: {value: 1}
+""",
+    """\
+method: bayes
+run_cap: 4
+metric: {name: validation/error_pct, goal: minimize}
+parameters:
+  tenet.groups: {min: 2, max: 4}
+  tenet.weight: {distribution: log_uniform_values, min: 0.01, max: 1.0}
+  tenet.layer: {values: [stem, null, true]}
+""",
+)
+
+
+def study(folder: Path) -> Any:
+    """The study of the second sweep, in `study.db`. The sweep lies elsewhere: the folder may hold hostile files."""
+    from tenet.search.space import read_space
+    from tenet.search.study import Study
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "space.yaml")
+        path.write_text(SWEEPS[1])
+        space = read_space(path)
+    return Study(space, storage=folder / "study.db", total=4, pruner="median", evaluations=3)
+
+
+@cache
+def searched() -> bytes:
+    """A storage with a complete and a running trial."""
+    with tempfile.TemporaryDirectory() as place:
+        one = study(Path(place))
+        for is_complete in (True, False):
+            held = one.next_trial()
+            held.trial.report(3.0, 1)
+            if is_complete:
+                one.tell(held.trial, state="COMPLETE", value=1.0)
+            held.log.close()
+        return Path(place, "study.db").read_bytes()

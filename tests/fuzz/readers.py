@@ -16,6 +16,7 @@ from tests.fuzz.engine import Result, fuzz, limit_memory
 from tests.fuzz.targets import targets
 
 SPARE_BYTES = 2 * 2**30
+STUCK_S = 120
 
 
 def work(index: int, seconds: float, seed: int, scratch: Path, send: Connection) -> None:
@@ -37,6 +38,10 @@ def run_one(index: int, name: str, *, seconds: float, seed: int, output: Path) -
     process.start()
     send.close()
     try:
+        if not receive.poll(
+            seconds + STUCK_S
+        ):  # a library that never returns can't be interrupted by a signal
+            process.kill()
         return receive.recv()
     except EOFError:
         process.join()

@@ -137,8 +137,32 @@ def of_metrics(path: Path) -> object:
     return curves
 
 
+def of_identity(path: Path) -> object:
+    from tenet.evaluation.cache import PredictionCache
+
+    cache = PredictionCache(path.parent, identity={"version": "1", "clean": {"a": [1]}})
+    cache.close(keep=True)
+    return cache.cached
+
+
+def of_sweep(path: Path) -> object:
+    from tenet.search.space import read_space
+
+    space = read_space(path)
+    return space.name, space.grid_points if space.method == "grid" else list(space.variants())
+
+
+def of_study(path: Path) -> object:
+    from tenet.search.report import counts, ranked
+
+    study = files.study(path.parent)
+    if (held := study.next_trial()) is not None:
+        held.log.close()
+    return counts(study.trials), ranked(study.trials, goal="minimize"), study.importances()
+
+
 def of_image(path: Path) -> object:
-    from tenet.data.folders import read_image
+    from tenet.data.decode import read_image
 
     return [read_image(path), read_image(path, resize=6, crop=4)]
 
@@ -180,6 +204,25 @@ JSON = [
     b"\\ud800",
 ]
 TENSORS = [b'"dtype":"F32"', b'"shape":[', b'"data_offsets":[', b'"F8_E4M3"']
+SWEEP = [
+    b"+hydra.callbacks.x._target_: ",
+    b"min: ",
+    b"max: ",
+    b"q: ",
+    b"values: [",
+    b"distribution: q_uniform",
+    b"grid",
+]
+SQL = [
+    b"CREATE VIEW trials AS SELECT 1",
+    b"RUNNING",
+    b"COMPLETE",
+    b"WAITING",
+    b"INF_POS",
+    b"NaN",
+    b'{"name": ',
+    b"null",
+]
 PNG = [b"IHDR", b"IDAT", b"IEND", b"iCCP", b"zTXt", b"acTL"]
 JPEG = [b"\xff\xd8", b"\xff\xc0", b"\xff\xc4", b"\xff\xda", b"\xff\xe1"]
 TAR = [b"ustar", b"../", b"/etc/", b"size=-1\n", b"path=", b"\x80\x00"]
@@ -207,7 +250,12 @@ def targets(scratch: Path) -> list[Target]:
         Target("summary.json", [json.dumps(files.SUMMARY).encode()], of_summary, JSON),
         Target("evaluation/corruptions.json", [json.dumps(files.REPORT).encode()], of_report, JSON),
         Target("metrics.jsonl", [files.metrics()], of_metrics, JSON),
-        Target("image.png", [files.image("PNG")], of_image, PNG),
+        Target("predictions/identity.json", [json.dumps({"version": "1"}).encode()], of_identity, JSON),
+        Target("sweep.yaml", [text.encode() for text in files.SWEEPS], of_sweep, [*YAML, *SWEEP]),
+        Target("study.db", [files.searched()], of_study, SQL),
+        Target(
+            "image.png", [files.image(kind) for kind in ("PNG", "BMP", "TIFF", "WEBP", "PPM")], of_image, PNG
+        ),
         Target("image.jpg", [files.image("JPEG")], of_image, JPEG),
         Target("C.tar", [files.tar()], of_tar, TAR),
     ]

@@ -83,7 +83,9 @@ def test_processes_use_the_modules_callbacks_and_threads_of_the_launcher(app: Pa
     )
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    arguments = ["launcher=parallel", "seed=0,8", "+hydra.callbacks.note._target_=noting.Note"]
+    with (app.parent / "conf" / "app.yaml").open("a") as config:
+        config.write("  callbacks: {note: {_target_: noting.Note}}\n")
+    arguments = ["launcher=parallel", "seed=0,8"]
     call(app, "-m", *arguments, cwd=elsewhere, OMP_NUM_THREADS="3")
     assert [job["state"] for job in results(elsewhere / "runs")] == ["finished", "finished"]
     assert (elsewhere / "runs" / "seed8" / "note").read_text() == "0.8"

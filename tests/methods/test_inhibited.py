@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenet.inhibition import NonFiniteFeaturesError, inhibition_mask, orthogonality_loss
+from tenet.inhibition import inhibition_mask, orthogonality_loss
 from tenet.methods import Batch, CrossEntropy, Draw, Inhibited, importance_pass
 from tenet.networks import Network, ResNet
 from tests.methods.steps import AllRight, RecordingNetwork, fix_medoids, inhibit
@@ -176,11 +176,12 @@ def test_labels_out_of_range_are_refused(network, batch, bad):
         inhibit(network, images, labels)
 
 
-def test_non_finite_features_are_refused_and_leave_the_mode_as_it_was(network, batch):
+def test_non_finite_features_give_an_update_to_refuse_and_leave_the_mode_as_it_was(network, batch):
     images, labels = batch
     images[1] = torch.nan
-    with pytest.raises(NonFiniteFeaturesError, match="features contain NaN or infinity"):
-        inhibit(network.train(), images, labels)
+    update = inhibit(network.train(), images, labels)
+    assert update.loss.isnan()
+    assert update.name == "inhibited loss (features contain NaN or infinity)"
     assert network.training
 
 

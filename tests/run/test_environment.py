@@ -13,7 +13,7 @@ import torch
 
 from tenet import __version__
 from tenet.run import environment
-from tenet.run.environment import without_credentials, write_environment
+from tenet.run.environment import describe_arithmetic, without_credentials, write_environment
 
 SECRET = "planted-7d1f0b62"
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -47,8 +47,14 @@ def test_the_environment_names_versions_hardware_and_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "tracking.notes=two words"])
-    write_environment(tmp_path)
+    write_environment(tmp_path, processes=2)
     found = written(tmp_path)
+    assert {
+        "processes": 2,
+        "threads": torch.get_num_threads(),
+        "cpu": environment.cpu_model(),
+    }.items() <= found.items()
+    assert describe_arithmetic(processes=2).items() <= found.items()
     assert found["command"] == "train.py 'tracking.notes=two words'"
     assert (found["tenet"], found["torch"]) == (__version__, torch.__version__)
     assert found["python"] == platform.python_version()

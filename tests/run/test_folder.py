@@ -2,19 +2,23 @@
 
 import fcntl
 import json
+import logging
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import evaluate
+from tenet.compare.runs import SET_ASIDE
 from tenet.config.command_line import plan
 from tenet.config.run_config import run_id, write_config
 from tenet.errors import ConfigError
 from tenet.files.atomic import hold
-from tenet.run.folder import RunFolder, prepare_to_resume, selection_error
+from tenet.run.folder import RunFolder, RunLog, prepare_to_resume, selection_error
 
 CONFIG = {"seed": 0, "tenet": {"groups": 6}, "tracking": {"project": "a"}, "resume": None, "rerun": False}
 
@@ -85,6 +89,60 @@ def test_a_refused_run_leaves_an_empty_folder_empty(tmp_path):
     with RunFolder(tmp_path / "new"):
         pass
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_a_run_wrote_before_its_configuration_is_known_as_its_own(tmp_path):
+    with RunFolder(tmp_path):
+        (tmp_path / "train.log").write_text("a warning")
+        (tmp_path / ".config.yaml.4711.tmp").write_text("killed here")
+    with RunFolder(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "train.log"]
+    (tmp_path / "weights.safetensors").touch()
+    with (
+        pytest.raises(ConfigError, match=r"no run's \(\.lock, train\.log, weights|no run's \(weights"),
+        RunFolder(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("lock", ["theirs", "", None])
+def test_a_log_of_others_is_left_alone(tmp_path, lock):
+    (tmp_path / "train.log").write_text("theirs")
+    if lock is not None:
+        (tmp_path / ".lock").write_text(lock)
+    log = RunLog(str(tmp_path / "train.log"), delay=True)
+    log.emit(logging.makeLogRecord({"msg": "ours"}))
+    with pytest.raises(ConfigError, match=r"holds files that are no run's .*train\.log"), RunFolder(tmp_path):
+        pass
+    log.emit(logging.makeLogRecord({"msg": "ours"}))
+    log.close()
+    assert (tmp_path / "train.log").read_text() == "theirs"
+
+
+def test_the_log_claims_an_empty_folder_for_the_run(tmp_path):
+    log = RunLog(str(tmp_path / "train.log"), delay=True)
+    log.emit(logging.makeLogRecord({"msg": "a defect"}))
+    log.close()
+    assert (tmp_path / "train.log").read_text() == "a defect\n"
+    with RunFolder(tmp_path):
+        pass
+
+
+def test_runs_are_set_aside_within_one_tick_of_the_clock_and_from_within_the_folder(tmp_path, monkeypatch):
+    _, config = plan(["tracking=none", "rerun=true"], config_dir=evaluate.CONFIG_DIR, config_name="train")
+    monkeypatch.setattr(time, "time_ns", lambda: 10**18)
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.chdir(run)
+    for number, path in enumerate([run, Path(), run / ".." / "run"]):
+        write_config({**config, "seed": 7}, run / "config.yaml")
+        (run / "notes.txt").write_text(str(number))
+        with RunFolder(path) as folder:
+            assert folder.take(config) is None
+        assert list(run.iterdir()) == [], "only the lock was left"
+    aside = sorted(tmp_path.glob("run-before-*"))
+    assert [(path / "notes.txt").read_text() for path in aside] == ["0", "1", "2"]
+    assert all(SET_ASIDE.fullmatch(path.name) for path in aside), "a comparison knows them"
 
 
 def test_runs_are_selected_by_the_validation_error_if_there_is_one():

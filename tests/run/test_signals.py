@@ -31,6 +31,7 @@ def outcome_of(work):
     [
         (signal.SIGTERM, TERMINATED),
         (signal.SIGUSR1, "Preempted('SIGUSR1')"),
+        (signal.SIGHUP, "Preempted('SIGHUP')"),
         (signal.SIGINT, INTERRUPTED),
     ],
 )

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tenet.data import Arrays
 from tenet.errors import ConfigError
+from tenet.run.origin import fingerprints, stamp
 from tenet.search.report import counts, ranked, rounded
 from tenet.search.space import SearchSpace, read_space
 from tenet.search.study import PRUNERS, Study
+from tests.faults.commands import write_data
 from tests.search.test_space import write
 
 CHOICES = {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}
@@ -195,3 +198,26 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path) -> None:
         ConfigError, match=r"study\.db can't be used as the study's storage: .*not a database"
     ):
         study(tmp_path, 1)
+
+
+def test_a_study_is_not_continued_on_other_data_than_its_trials_were_trained_on(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    data = tmp_path / "data.npz"
+    config = {"dataset": {"_target_": "tenet.data.Arrays", "path": str(data)}}
+    fingerprint = fingerprints(Arrays(path=str(data)).load())
+    first = study(tmp_path, 2)
+    for value in (1.0, 2.0):
+        held = first.next_trial()
+        assert held is not None
+        first.record_origin(held.trial, {"data": fingerprint, "files": stamp([data])})
+        first.tell(held.trial, state="COMPLETE", value=value)
+        held.log.close()
+    read: list[int] = []
+    study(tmp_path, 2).check_data(lambda trial: read.append(trial.number) or config)
+    assert read == [0], "both were trained on the same files"
+    write_data(tmp_path, seed=1)
+    with pytest.raises(
+        ConfigError,
+        match=r"data set has changed since trial 0 of .*study\.db was trained \(training and test",
+    ):
+        study(tmp_path, 2).check_data(lambda trial: config)

@@ -16,7 +16,7 @@ PRELOADED = [
     "matplotlib.pyplot", "safetensors.torch", "torch._dynamo",
     "torchvision.datasets", "train", "evaluate", "tenet.networks", "tenet.evaluation.cache", "tenet.compare.__main__",
     "tenet.corruptions.archive", "tenet.data", "tenet.doctor.__main__", "tenet.evaluation.report", "tenet.training.loop",
-    "tenet.xray.__main__",
+    "tenet.search.command", "tenet.xray.__main__",
 ]  # fmt: skip
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(PRELOADED)

@@ -174,7 +174,7 @@ def test_images_that_expand_are_refused(
 ) -> None:
     write_classes(tmp_path / "clean", first, others)
     for severity in "12345":
-        write_classes(tmp_path / "c" / "fog" / severity, (8, 8), (8, 8))
+        write_classes(tmp_path / "c" / "fog" / severity, first, first)
     done = run(
         "evaluate.py", f"weights={run_dir / 'weights.safetensors'}", "backbone=resnet8", "backbone.width=4",
         "dataset=folder", "dataset.path=clean", *settings, "corruptions.names=[]", "corruptions.root=c",

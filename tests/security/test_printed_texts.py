@@ -8,12 +8,14 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from tests.security.commands import TINY, run
@@ -217,3 +219,37 @@ def test_the_response_of_a_server_is_escaped(tmp_path: Path) -> None:
         )
     assert "404" in done.refusal()
     assert os.linesep not in done.refusal()
+
+
+def storage_named(name: str) -> bytes:
+    """A file of torch whose only tensor lies in a storage of that name."""
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.ones(2)}, buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    key = f"X{len(name.encode()):c}\0\0\0".encode() + name.encode()
+    members = {member: data.replace(b"X\x01\0\0\0" + b"0", key) for member, data in members.items()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
+    return buffer.getvalue()
+
+
+def test_a_log_shows_the_names_in_a_damaged_checkpoint_without_control_characters(run_dir: Path) -> None:
+    (run_dir / "checkpoint.pt").rename(run_dir / "checkpoint-previous.pt")
+    (run_dir / "checkpoint.pt").write_bytes(storage_named(ESCAPES))
+    done = run("train.py", "resume=run", cwd=run_dir.parent)
+    assert "continuing from the one before" in done.output
+    for text in (done.output, (run_dir / "train.log").read_text()):
+        assert "?[2J?]0;owned" in text
+        assert UNPRINTABLE.search(text) is None
+
+
+def test_an_evaluation_shows_the_identity_in_its_folder_without_control_characters(run_dir: Path) -> None:
+    folder = run_dir / "evaluation" / "corruptions-part-predictions"
+    folder.mkdir()
+    (folder / "identity.json").write_text(json.dumps({ESCAPES: 1, "version": ESCAPES}))
+    done = run("evaluate.py", "run=run", "corruptions.names=[]", cwd=run_dir.parent)
+    assert "version changed" in done.output
+    assert UNPRINTABLE.search(done.output) is None

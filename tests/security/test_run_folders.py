@@ -201,3 +201,27 @@ def test_a_summary_with_values_of_wrong_types_is_not_a_result(run_dir: Path, tmp
     assert done.code == 0 or done.refusal()
     assert "\x1b" not in done.output
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("name", [
+    "model-evaluation", "model-evaluation/.corruptions-part-predictions.lock",
+    "model-evaluation/corruptions-part-predictions", "model-evaluation/corruptions-part-predictions/identity.json",
+    "model-evaluation/corruptions-part.json",
+])  # fmt: skip
+@pytest.mark.parametrize(
+    "output", [[], ["output=pub/model-evaluation/corruptions-part.json"]], ids=["own", "given"]
+)
+def test_nothing_is_written_through_a_link_beside_weights(
+    run_dir: Path, tmp_path: Path, name: str, output: list[str]
+) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "pub" / name
+    link.parent.mkdir(parents=True)
+    (run_dir / "weights.safetensors").rename(tmp_path / "pub" / "model.safetensors")
+    link.symlink_to(victim)  # a link without a target: opening it for writing would create the target
+    words = ["weights=pub/model.safetensors", "backbone=resnet8", "backbone.width=4", "dataset=digits"]
+    done = run("evaluate.py", *words, "corruptions.names=[]", *output, cwd=tmp_path)
+    assert not victim.exists()
+    if name.endswith("part.json") and output:
+        assert done.code == 0, "a report replaces the link"
+    elif not (name == "model-evaluation" and output):
+        assert "is a link, and nothing is written through it; remove it" in done.refusal()

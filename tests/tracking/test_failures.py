@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -198,3 +199,29 @@ def test_the_queue_to_a_hanging_wandb_is_bounded(
     tracker.finish()
     assert logged(caplog) == [warning]
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 10
+
+
+def test_a_file_of_wandb_that_no_longer_grows_is_one_warning_and_the_rest_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(wandb_run, "STALL_S", 0.0)
+    (tmp_path / "wandb").mkdir()
+    file = tmp_path / "wandb" / "run.wandb"
+    file.write_text("header")
+    rows: list[Any] = []
+
+    def log(row: Any) -> None:
+        rows.append(row)
+        if len(rows) <= 3:  # then the disk is full
+            file.write_text("a row" * (10 + len(rows)))
+
+    settings = SimpleNamespace(sync_file=str(file))
+    run = SimpleNamespace(log=log, finish=lambda **_: None, settings=settings, offline=True)
+    wandb = WandbRun(tmp_path, lambda: run, open_timeout_s=1.0, finish_timeout_s=0.1)
+    with Tracker(tmp_path, wandb_run=wandb) as tracker:
+        for step in range(1, 8):
+            tracker.log({"train/loss": 1.0}, step=step)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    (warning,) = caplog.messages
+    assert warning.startswith("W&B failed (its own file no longer grows: the disk is full")
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 7

@@ -169,11 +169,11 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
         load_weights(make_model(1), tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "weights", "weights.onnx"])
+@pytest.mark.parametrize("name", ["weights", "weights.onnx"])
 def test_another_kind_of_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"?")
     with pytest.raises(
-        CheckpointError, match=rf"{name}: weights are read from \.pth, \.pt and \.safetensors"
+        CheckpointError, match=rf"{name}: weights are read from \.pth, \.pt, .* and \.safetensors"
     ):
         load_weights(make_model(1), tmp_path / name)
 

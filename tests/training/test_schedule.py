@@ -3,6 +3,7 @@
 import pytest
 
 from tenet.training.schedule import Constant, Cosine, Schedule
+from tenet.training.settings import TrainingSettings
 
 
 def test_cosine_starts_at_the_whole_learning_rate() -> None:
@@ -29,9 +30,16 @@ def test_cosine_has_the_official_recipes_values(step: int, learning_rate: float)
     assert 0.1 * Cosine(final_factor=1e-5)(step, 78_200) == pytest.approx(learning_rate, abs=1e-15)
 
 
-def test_cosine_never_rises() -> None:
-    factors = [Cosine()(step, 200) for step in range(201)]
+def test_cosine_never_rises_and_stays_at_its_end() -> None:
+    factors = [Cosine()(step, 200) for step in range(600)]
     assert factors == sorted(factors, reverse=True)
+    assert set(factors[200:]) == {factors[200]}
+
+
+def test_the_schedule_has_a_length_of_its_own() -> None:
+    assert TrainingSettings(epochs=4).count_steps(10) == (40, 40)
+    assert TrainingSettings(epochs=4, schedule_epochs=2).count_steps(10) == (20, 40)
+    assert TrainingSettings(epochs=2, schedule_epochs=4, max_steps=7).count_steps(10) == (40, 7)
 
 
 @pytest.mark.parametrize("schedule", [Cosine(warmup_steps=4), Constant(warmup_steps=4)])

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from tenet.corruptions.archive import FolderArchive, open_archive
-from tenet.corruptions.generator import GeneratedCorruptions
+from tenet.corruptions.generator import GeneratedCorruptions, check_least_size
+from tenet.corruptions.source import describe_source
 from tenet.data import ImageArrays, ImageSource
 from tenet.errors import ConfigError
 from tenet.evaluation.measures import Measures
@@ -36,15 +37,16 @@ def build_suites(
         names=asked["names"],
         severities=asked["severities"],
         normalized=asked["normalize"] == "alexnet" or (asked["normalize"] == "auto" and is_imagenet_c),
+        source=describe_source(images, test=test),
         origin={"root": asked["root"]} if asked["root"] else {"seed": asked["seed"]},
         measures=measures,
         model=model,
     )
     suites: list[Suite] = [Clean(test, measures), corruptions]
     if config["cifar101"] is not None:
-        suites.append(NaturalShift(_folder(config, "cifar101"), measures=measures))
+        suites.append(NaturalShift(_folder(config, "cifar101"), measures=measures, size=test.image_size()))
     if config["cifar_p"] is not None:
-        suites.append(Perturbations(_folder(config, "cifar_p")))
+        suites.append(Perturbations(_folder(config, "cifar_p"), test=test))
     return suites
 
 
@@ -53,8 +55,14 @@ def _open_corruptions(
 ) -> CorruptedImages:
     if config["root"] is not None:
         return open_archive(config["root"], test=test)
+    if config["names"] == []:  # clean images alone
+        return GeneratedCorruptions(test, seed=config["seed"])
     if not isinstance(test, ImageArrays):
-        raise ConfigError("dataset=folder streams its images: give corruptions.root=DIR (ImageNet-C) with it")
+        raise ConfigError(
+            "dataset=folder streams its images: give corruptions.root=DIR (ImageNet-C) with it, or "
+            "corruptions.names=[] to measure the clean images alone"
+        )
+    check_least_size(test.images)
     return GeneratedCorruptions(test.to(device), seed=config["seed"])
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from tenet.corruptions.source import images_fingerprint
 from tenet.data import ImageSource
 from tenet.evaluation.measures import Measures, Predictions, as_metrics, describe_images
 from tenet.evaluation.suites.suite import CLEAN, Cell, Suite, Summary
@@ -19,6 +21,9 @@ class Clean(Suite):
 
     def __len__(self) -> int:
         return 1
+
+    def measured(self) -> Mapping[str, Any]:
+        return {"images": len(self.test), "fingerprint": images_fingerprint(self.test)}
 
     def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
         figures = self.measures.figures_of(predictions[CLEAN])

@@ -42,6 +42,7 @@ class Corruptions(Suite):
 
     names: None for all that `images` offers. normalized: whether the mCE is relative to AlexNet's errors, as on
     ImageNet-C. origin: what the images come from, for the report: the folder, or the seed of the generator.
+    source: what identifies them, by `describe_source`; by default their `identity`.
     Raises ConfigError for an unknown corruption, or without severities.
     """
 
@@ -55,6 +56,7 @@ class Corruptions(Suite):
         severities: Sequence[int] = SEVERITIES,
         normalized: bool = False,
         origin: Mapping[str, Any],
+        source: Mapping[str, Any] | None = None,
         measures: Measures,
         model: Model,
     ) -> None:
@@ -68,12 +70,12 @@ class Corruptions(Suite):
                 raise ConfigError(
                     f"corruptions.names={name}: not there{hint}; there are {', '.join(images.names)}"
                 )
-        self.images, self.normalized, self.origin = images, normalized, origin
+        self.images, self.normalized, self.origin, self.source = images, normalized, origin, source
         self.measures, self.model = measures, model
         self.names = [name for name in images.names if names is None or name in names]
         self.severities = sorted(set(severities))
         is_whole = set(CORRUPTIONS) <= set(self.names) and self.severities == list(SEVERITIES)
-        self.marks = ["files"] * (images.kind == "files") + ["part"] * (not is_whole)
+        self.marks = [*self._source_marks(), *["part"] * (not is_whole)]
 
     def __len__(self) -> int:
         return len(self.names) * len(self.severities)
@@ -86,6 +88,22 @@ class Corruptions(Suite):
     def identity(self) -> Mapping[str, Any]:
         return self.images.identity()
 
+    def measured(self) -> Mapping[str, Any]:
+        source = self.images.identity() if self.source is None else self.source
+        return {**source, "mce": mce_definition(normalized=self.normalized)}
+
+    def cell_names(self) -> list[str]:
+        return [cell_name(name, severity) for name in self.names for severity in self.severities]
+
+    def _source_marks(self) -> list[str]:
+        """Of all but the generator with its default seed. An archive that was generated from other images is named."""
+        if self.images.kind == "files":
+            return ["files"]
+        source = self.source or {}
+        if "fingerprint" in source:
+            return [f"{source['archive']}-{source['fingerprint'][:8]}"]
+        return [f"seed{source['seed']}"] if source.get("seed") else []
+
     def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
         cells = {
             name: {severity: predictions[cell_name(name, severity)] for severity in self.severities}
@@ -93,8 +111,9 @@ class Corruptions(Suite):
         }
         figures = CorruptionFigures(cells, normalized=self.normalized, measures=self.measures)
         source, clean_pct = self.images.kind, predictions[CLEAN].error_pct
+        part = describe_part(len(predictions[CLEAN].labels), cells)
         documents = {}
-        if figures.mce_pct is not None and not self.normalized:
+        if figures.mce_pct is not None and not self.normalized and not part:
             is_official = source == "files"
             name = "robustbench.json" if is_official else "robustbench-generated.json"
             errors = {"clean_pct": clean_pct, "mce_pct": figures.mce_pct}
@@ -102,9 +121,9 @@ class Corruptions(Suite):
         return Summary(
             content={"corruptions_from": self.origin, "source": source, **figures.content()},
             metrics={**figures.metrics(), "corruption/source": source},
-            lines=figures.lines(),
+            lines=[*figures.lines(), *part],
             tables=make_tables(figures.errors, title=f"{self.model.name}: top-1 error in %, {KINDS[source]}"),
-            is_complete=figures.mce_pct is not None,
+            is_complete=figures.mce_pct is not None and not part,
             records=[
                 dict(zip(RECORD, (name, severity, each.error_pct, len(each.labels), source), strict=True))
                 for name, by_severity in cells.items()
@@ -135,6 +154,18 @@ class Corruptions(Suite):
         return sheet_of(sheet)
 
 
+def describe_part(images: int, cells: Mapping[str, Mapping[int, Predictions]]) -> list[str]:
+    """A warning if the cells have fewer images than the clean test set, which has `images`."""
+    counts = {len(each.labels) for by_severity in cells.values() for each in by_severity.values()}
+    if not counts or counts == {images}:
+        return []
+    return [f"a part of the test set: {min(counts):,} images under each corruption, {images:,} clean ones"]
+
+
+def mce_definition(*, normalized: bool) -> str:
+    return "mean over 15 corruptions" + " of the error relative to AlexNet's" * normalized
+
+
 def cell_name(corruption: str, severity: int) -> str:
     return f"corruption/{corruption}/{severity}"
 
@@ -163,7 +194,7 @@ class CorruptionFigures:
         sets = [each for _, each in in_mean]
         self.means = measures.means_of(sets)
         self.mce_pct = mean_corruption_error_pct(self.errors, relative_to_alexnet=normalized)
-        self.mce_definition = "mean over 15 corruptions" + " of the error relative to AlexNet's" * normalized
+        self.mce_definition = mce_definition(normalized=normalized)
         weights = [100 / ALEXNET_ERRORS[name] for name, _ in in_mean] if normalized else None
         self.mce_interval_pct = None if self.mce_pct is None else measures.interval_pct(sets, weights=weights)
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from tenet.data import MappedImages
+from tenet.corruptions.source import files_fingerprint
+from tenet.data import ImageSource, MappedImages
 from tenet.errors import DatasetError
 from tenet.evaluation.measures import Predictions
 from tenet.evaluation.metrics import mean
@@ -36,12 +38,13 @@ class Perturbations(Suite):
 
     The number of frames differs between perturbations: 31, 21 or 16 in the official archives. The videos stay on
     disk. Nothing in a file is ever unpickled. Layout: github.com/hendrycks/robustness, make_cifar_p.py.
+    test: the clean test images, of which the videos are: of the same size, and not more.
     Raises DatasetError, with the file, the rule and the remedy, if the folder does not have that layout.
     """
 
     name = "perturbations"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, test: ImageSource | None = None) -> None:
         known = PERTURBATIONS + EXTRA_PERTURBATIONS
         paths = {name: root / f"{name}.npy" for name in known if (root / f"{name}.npy").is_file()}
         if not paths:
@@ -59,6 +62,10 @@ class Perturbations(Suite):
                     f"{paths[name]} holds {len(videos)} videos but {first}.npy {len(self.videos[first])}; all files "
                     "need the same images: download again the one that differs"
                 )
+        self.test_images = len(self.videos[first]) if test is None else len(test)
+        if test is not None:
+            for name, videos in self.videos.items():
+                check_fits(paths[name], videos, test)
 
     def cells(self) -> Iterator[Cell]:
         for name, videos in self.videos.items():
@@ -69,15 +76,27 @@ class Perturbations(Suite):
     def __len__(self) -> int:
         return len(self.videos)
 
+    def measured(self) -> Mapping[str, Any]:
+        return {name: files_fingerprint([path], root=path.parent) for name, path in self.paths.items()}
+
+    def cell_names(self) -> list[str]:
+        return [f"perturbation/{name}" for name in self.videos]
+
     def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
         flips = {name: self._flips(name, predictions[f"perturbation/{name}"]) for name in self.videos}
         flip_pct = {name: 100 * probability for name, probability in flips.items()}
         metrics = {f"perturbation/{name}/flip_pct": value for name, value in flip_pct.items()}
-        mean_pct, lines = None, []
+        mean_pct = None
         if set(PERTURBATIONS) <= set(flips):
             mean_pct = 100 * mean([flips[name] for name in PERTURBATIONS])
             metrics["perturbation/mean_flip_pct"] = mean_pct
             lines = [f"CIFAR-P mean flip probability {mean_pct:.2f} %"]
+        else:
+            missing = [name for name in PERTURBATIONS if name not in flips]
+            each = ", ".join(f"{name} {value:.2f} %" for name, value in flip_pct.items())
+            lines = [f"CIFAR-P flip probability {each}", f"no CIFAR-P mean: {', '.join(missing)} missing"]
+        if (videos := len(next(iter(self.videos.values())))) < self.test_images:
+            lines.append(f"CIFAR-P videos of {videos:,} of the {self.test_images:,} test images")
         content = {"perturbations": {"mean_flip_pct": mean_pct, "flip_pct": flip_pct}}
         return Summary(content=content, metrics=metrics, lines=lines)
 
@@ -105,6 +124,21 @@ def flip_probability(predictions: Int64[Tensor, "video frame"], *, noise: bool) 
     """
     reference = predictions[:, :1] if noise else predictions[:, :-1]
     return (predictions[:, 1:] != reference).double().mean().item()
+
+
+def check_fits(path: Path, videos: np.ndarray, test: ImageSource) -> None:
+    """Raise DatasetError if the videos can't be of these test images."""
+    height, width = test.image_size()
+    if videos.shape[2:4] != (height, width):
+        raise DatasetError(
+            f"{path} holds frames of {videos.shape[3]} x {videos.shape[2]} pixels, but the data set's images are "
+            f"{width} x {height}; is this the archive of another data set?"
+        )
+    if len(videos) > len(test):
+        raise DatasetError(
+            f"{path} holds {len(videos)} videos, but the data set has {len(test)} test images; is this the archive of "
+            "another data set?"
+        )
 
 
 def _read_videos(path: Path) -> np.ndarray:

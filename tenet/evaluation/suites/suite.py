@@ -9,13 +9,11 @@ from rich.table import Table
 
 from tenet.data import ImageSource
 from tenet.evaluation.measures import Predictions
+from tenet.evaluation.reports import CLEAN as CLEAN
 from tenet.files.json import Scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-CLEAN = "clean"
-"""The cell of the data set's own test images, which is always there: other suites compare with it."""
 
 RECORD = ("corruption", "severity", "error_pct", "images", "source")
 """The columns of the CSV file."""
@@ -73,6 +71,13 @@ class Suite(ABC):
     def identity(self) -> Mapping[str, Any]:
         """Plain values that change when the images of the suite do; cached predictions are valid for one identity."""
         return {cell.name: cell.source.fingerprint() for cell in self.cells()}
+
+    def measured(self) -> Mapping[str, Any]:
+        """Plain values that identify the images in the report: as far as possible by content, wherever the files lie."""
+        return self.identity()
+
+    def cell_names(self) -> list[str]:
+        return [cell.name for cell in self.cells()]
 
     def describe(self, cell_name: str, predictions: Predictions) -> str:
         """One cell in a few words, for the progress line."""

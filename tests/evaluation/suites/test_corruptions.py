@@ -7,7 +7,7 @@ from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from tenet.data import ImageArrays
 from tenet.errors import ConfigError
 from tenet.evaluation.mce import mean_corruption_error_pct
-from tenet.evaluation.measures import Measures
+from tenet.evaluation.measures import Measures, Predictions
 from tenet.evaluation.robustbench import Model
 from tenet.evaluation.suites.corruptions import CorruptionFigures, Corruptions, cell_name
 from tenet.evaluation.suites.suite import CLEAN
@@ -170,6 +170,17 @@ def test_without_corruptions_there_are_no_cells_lines_and_pictures():
     assert summary.content["corrupted"] == {}
     assert summary.content["images_per_cell"] == 0
     assert (summary.lines, summary.tables, summary.pictures, summary.records) == ([], [], {}, [])
+
+
+def test_cells_of_fewer_images_than_the_test_set_are_said_and_are_no_figure_of_the_run():
+    clean = make_predictions(4)
+    suite = make_suite(Archive("files"), names=CORRUPTIONS)
+    assert "robustbench.json" in summarize(suite, clean=clean).documents
+    summary = summarize(suite, clean=Predictions(*(torch.cat([each, each]) for each in clean)))
+    assert "a part of the test set: 200 images under each corruption, 400 clean ones" in summary.lines
+    assert summary.content["mce_pct"] is not None
+    assert not summary.is_complete
+    assert not summary.documents
 
 
 def test_robustbench_info_has_its_form_and_says_where_the_figures_are_not_from_the_files():

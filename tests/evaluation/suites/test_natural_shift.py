@@ -8,7 +8,7 @@ import torch
 
 from tenet.errors import DatasetError
 from tenet.evaluation.measures import Measures
-from tenet.evaluation.suites.natural_shift import NaturalShift, read_cifar101
+from tenet.evaluation.suites.natural_shift import CLASSES, NaturalShift, read_cifar101
 from tests.evaluation.predictions import make_predictions
 
 
@@ -105,8 +105,6 @@ def test_a_file_cut_short_or_pickled_is_refused(tmp_path: Path) -> None:
 
 # --- the suite
 
-CLASSES = tuple("abcdefghij")
-
 
 def test_the_cells_are_the_versions_that_the_folder_holds(tmp_path: Path) -> None:
     write(write(tmp_path, version="v4", images=2021))
@@ -123,6 +121,18 @@ def test_the_cells_are_the_versions_that_the_folder_holds(tmp_path: Path) -> Non
 def test_a_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="needs a classifier of 10 classes, not of 2"):
         NaturalShift(write(tmp_path), measures=Measures(("a", "b")))
+    with pytest.raises(DatasetError, match="only the network has a, b"):
+        NaturalShift(tmp_path, measures=Measures(tuple("abcdefghij")))
+
+
+def test_labels_are_those_of_the_data_set_s_order_of_the_classes(tmp_path: Path) -> None:
+    suite = NaturalShift(write(tmp_path), measures=Measures(CLASSES[::-1]))
+    assert next(suite.cells()).source.labels[:12].tolist() == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 9, 8]
+
+
+def test_a_data_set_of_other_sizes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"CIFAR-10\.1 are 32 x 32, but the data set's are 16 x 24"):
+        NaturalShift(write(tmp_path), measures=Measures(CLASSES), size=(24, 16))
 
 
 def test_figures_are_those_of_a_test_set(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tenet.data import ImageArrays
 from tenet.errors import DatasetError
 from tenet.evaluation.measures import Predictions
 from tenet.evaluation.suites.perturbations import (
@@ -92,6 +93,30 @@ def test_a_file_cut_short_or_of_another_format_or_pickled_is_refused(folder: Pat
         Perturbations(folder)
 
 
+def clean(images: int, size: tuple[int, int] = (4, 5)) -> ImageArrays:
+    return ImageArrays(
+        torch.zeros(images, *size, 3, dtype=torch.uint8), torch.zeros(images, dtype=torch.int64)
+    )
+
+
+def test_videos_that_cannot_be_of_the_test_images_are_refused(folder: Path) -> None:
+    assert len(Perturbations(folder, test=clean(VIDEOS))) == 3
+    with pytest.raises(DatasetError, match="frames of 5 x 4 pixels, but the data set's images are 4 x 5"):
+        Perturbations(folder, test=clean(VIDEOS, size=(5, 4)))
+    with pytest.raises(DatasetError, match=r"holds 3 videos, but the data set has 2 test images"):
+        Perturbations(folder, test=clean(2))
+
+
+def test_videos_of_a_part_of_the_test_images_are_said(folder: Path) -> None:
+    predictions = {
+        cell.name: Predictions(torch.zeros(len(cell.source), dtype=torch.int64), *[torch.zeros(1)] * 3)
+        for cell in Perturbations(folder).cells()
+    }
+    said = "CIFAR-P videos of 3 of the 4 test images"
+    assert said in Perturbations(folder, test=clean(4)).summarize(predictions).lines
+    assert said not in Perturbations(folder, test=clean(3)).summarize(predictions).lines
+
+
 # --- flips
 
 
@@ -161,4 +186,7 @@ def test_the_summary_has_flips_by_perturbation_and_their_mean(tmp_path: Path) ->
     summary = Perturbations(tmp_path).summarize(predictions)
     assert summary.content["perturbations"]["mean_flip_pct"] is None, "nine of the ten"
     assert "perturbation/mean_flip_pct" not in summary.metrics
-    assert summary.lines == []
+    each, missing = summary.lines
+    assert "tilt 16.67 %" in each
+    assert "rotate" not in each
+    assert missing == "no CIFAR-P mean: rotate missing"

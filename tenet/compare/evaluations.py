@@ -1,0 +1,127 @@
+"""The reports of evaluate.py in a run folder, as columns: each says what it measured, so that unlike figures never mix."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tenet.corruptions.names import GENERATOR_VERSION
+from tenet.errors import printable
+from tenet.evaluation.reports import CLEAN, as_mapping, measured_of
+from tenet.files.json import number, read_json
+from tenet.files.names import EVALUATION_FOLDER, ORIGIN_FILE, WEIGHTS_FILE
+from tenet.files.plain import sha256_of
+
+TEST, MCE = "test error", "mCE, "  # prefixes of columns
+TEST_ERROR = f"{TEST}, %"
+MAX_NAME = 200  # characters
+# Official figures come first, since papers compare those.
+SOURCES = {"files": "official files", "generated": "generated"}
+
+Cells = dict[str, dict[int, float]]  # corruption -> severity -> error in percent
+
+
+@dataclass
+class Evaluations:
+    """figures, cells: by column. clean: the run's own test error. test_set: the fingerprint of the run's own test images;
+    empty if nothing recorded it.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    cells: dict[str, Cells] = field(default_factory=dict)
+    clean: float | None = None
+    test_set: str = ""
+    problem: str = ""
+
+
+def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations:
+    """All reports of the present weights. dataset: the run's own configuration of its data set."""
+    found = Evaluations(
+        test_set=shown(as_mapping(read_json(folder / ORIGIN_FILE).get("data")).get("test") or "")
+    )
+    partial: list[str] = []
+    problems: list[str] = []
+    for path, report in _reports(folder, problems):
+        measured = measured_of(report, dataset=dataset)
+        of = _what(measured, found.test_set)
+        column, mce = mce_column(report, of=of, measured=measured), number(report.get("mce_pct"))
+        clean = number(as_mapping(report.get("clean")).get("error_pct"))
+        if of == "" and clean is not None:
+            found.clean = clean if found.clean is None else found.clean
+            found.test_set = found.test_set or shown(as_mapping(measured.get(CLEAN)).get("fingerprint") or "")
+        elif clean is not None:
+            found.figures.setdefault(f"{TEST}{of}, %", clean)
+        if mce is None:
+            partial.append(f"{shown(path.name)} has no mCE")
+        elif column in found.figures:
+            problems.append(f"{path.name} is left out: a second {column}")
+        else:
+            found.figures[column], found.cells[column] = mce, _cells(report)
+    if not any(column.startswith(MCE) and OTHER_DATA not in column for column in found.figures):
+        problems = ["not evaluated", *problems, *partial]
+    found.problem = "; ".join(problems)
+    return found
+
+
+def _reports(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    # evaluate.py's own names are the shortest; a file that was added later never takes their place.
+    paths = sorted((folder / EVALUATION_FOLDER).glob("corruptions*.json"), key=lambda p: (len(p.stem), p))
+    weights_sha256 = sha256_of(folder / WEIGHTS_FILE) if paths else ""
+    for path in paths:
+        report = read_json(path)
+        if report.get("weights_sha256", weights_sha256) != weights_sha256:
+            reason = "is out of date: the run was trained further after it; evaluate again"
+            problems.append(f"{path.name} {reason}")
+        else:
+            yield path, report
+
+
+OTHER_DATA = ", on "
+
+
+def _what(measured: Mapping[str, Any], test_set: str) -> str:
+    """Of figures that are not the run's own: the test images, and the precision, such as `, on cifar10 1f0c5a2b, bf16`."""
+    images = as_mapping(measured.get(CLEAN)).get("fingerprint")
+    is_own = images == test_set if images and test_set else measured.get("is_own_data", True)
+    data = "" if is_own else f"{OTHER_DATA}{shown(measured.get('dataset'))} {shown(images)[:8]}"
+    precision = shown(measured.get("precision", "fp32"))
+    return data + (f", {precision}" if precision != "fp32" else "")
+
+
+def mce_column(report: Mapping[str, Any], *, of: str = "", measured: Mapping[str, Any] | None = None) -> str:
+    """The column of a report's mCE: one for each source of corruptions, data set, precision and definition of the mCE."""
+    is_relative = "AlexNet" in str(report.get("mce_definition", ""))
+    source = as_mapping((measured or {}).get("corruptions"))
+    origin = f"{source_text(report.get('source'))}{_which(source)}"
+    return f"{MCE}{origin}{of}{', relative to AlexNet' if is_relative else ''}, %"
+
+
+def source_text(source: Any) -> str:
+    return "of unknown source" if source is None else SOURCES.get(str(source), shown(source))
+
+
+def _which(source: Mapping[str, Any]) -> str:
+    """Which files or which generator, unless it is the generator's present version with its default seed."""
+    if "fingerprint" in source:
+        return f" ({shown(source.get('archive'))} {shown(source['fingerprint'])[:8]})"
+    seed, version = source.get("seed", 0), source.get("generator", GENERATOR_VERSION)
+    parts = [f"seed {shown(seed)}"] * (seed != 0) + [f"version {shown(version)}"] * (
+        version != GENERATOR_VERSION
+    )
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _cells(report: Mapping[str, Any]) -> Cells:
+    return {
+        shown(name): {
+            int(severity): error
+            for severity, value in as_mapping(by_severity).items()
+            if str(severity).isdecimal() and (error := number(value)) is not None
+        }
+        for name, by_severity in as_mapping(report.get("corruptions")).items()
+    }
+
+
+def shown(text: object) -> str:
+    """A name from a run folder as it can be shown: printable and of bounded length."""
+    return printable(str(text))[:MAX_NAME]
