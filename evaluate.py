@@ -56,8 +56,9 @@ def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals
         from tenet.device import pick_device
         from tenet.evaluation.cache import PredictionCache
         from tenet.evaluation.classifier import Classifier
+        from tenet.evaluation.exposure import Exposure
         from tenet.evaluation.loop import predict_suites
-        from tenet.evaluation.matching import match_classes, warn_of_other_size
+        from tenet.evaluation.matching import match_classes, matching_note, warn_of_other_size
         from tenet.evaluation.report import combine, print_report, write_figures, write_pictures
         from tenet.evaluation.suites.build import build_suites
 
@@ -85,8 +86,17 @@ def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals
     )
     predictions = predict_suites(suites, Classifier(network, batch_size, order), cache)
     summaries = [suite.summarize(predictions) for suite in suites]
-    about = {**target.about(), "arithmetic": describe_arithmetic(), **measurement.content()}
-    report = combine(about, summaries, note=measurement.note)
+    about, notes = target.about(), [measurement.note]
+    if matched := matching_note(network.interface["classes"], test.classes):
+        about["classes"] = matched
+        notes.append(matched)
+    if target.run_dir is not None:  # how a file of weights was trained is not known
+        trained = read_config(target.run_dir)
+        exposure = Exposure.of(build(trained[group], key=group) for group in ("augment", "mixing"))
+        about["trained_with"] = exposure.content()
+        notes += exposure.lines()
+    about |= {"arithmetic": describe_arithmetic(), **measurement.content()}
+    report = combine(about, summaries, notes=notes)
     # Written before it is printed: a report that can't be printed is not lost.
     written, pictures = write_figures(report, output), write_pictures(report, output)
     print_report(report)
@@ -95,7 +105,9 @@ def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals
     if report.is_complete and measurement.is_the_runs_own(output, asked=is_asked):
         track(target, report, written, pictures)
     elif target.run_dir is not None:
-        logger.info("not the whole sweep of the run's own data set: the figures stay out of its summary")
+        logger.info(
+            "not the whole sweep of the run's own data set and weights: the figures stay out of its summary"
+        )
     cache.close(keep=config["save_predictions"])
     return float(report.metrics.get("corruption/mce_pct", report.metrics["test/error_pct"]))
 

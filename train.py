@@ -20,7 +20,7 @@ from tenet.config.overrides import as_argument
 from tenet.config.run_config import resolve, resumed_config, run_id, write_config
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.entry import run_main
-from tenet.files.names import CONFIG_FILE, WEIGHTS_FILE
+from tenet.files.names import AVERAGED_WEIGHTS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from tenet.files.paths import shown, user_path
 from tenet.run.environment import write_environment
 from tenet.run.folder import RunFolder, explain_how_to_resume, prepare_to_resume, selection_error
@@ -100,11 +100,15 @@ def run(
         weights, backbone = run_dir / WEIGHTS_FILE, experiment.network.backbone
         # Earlier evaluation figures are stale unless the saved weights are identical to these.
         replaced = None if holds_weights(weights, backbone) else ""
-        # The weights first: the summary says that the run has finished.
-        save_weights(backbone, weights, interface=experiment.network.interface)
+        # The weights first, and last those by which a run is known to have finished; then the summary.
+        saved = {weights: experiment.network}
+        if state.average is not None:
+            saved = {run_dir / AVERAGED_WEIGHTS_FILE: state.average.network, **saved}
+        for path, network in saved.items():
+            save_weights(network.backbone, path, interface=network.interface)
         tracker.summarize(figures, instead_of=replaced)
-        for kind, path in {"weights": weights, "checkpoint": checkpoints.last}.items():
-            tracker.log_artifact(kind, [path], metadata={"step": state.step, **figures})
+        for kind, paths in {"weights": [*saved], "checkpoint": [checkpoints.last]}.items():
+            tracker.log_artifact(kind, paths, metadata={"step": state.step, **figures})
     if state.resumed_at == state.step:
         logger.info("this run had finished already, at step %d", state.step)
     if state.step < experiment.all_steps:

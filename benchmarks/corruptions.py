@@ -1,18 +1,31 @@
 """Speed of the corruption generator, corruption by corruption.
 
     python benchmarks/corruptions.py [--device cpu|cuda] [--images 1000] [--size 32] [--repeats 3]
+    OMP_NUM_THREADS=1 python benchmarks/corruptions.py --plain [--repeats 15]
 
 Each corruption, at all five severities, alternates with the minimum that every corruption does: converting the images
 to numbers in [0, 1] and back to 8 bits. Ratios are to that minimum. Figures are medians of the repeats.
+
+--plain compares with the plain code of plain_corruptions.py, which takes one image at a time, in turn on the same
+batches of 32 and 224 pixels. The ratio is the time of the plain code by the generator's: above 1, the generator is faster.
 """
 
+import tempfile
+from pathlib import Path
 from statistics import median
 
 import torch
-from timing import hardware, in_turn, make_parser, median_ratio, report
+from PIL import Image
+from plain_corruptions import PLAIN
+from timing import hardware, in_turn, make_parser, median_ratio, medians, report, takes_processor_time
 
 from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
 from tenet.corruptions.generator import to_levels
+from tenet.corruptions.parameters import settings
+from tenet.device import keep_freed_memory
+
+PLAIN_IMAGES = {32: 64, 224: 4}  # by size
+PHOTOGRAPH_SIZE = (1000, 750)
 
 
 def smooth_images(count: int, size: int) -> torch.Tensor:
@@ -39,12 +52,58 @@ def measure(images: torch.Tensor, name: str, *, repeats: int) -> tuple[float, fl
     return ms, median_ratio(rounds, 1, 0)
 
 
+def measure_plain(name: str, *, size: int, repeats: int, photograph: Path) -> tuple[float, float, float]:
+    """Median milliseconds per image at one severity, of the plain code and of the generator; and their ratio."""
+    images = smooth_images(PLAIN_IMAGES[size], size)
+    cells = [settings(name, severity=severity, size=size) for severity in SEVERITIES]
+    extra = {"photograph": photograph} if name == "frost" else {}
+
+    def plain() -> None:
+        for cell in cells:
+            for image in images.numpy():
+                PLAIN[name](image, **cell, **extra)
+
+    def generate() -> None:
+        for severity in SEVERITIES:
+            corrupt(images, corruption=name, severity=severity)
+
+    rounds = in_turn([plain, generate], repeats=repeats, device="cpu")
+    plain_ms, ms = (1000 * total / (len(SEVERITIES) * len(images)) for total in medians(rounds))
+    return plain_ms, ms, median_ratio(rounds, 0, 1)
+
+
+def compare_with_plain(*, repeats: int) -> None:
+    """Print a Markdown table and the line of JSON."""
+    clock = "processor time" if takes_processor_time("cpu") else "elapsed time"
+    print(f"{hardware('cpu')}, torch {torch.__version__}, {clock} per image, medians of {repeats}")
+    print("| corruption | plain, 32 px | generator | ratio | plain, 224 px | generator | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    ratios = {}
+    with tempfile.TemporaryDirectory() as folder:
+        photograph = Path(folder) / "frost.jpg"
+        coarse = Image.fromarray(smooth_images(1, 64)[0].numpy())
+        coarse.resize(PHOTOGRAPH_SIZE, Image.Resampling.BICUBIC).save(photograph, quality=90)
+        for name in PLAIN:
+            cells = []
+            for size in PLAIN_IMAGES:
+                plain_ms, ms, ratio = measure_plain(name, size=size, repeats=repeats, photograph=photograph)
+                cells.append(f"{plain_ms:.3f} ms | {ms:.3f} ms | {ratio:.2f}")
+                ratios[f"{name}_{size}_plain_over_generator"] = round(ratio, 3)
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    report("corruptions", device="cpu", ratios={}, speedups=ratios)
+
+
 def main() -> None:
     parser = make_parser(__doc__, precision=False)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--plain", action="store_true")
     args = parser.parse_args()
+    if args.plain:
+        keep_freed_memory()  # as every command does
+        compare_with_plain(repeats=args.repeats)
+        return
     images = smooth_images(args.images, args.size).to(args.device)
     measured = {name: measure(images, name, repeats=args.repeats) for name in CORRUPTIONS + EXTRA_CORRUPTIONS}
     print(

@@ -47,6 +47,10 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     if resumed and resumed != ["resume=null"]:
         # Write the log of a resumed run to its existing folder.
         folder = str(parse(resumed[-1:])[0].value())
+        if any(override.startswith("hydra.run.dir=") for override in overrides):
+            if distributed.tells_errors():
+                print_error("hydra.run.dir: a resumed run keeps its folder; leave it out")
+            return WRONG_COMMAND
         is_in_home = folder.startswith("~")
         arguments.append(
             as_override("hydra.run.dir", user_path(folder, key="resume"))
@@ -81,6 +85,7 @@ def run_and_report_errors(work: Callable[[], object]) -> int:
     atexit.register(gc.freeze)
     try:
         work()
+        sys.stdout.flush()
     except distributed.AlreadyToldError:
         return FAILED
     except Exception as error:

@@ -6,6 +6,7 @@ train.py, the doctor and the benchmarks share it, so that all of them work on th
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tenet.augment import Augmentation
+from tenet.augment.pictures import check_pictures
+from tenet.combinations import check_combination
 from tenet.config.build import build, prefix_errors
 from tenet.config.run_config import fixed_settings
 from tenet.data import Dataset, Splits, TrainingLoader
@@ -22,12 +25,14 @@ from tenet.device import pick_device, set_determinism
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
 from tenet.evaluation.classifier import Classifier
-from tenet.methods import CrossEntropy, Inhibited, Method
+from tenet.methods import Inhibited, Method
+from tenet.mixing import DataFacts, Mixing
 from tenet.networks import Network, compile_network, find_min_batch_size, resolve_cut
 from tenet.randomness import derive_seed
 from tenet.run.origin import fingerprints
 from tenet.run.signals import StopSignals
 from tenet.tracking import Tracking
+from tenet.training.averaging import WeightAverage
 from tenet.training.books import MetricsSink
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.loop import train
@@ -55,8 +60,11 @@ class Experiment:
         """Raise ConfigError for everything that can be refused before any data is read."""
         set_determinism(self.settings.deterministic)  # before anything starts CUDA
         # Building a part checks it.
-        for part in ("device", "dataset", "augmentation", "schedule", "method", "outline"):
+        for part in ("device", "dataset", "augmentation", "mixing", "schedule", "method", "outline"):
             getattr(self, part)
+        check_combination(self.method, self.augmentation, self.mixing)
+        for group in ("augment", "mixing"):
+            check_pictures(self.config[group].get("pictures"), group=group)
         self.tracking.check()
         with prefix_errors("optimizer"):
             try_optimizer(self._build_optimizer, self.device)
@@ -86,8 +94,20 @@ class Experiment:
         return augmentation
 
     @cached_property
+    def mixing(self) -> Mixing | None:
+        return build(self.config["mixing"], key="mixing")
+
+    @cached_property
     def schedule(self) -> Schedule:
-        return build(self.config["schedule"], key="schedule")
+        schedule = build(self.config["schedule"], key="schedule")
+        if schedule.sets_momentum:
+            defaults = self._build_optimizer([torch.zeros(1, requires_grad=True)]).defaults
+            if not {"momentum", "betas"} & defaults.keys():
+                raise ConfigError(
+                    "schedule.cycle_momentum=true: the chosen optimizer has neither momentum nor betas; choose "
+                    "another, or schedule.cycle_momentum=false"
+                )
+        return schedule
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -95,9 +115,11 @@ class Experiment:
 
     @cached_property
     def method(self) -> Method:
-        plain = CrossEntropy()
-        inhibited = build(self.config["tenet"], key="tenet", method=plain, process_group=self.process_group)
-        return inhibited or plain  # tenet=none builds nothing
+        objective = build(self.config["objective"], key="objective")
+        inhibited = build(
+            self.config["tenet"], key="tenet", method=objective, process_group=self.process_group
+        )
+        return inhibited or objective  # tenet=none builds nothing
 
     @property
     def inhibited(self) -> Inhibited | None:
@@ -122,18 +144,28 @@ class Experiment:
     @cached_property
     def network(self) -> Network:
         """On the device, with initial weights that depend on the seed alone."""
+        network = self._build_network()
+        if self.settings.compile:
+            compile_network(network, batch_size=self.settings.batch_size // self.process_group.size)
+        return network
+
+    @cached_property
+    def average(self) -> WeightAverage | None:
+        """The average of the network's weights, in a network of its own: an evaluation that a signal interrupts leaves the
+        weights alone. It is not compiled."""
+        decay = build(self.config["ema"], key="ema").decay
+        return None if decay is None else WeightAverage(self._build_network(), decay=decay)
+
+    def _build_network(self) -> Network:
         torch.manual_seed(derive_seed(self.seed, "initialisation"))
         backbone = build(self.config["backbone"], num_classes=len(self.splits.classes), key="backbone")
         min_batch_size = find_min_batch_size(self.outline, self.image_shape)
-        network = self._as_network(
+        return self._as_network(
             backbone.to(self.device),
             classes=self.splits.classes,
             image_size=self.image_shape[1:],
             min_batch_size=min_batch_size,
         )
-        if self.settings.compile:
-            compile_network(network, batch_size=self.settings.batch_size // self.process_group.size)
-        return network
 
     @cached_property
     def optimizer(self) -> Optimizer:
@@ -144,6 +176,9 @@ class Experiment:
         loader = TrainingLoader(
             self.splits.train.to(self.device),
             augmentation=self.augmentation,
+            mixing=self.mixing,
+            facts=DataFacts(len(self.splits.classes), tuple(self.dataset.mean)),
+            views_together=self.method.views,
             batch_size=self.settings.batch_size,
             seed=self.seed,
             device=self.device,
@@ -162,6 +197,13 @@ class Experiment:
     @cached_property
     def classifier(self) -> Classifier:
         return Classifier(self.network, self.settings.evaluation_batch_size)
+
+    @property
+    def classifiers(self) -> dict[str, Classifier]:
+        """What an evaluation measures, by the ending of its name in metrics: the network and its average."""
+        if self.average is None:
+            return {"": self.classifier}
+        return {"": self.classifier, "_ema": replace(self.classifier, network=self.average.network)}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -222,6 +264,7 @@ class Experiment:
             self.optimizer,
             self.method,
             checkpoints=checkpoints,
+            average=self.average,
             process_group=self.process_group,
         )
 
@@ -259,10 +302,15 @@ class Experiment:
         return "test" if self.splits.validation is None else "validation"
 
     def count_evaluated_images(self) -> tuple[int, int]:
-        """How many images an evaluation during training measures, and how many are measured at the end."""
+        """How many predictions an evaluation during training makes, and those at the end."""
         whole, test = len(getattr(self.splits, self.held_out)), len(self.splits.test)
-        during = min(whole, self.settings.evaluate_images or whole)
-        return during, whole if self.held_out == "test" else whole + test
+        at_end = whole if self.held_out == "test" else whole + test
+        return self._images_during_training * len(self.classifiers), at_end * len(self.classifiers)
+
+    @property
+    def _images_during_training(self) -> int:
+        whole = len(getattr(self.splits, self.held_out))
+        return min(whole, self.settings.evaluate_images or whole)
 
     def evaluate_held_out(self) -> dict[str, float]:
         """The error on the validation images if there are any, otherwise on the test images."""
@@ -271,17 +319,21 @@ class Experiment:
     def evaluate_during_training(self) -> dict[str, float]:
         """The same on `trainer.evaluate_images` of these images, evenly spaced. The figure of fewer than all of them has a
         name of its own, such as `test_subset/error_pct`."""
-        images, whole = self.count_evaluated_images()[0], len(getattr(self.splits, self.held_out))
+        images, whole = self._images_during_training, len(getattr(self.splits, self.held_out))
         if images == whole:
             return self.evaluate_held_out()
         ids = torch.arange(images) * whole // images
-        return self.evaluate(self.held_out, ids, name=f"{self.held_out}_subset")
+        return self.evaluate(self.held_out, ids, ending="_subset")
 
-    def evaluate(self, split: str, ids: Tensor | None = None, *, name: str | None = None) -> dict[str, float]:
-        """The error on one of the splits, or on its images `ids`, by metric name; `name` is the split's by default."""
-        name = name or split
-        predictions = self.classifier.predict(getattr(self.splits, split), ids, title=f"{name} images")
-        return {f"{name}/error_pct": predictions.error_pct}
+    def evaluate(self, split: str, ids: Tensor | None = None, *, ending: str = "") -> dict[str, float]:
+        """The error on one of the splits, or on its images `ids`, by metric name, such as `test/error_pct`; that of the
+        averaged weights is `test_ema/error_pct`. ending: of the name."""
+        metrics = {}
+        for kind, classifier in self.classifiers.items():
+            name = f"{split}{kind}{ending}"
+            predictions = classifier.predict(getattr(self.splits, split), ids, title=f"{name} images")
+            metrics[f"{name}/error_pct"] = predictions.error_pct
+        return metrics
 
     def _as_network(self, backbone: nn.Module, *, min_batch_size: int = 1, **about_data: Any) -> Network:
         with prefix_errors("tenet"):

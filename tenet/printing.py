@@ -20,17 +20,20 @@ from tenet.errors import printable, printable_lines
 
 
 class Descriptor(io.FileIO):
-    """A standard stream whose reader may go away (`| head`, a closed terminal): further output is then discarded."""
+    """A standard stream whose reader may go away (`| head`, a closed terminal): further output is then discarded.
+
+    So it is after other errors, such as a full disk, which are raised once.
+    """
 
     def write(self, content: Any) -> int:
         try:
             return super().write(content)
         except OSError as error:
+            # For libraries and child processes too, which write to the descriptor itself.
+            with open(os.devnull, "wb") as discarded:  # noqa: PTH123
+                os.dup2(discarded.fileno(), self.fileno())
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
-        # For libraries and child processes too, which write to the descriptor itself.
-        with open(os.devnull, "wb") as discarded:  # noqa: PTH123
-            os.dup2(discarded.fileno(), self.fileno())
         return len(content)
 
 

@@ -24,7 +24,7 @@ from tests.faults.places import Fault
 def run(tmp_path_factory):
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("trained")
-    train(*TINY, "trainer.epochs=1", "hydra.run.dir=run", cwd=folder)
+    train(*TINY, "mixing=pixmix", "trainer.epochs=1", "hydra.run.dir=run", cwd=folder)
     return folder / "run"
 
 
@@ -49,6 +49,13 @@ def test_evaluate_writes_json_csv_heatmap_and_a_table(run):
     assert (run / "evaluation" / "corruptions-part-heatmap.png").read_bytes().startswith(b"\x89PNG")
     assert "contrast" in done.stdout
     assert "no mCE" in done.stdout
+    pictures = "300 Julia sets rendered by this package (seed 0), not the authors' pictures"
+    assert report["trained_with"] == {
+        "overlaps": ["brightness", "contrast", "saturate"],
+        "pictures": [pictures],
+    }
+    line = "trained with brightness, contrast, saturate: these corruptions overlap with the benchmark's"
+    assert f"{line}\ntrained with pictures: {pictures}\n" in done.stdout
     # A part of the sweep is no figure of the run.
     assert not any(name.startswith("corruption/") for name in json.loads((run / "summary.json").read_text()))
 
@@ -191,9 +198,7 @@ def test_weights_of_one_name_and_two_kinds_are_evaluated_in_one_multirun(run, tm
         "-m", "weights=model.pth,model.safetensors", "backbone=resnet8", "backbone.width=4", "dataset=digits",
         "corruptions.names=[fog]", "corruptions.severities=[1]", "batch_size=100", cwd=tmp_path,
     )  # fmt: skip
-    reports = [
-        tmp_path / f"model{kind}-evaluation" / "corruptions-part.json" for kind in (".pth", ".safetensors")
-    ]
+    reports = (tmp_path / "model-evaluation").glob("corruptions*.json")
     first, second = (json.loads(report.read_text()) for report in reports)
     assert first["clean"] == second["clean"]
     assert first["weights_sha256"] != second["weights_sha256"]

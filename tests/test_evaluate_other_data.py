@@ -62,6 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def figures(*words: str, cwd: Path, code: int = 0) -> tuple[Any, str]:
     """The report and what was printed."""
+    (cwd / "report.json").unlink(missing_ok=True)
     suites = [] if "corruptions.root=C" in words else [PLAIN]
     done = evaluate(*words, *suites, f"output={cwd / 'report.json'}", cwd=cwd, code=code)
     return (json.loads((cwd / "report.json").read_text()) if code == 0 else None), done.output
@@ -114,7 +115,7 @@ def test_a_folder_has_its_images_prepared_as_in_training_and_its_classes_matched
     assert report["clean"]["error_pct"] == report["corruptions"]["fog"]["1"] == 0
     assert report["dataset"]["mean"] == [0.2, 0.2, 0.2]
     assert "pixels" not in output
-    _, output = figures(*words, "dataset.crop=8", cwd=tmp_path)
+    _, output = figures(*words, "dataset.crop=8", cwd=tmp_path, code=1)
     assert "its images are 8 x 8 pixels, but the network was trained on 16 x 16" in output
 
 

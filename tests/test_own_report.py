@@ -53,6 +53,7 @@ OTHERS = {
     "other data": ["dataset=arrays", "dataset.path=other.npz"],
     "another seed": ["corruptions.seed=1"],
     "another precision": ["precision=bf16"],
+    "another normalisation": ["dataset=arrays", "dataset.path=own.npz", "dataset.mean=[0.3,0.3,0.3]"],
     "an archive": ["corruptions.root=first"],
     "another archive": ["corruptions.root=second"],
 }

@@ -20,13 +20,7 @@ from tenet.augment.operators import (
     point_tables,
     resample,
 )
-from tenet.augment.views import (
-    Augmentation,
-    Standard,
-    View,
-    check_images,
-    flip_and_crop,
-)
+from tenet.augment.views import Augmentation
 from tenet.rules import at_least, at_most, check_arguments
 
 OPERATORS = (
@@ -45,7 +39,7 @@ LOWEST_LEVEL, HIGHEST_LEVEL = 0.1, 10.0
 DEEPEST_RANDOM_CHAIN = 3
 
 
-class Mixing(NamedTuple):
+class AugMixDraws(NamedTuple):
     """Every random choice AugMix makes for a batch.
 
     `operators`: positions in OPERATORS, or NO_OPERATOR past a chain's end. `levels`: strength, in
@@ -61,7 +55,8 @@ class Mixing(NamedTuple):
 
 
 class AugMix(Augmentation):
-    """Two views: AugMix on the flipped and cropped image, and (unless `clean_view` is off) that image alone.
+    """AugMix on the flipped and cropped image. As in TENET training, the image alone is a view of its own (unless
+    `clean_view` is off); with JSD, a batch holds it together with two mixtures.
 
     severity: upper end of the level of every operator, in [0.1, 10].
     width: number of chains. depth: operators per chain, or 0 for 1 to 3 at random.
@@ -85,22 +80,16 @@ class AugMix(Augmentation):
         self.alpha = float(alpha)
         self.width = width
         self.depth = depth
-        self.flip = flip
-        self.padding = padding
-        self.views: tuple[View, ...] = (self._view,)
+        super().__init__(flip=flip, padding=padding, clean_view=clean_view)
         self._mix = mix
-        if clean_view:
-            self.views += Standard(flip=flip, padding=padding).views
 
     def compile(self, *, backend: str = "inductor") -> None:
         # Each view's share of a batch has a size of its own in every step: one form for all.
         self._mix = torch.compile(mix, dynamic=True, backend=backend)
 
-    def _view(
+    def change(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
     ) -> Float[Tensor, "batch channel h w"]:
-        check_images(images)
-        images = flip_and_crop(images, flip=self.flip, padding=self.padding, generator=generator)
         mixing = draw_mixing(
             len(images),
             severity=self.severity,
@@ -114,7 +103,7 @@ class AugMix(Augmentation):
 
 def draw_mixing(
     batch: int, *, severity: float, width: int, depth: int, alpha: float, generator: torch.Generator
-) -> Mixing:
+) -> AugMixDraws:
     """Make AugMix's choices for `batch` images, on the generator's device; the meanings are AugMix's."""
     device = generator.device
     steps = (batch, width, depth or DEEPEST_RANDOM_CHAIN)
@@ -129,7 +118,7 @@ def draw_mixing(
     # torch.distributions takes no generator; this is the sampler underneath it. Beta is Dirichlet over two.
     chain_weights = torch._sample_dirichlet(torch.full((batch, width), alpha, device=device), generator)
     beta = torch._sample_dirichlet(torch.full((batch, 2), alpha, device=device), generator)
-    return Mixing(
+    return AugMixDraws(
         operators=operators,
         levels=LOWEST_LEVEL + (severity - LOWEST_LEVEL) * uniform,
         signs=torch.randint(2, steps, generator=generator, device=device) * 2.0 - 1,
@@ -138,7 +127,9 @@ def draw_mixing(
     )
 
 
-def mix(images: UInt8[Tensor, "batch channel h w"], *, mixing: Mixing) -> Float[Tensor, "batch channel h w"]:
+def mix(
+    images: UInt8[Tensor, "batch channel h w"], *, mixing: AugMixDraws
+) -> Float[Tensor, "batch channel h w"]:
     """Send each image through its chains and mix the results with it; values in [0, 1].
 
     All chains of all images take a step together. Every step looks up and resamples every image, by the
@@ -158,6 +149,30 @@ def mix(images: UInt8[Tensor, "batch channel h w"], *, mixing: Mixing) -> Float[
     mixed = torch.lerp(images.float(), mixture, mixing.mixture_weights[:, None, None, None])
     # The weights sum to 1 but for the last bits.
     return (mixed / 255).clamp(0, 1)
+
+
+def draw_operators(
+    shape: tuple[int, ...], *, severity: float, generator: torch.Generator
+) -> tuple[Int64[Tensor, "*shape"], Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """Operators, levels and signs for single steps, as AugMix draws them."""
+    device = generator.device
+    operators = torch.randint(len(OPERATORS), shape, generator=generator, device=device)
+    uniform = torch.rand(shape, generator=generator, device=device)
+    signs = torch.randint(2, shape, generator=generator, device=device) * 2.0 - 1
+    return operators, LOWEST_LEVEL + (severity - LOWEST_LEVEL) * uniform, signs
+
+
+def apply_operators(
+    images: UInt8[Tensor, "batch channel h w"],
+    operators: Int64[Tensor, "batch"],
+    levels: Float[Tensor, "batch"],
+    signs: Float[Tensor, "batch"],
+) -> UInt8[Tensor, "batch channel h w"]:
+    """Apply one operator to each image."""
+    height, width = images.shape[2:]
+    tables, matrices = drawn_maps(operators, levels=levels, signs=signs, size=(height, width))
+    images = look_up(images, tables=step_tables(images, operators=operators, drawn=tables))
+    return resample(images, matrices=matrices)
 
 
 def drawn_maps(

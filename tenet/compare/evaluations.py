@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenet.corruptions.names import GENERATOR_VERSION
+from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, GENERATOR_VERSION
 from tenet.errors import printable
 from tenet.evaluation.reports import CLEAN, as_mapping, measured_of
 from tenet.files.json import number, read_json
-from tenet.files.names import EVALUATION_FOLDER, ORIGIN_FILE, WEIGHTS_FILE
+from tenet.files.names import AVERAGED_WEIGHTS_FILE, EVALUATION_FOLDER, ORIGIN_FILE, WEIGHTS_FILE
 from tenet.files.plain import sha256_of
 
 TEST, MCE = "test error", "mCE, "  # prefixes of columns
 TEST_ERROR = f"{TEST}, %"
 MAX_NAME = 200  # characters
+MAX_OVERLAPS = len(CORRUPTIONS + EXTRA_CORRUPTIONS)
 # Official figures come first, since papers compare those.
 SOURCES = {"files": "official files", "generated": "generated"}
 
@@ -24,7 +25,7 @@ Cells = dict[str, dict[int, float]]  # corruption -> severity -> error in percen
 @dataclass
 class Evaluations:
     """figures, cells: by column. clean: the run's own test error. test_set: the fingerprint of the run's own test images;
-    empty if nothing recorded it.
+    empty if nothing recorded it. overlaps: the benchmark's corruptions that the training showed the network.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -32,12 +33,13 @@ class Evaluations:
     clean: float | None = None
     test_set: str = ""
     problem: str = ""
+    overlaps: tuple[str, ...] = ()
 
 
 def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations:
     """All reports of the present weights. dataset: the run's own configuration of its data set."""
     found = Evaluations(
-        test_set=shown(as_mapping(read_json(folder / ORIGIN_FILE).get("data")).get("test") or "")
+        test_set=as_label(as_mapping(read_json(folder / ORIGIN_FILE).get("data")).get("test") or "")
     )
     partial: list[str] = []
     problems: list[str] = []
@@ -46,13 +48,16 @@ def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations
         of = _what(measured, found.test_set)
         column, mce = mce_column(report, of=of, measured=measured), number(report.get("mce_pct"))
         clean = number(as_mapping(report.get("clean")).get("error_pct"))
+        found.overlaps = found.overlaps or _overlaps(report)
         if of == "" and clean is not None:
             found.clean = clean if found.clean is None else found.clean
-            found.test_set = found.test_set or shown(as_mapping(measured.get(CLEAN)).get("fingerprint") or "")
+            found.test_set = found.test_set or as_label(
+                as_mapping(measured.get(CLEAN)).get("fingerprint") or ""
+            )
         elif clean is not None:
             found.figures.setdefault(f"{TEST}{of}, %", clean)
         if mce is None:
-            partial.append(f"{shown(path.name)} has no mCE")
+            partial.append(f"{as_label(path.name)} has no mCE")
         elif column in found.figures:
             problems.append(f"{path.name} is left out: a second {column}")
         else:
@@ -66,10 +71,14 @@ def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations
 def _reports(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
     # evaluate.py's own names are the shortest; a file that was added later never takes their place.
     paths = sorted((folder / EVALUATION_FOLDER).glob("corruptions*.json"), key=lambda p: (len(p.stem), p))
-    weights_sha256 = sha256_of(folder / WEIGHTS_FILE) if paths else ""
+    # By whether they are averaged.
+    weights_sha256 = {False: sha256_of(folder / WEIGHTS_FILE)} if paths else {}
+    if paths and (averaged := folder / AVERAGED_WEIGHTS_FILE).exists():
+        weights_sha256[True] = sha256_of(averaged)
     for path in paths:
         report = read_json(path)
-        if report.get("weights_sha256", weights_sha256) != weights_sha256:
+        present = weights_sha256.get(_is_averaged(as_mapping(report.get("measured"))))
+        if report.get("weights_sha256", present) != present:
             reason = "is out of date: the run was trained further after it; evaluate again"
             problems.append(f"{path.name} {reason}")
         else:
@@ -79,13 +88,20 @@ def _reports(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str
 OTHER_DATA = ", on "
 
 
+def _is_averaged(measured: Mapping[str, Any]) -> bool:
+    return measured.get("is_average") is True
+
+
 def _what(measured: Mapping[str, Any], test_set: str) -> str:
-    """Of figures that are not the run's own: the test images, and the precision, such as `, on cifar10 1f0c5a2b, bf16`."""
+    """Of figures that are not the run's own: the test images, averaged weights, and the precision, such as
+    `, on cifar10 1f0c5a2b, bf16`."""
     images = as_mapping(measured.get(CLEAN)).get("fingerprint")
     is_own = images == test_set if images and test_set else measured.get("is_own_data", True)
-    data = "" if is_own else f"{OTHER_DATA}{shown(measured.get('dataset'))} {shown(images)[:8]}"
-    precision = shown(measured.get("precision", "fp32"))
-    return data + (f", {precision}" if precision != "fp32" else "")
+    data = "" if is_own else f"{OTHER_DATA}{as_label(measured.get('dataset'))} {as_label(images)[:8]}"
+    precision = as_label(measured.get("precision", "fp32"))
+    average = ", averaged weights" if _is_averaged(measured) else ""
+    normalization = ", other normalisation" * (measured.get("is_own_normalization") is False)
+    return data + average + normalization + (f", {precision}" if precision != "fp32" else "")
 
 
 def mce_column(report: Mapping[str, Any], *, of: str = "", measured: Mapping[str, Any] | None = None) -> str:
@@ -97,23 +113,28 @@ def mce_column(report: Mapping[str, Any], *, of: str = "", measured: Mapping[str
 
 
 def source_text(source: Any) -> str:
-    return "of unknown source" if source is None else SOURCES.get(str(source), shown(source))
+    return "of unknown source" if source is None else SOURCES.get(str(source), as_label(source))
 
 
 def _which(source: Mapping[str, Any]) -> str:
     """Which files or which generator, unless it is the generator's present version with its default seed."""
     if "fingerprint" in source:
-        return f" ({shown(source.get('archive'))} {shown(source['fingerprint'])[:8]})"
+        return f" ({as_label(source.get('archive'))} {as_label(source['fingerprint'])[:8]})"
     seed, version = source.get("seed", 0), source.get("generator", GENERATOR_VERSION)
-    parts = [f"seed {shown(seed)}"] * (seed != 0) + [f"version {shown(version)}"] * (
+    parts = [f"seed {as_label(seed)}"] * (seed != 0) + [f"version {as_label(version)}"] * (
         version != GENERATOR_VERSION
     )
     return f" ({', '.join(parts)})" if parts else ""
 
 
+def _overlaps(report: Mapping[str, Any]) -> tuple[str, ...]:
+    named = as_mapping(report.get("trained_with")).get("overlaps")
+    return tuple(map(as_label, named[:MAX_OVERLAPS])) if isinstance(named, list) else ()
+
+
 def _cells(report: Mapping[str, Any]) -> Cells:
     return {
-        shown(name): {
+        as_label(name): {
             int(severity): error
             for severity, value in as_mapping(by_severity).items()
             if str(severity).isdecimal() and (error := number(value)) is not None
@@ -122,6 +143,6 @@ def _cells(report: Mapping[str, Any]) -> Cells:
     }
 
 
-def shown(text: object) -> str:
+def as_label(text: object) -> str:
     """A name from a run folder as it can be shown: printable and of bounded length."""
     return printable(str(text))[:MAX_NAME]

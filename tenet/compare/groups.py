@@ -44,6 +44,11 @@ class Group:
     label: str
     runs: tuple[Run, ...]
 
+    @property
+    def overlaps(self) -> list[str]:
+        """The benchmark's corruptions that the training of any of its runs showed the network."""
+        return sorted({name for run in self.runs for name in run.overlaps})
+
     def by_seed(self, column: str) -> dict[int, float]:
         return {run.seed: run.figures[column] for run in self.runs if column in run.figures}
 

@@ -14,8 +14,8 @@ from tenet.compare.evaluations import (
     TEST_ERROR,
     Cells,
     Evaluations,
+    as_label,
     read_evaluations,
-    shown,
     source_text,
 )
 from tenet.compare.keys import OFF, flatten_config, natural, varying
@@ -43,7 +43,7 @@ class Run:
     config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of
     summary.json under their own names. cells: by mCE column. problem: why the run or its mCE is left out;
     empty if nothing is. dataset: the name of the data set. dataset_settings: those that choose its test images.
-    test_set: the fingerprint of these; empty if nothing recorded it.
+    test_set: the fingerprint of these; empty if nothing recorded it. overlaps: see Evaluations.
     """
 
     folder: Path
@@ -55,6 +55,7 @@ class Run:
     dataset: str = ""
     dataset_settings: str = ""
     test_set: str = ""
+    overlaps: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -119,7 +120,7 @@ def _read(folder: Path) -> Run:
         return Run(folder, problem=f"{CONFIG_FILE} is not valid YAML ({error})")
     loaded = as_mapping(loaded)
     values = flatten_config(loaded)
-    config = {shown(key): value for key, value in values.items()}
+    config = {as_label(key): value for key, value in values.items()}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
     if reason := _unfinished(folder, config):
@@ -132,7 +133,7 @@ def _read(folder: Path) -> Run:
     # Names under `corruption/` get their source, so that sources are never mixed.
     origin = f", {_source_of(summary, found)}"
     metrics = {
-        f"{shown(name)}{origin if name.startswith('corruption/') else ''}": figure
+        f"{as_label(name)}{origin if name.startswith('corruption/') else ''}": figure
         for name, value in summary.items()
         if (figure := number(value)) is not None
     }
@@ -144,9 +145,10 @@ def _read(folder: Path) -> Run:
         figures=figures,
         cells=found.cells,
         problem=found.problem,
-        dataset=shown(dataset_name(dataset)),
+        dataset=as_label(dataset_name(dataset)),
         dataset_settings=json.dumps(settings_of_test_set(dataset), sort_keys=True, default=str),
         test_set=found.test_set,
+        overlaps=found.overlaps,
     )
 
 

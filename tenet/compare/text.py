@@ -26,6 +26,8 @@ PUBLISHED = (
     ("standard, ResNet-50", "ImageNet", "23.85", "-", "76.7"),
 )
 NOTES = "Notes:"
+OVERLAP = "†"
+"""After an mCE: the training showed the network some of the benchmark's corruptions."""
 
 
 class Sheet(NamedTuple):
@@ -43,7 +45,7 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
     means, differences = [], []
     for group in comparison.groups:
         values = group.short_values or ("all runs",)
-        spreads = (spread_text(group.spread(name), column=name, runs=len(group.runs)) for name in columns)
+        spreads = (_spread(group, name) for name in columns)
         means.append((*values, *spreads, str(len(group.runs))))
         if group is not baseline:
             differences.append((*values, *(_difference(comparison, group, name) for name in columns)))
@@ -71,11 +73,22 @@ def group_notes(comparison: Comparison) -> list[str]:
         if plain := sum(run.is_never_inhibited for run in group.runs):
             runs = f"{counted(plain, 'run')} of {group.label}"
             lines.append(f"no inhibited step was taken in {runs}: plain training")
+        if group.overlaps:
+            names = printable(", ".join(group.overlaps))
+            lines.append(
+                f"{OVERLAP} {group.label or 'all runs'}: trained with {names}, which overlap with the benchmark"
+            )
     aside = [run.folder for run in comparison.members if run.set_aside_from]
     lines += [
         printable(f"{folder}: set aside by rerun=true; no finished run has replaced it") for folder in aside
     ]
     return lines
+
+
+def _spread(group: Group, column: str) -> str:
+    spread = group.spread(column)
+    mark = f" {OVERLAP}" if group.overlaps and spread is not None and column.startswith(MCE) else ""
+    return spread_text(spread, column=column, runs=len(group.runs)) + mark
 
 
 def _difference(comparison: Comparison, group: Group, column: str) -> str:
@@ -131,7 +144,13 @@ def _markdown_text(text: str) -> str:
 
 
 LATEX = str.maketrans(
-    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        OVERLAP: r"$\dagger$",
+    }
     | {character: f"\\{character}" for character in "&%$#_{}"}
 )
 

@@ -24,13 +24,19 @@ ALLOWED_TARGETS = {
     "dataset": Allowed("tenet.data", ("tenet.data.Dataset",)),
     "backbone": Allowed("tenet.networks", ("torch.nn.Module",)),
     "tenet": Allowed("tenet.methods", ("tenet.methods.Inhibited",)),
+    "objective": Allowed("tenet.methods", ("tenet.methods.Method",)),
     "augment": Allowed("tenet.augment", ("tenet.augment.Augmentation",)),
+    "mixing": Allowed("tenet.mixing", ("tenet.mixing.Mixing",)),
     "optimizer": Allowed("torch.optim", ("torch.optim.Optimizer",)),
     "schedule": Allowed("tenet.training.schedule", ("tenet.training.schedule.Schedule",)),
+    "ema": Allowed("tenet.training.averaging", ("tenet.training.averaging.AveragingSettings",)),
     "trainer": Allowed("tenet.training.settings", ("tenet.training.settings.TrainingSettings",)),
     "tracking": Allowed("tenet.tracking", ("tenet.tracking.Tracking",)),
     "launcher": Allowed("tenet.launching", ("tenet.launching.executor.Executor",)),
 }
+
+# Groups whose option `none` builds nothing.
+OPTIONAL = ("tenet", "mixing")
 
 
 def build(config: Mapping[str, Any] | None, *args: Any, key: str, **kwargs: Any) -> Any:
@@ -39,7 +45,7 @@ def build(config: Mapping[str, Any] | None, *args: Any, key: str, **kwargs: Any)
     key: the group, for the message. Raises ConfigError if the target is not allowed or refuses its
     arguments.
     """
-    if config is None or (key == "tenet" and config.get("_target_") is None):
+    if config is None or (key in OPTIONAL and config.get("_target_") is None):
         return None
     if "_target_" not in config:
         raise ConfigError(f"{key}._target_ is missing")

@@ -21,7 +21,17 @@ from tenet.files.paths import user_path
 from tenet.files.plain import links_out, read_yaml
 
 # The keys of every run's configuration.
-RUN_KEYS = ("seed", "dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
+RUN_KEYS = (
+    "seed", "dataset", "backbone", "tenet", "objective", "augment", "mixing", "optimizer", "schedule", "ema",
+    "trainer", "tracking",
+)  # fmt: skip
+
+# Groups that the run folders of earlier versions lack, with what these versions did.
+ADDED_GROUPS: dict[str, dict[str, Any]] = {
+    "objective": {"_target_": "tenet.methods.CrossEntropy", "label_smoothing": 0.0},
+    "mixing": {"_target_": None},
+    "ema": {"_target_": "tenet.training.averaging.AveragingSettings", "decay": None},
+}
 
 # Classes and modules that have other names in the run folders of version 0.1.
 MOVED = {
@@ -31,6 +41,9 @@ MOVED = {
     "tenet.schedule.": "tenet.training.schedule.",
     "tenet.training_settings.": "tenet.training.settings.",
 }
+
+# Options that the name of a run's folder leaves out.
+USUAL = {"objective": "cross_entropy", "mixing": "none"}
 
 # Keys in which two runs of the same experiment may differ.
 NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun")
@@ -91,6 +104,7 @@ def run_name(*, _root_: Any) -> str:
     """
     choices = _root_.hydra.runtime.choices
     names = [str(choices.get(group)) for group in ("dataset", "backbone", "tenet")]
+    names += [str(choices[group]) for group, usual in USUAL.items() if choices.get(group, usual) != usual]
     own = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
     config = resolve(own)
     return "-".join([*names, f"seed{config['seed']}", run_id(config)])
@@ -137,6 +151,7 @@ def load_config(run_dir: Path) -> dict[str, Any]:
         raise ConfigError(f"{leading_out} is a link out of the run folder; replace it by its target")
     if not isinstance(config, dict):
         raise ConfigError(f"{path} holds no configuration")
+    config = {**ADDED_GROUPS, **config}
     if lacking := [key for key in RUN_KEYS if key not in config]:
         raise ConfigError(f"{path} is not the configuration of a run: it lacks {', '.join(lacking)}")
     return config

@@ -1,18 +1,19 @@
 """Contrast, colour and compression."""
 
-import os
+import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from io import BytesIO
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from tenet.corruptions.operators import apply_separable, box_operator
 
 Images = Float64[Tensor, "batch 3 h w"]
+Levels = UInt8[Tensor, "batch h w 3"]
 
 VALUES_PER_WORKER = 2**20
 
@@ -42,9 +43,16 @@ def saturate(images_01: Images, *, factor: float, offset: float) -> Images:
     return value * (1 - (saturation * factor + offset).clamp_(0, 1) * depth)
 
 
-def pixelate(images_01: Images, *, scale: float) -> Images:
-    """Shrink by `scale` and enlarge again with Pillow's box filter: four passes, each rounded to 8 bits."""
-    levels = images_01 * 255
+def pixelate(images: Levels, *, scale: float) -> Levels:
+    """Shrink by `scale` and enlarge again with a box filter that rounds to 8 bits after each axis, as Pillow does."""
+    if images.device.type == "cpu":
+        return _pixelate_with_pillow(images, scale=scale)
+    return pixelate_with_matrices(images, scale=scale)
+
+
+def pixelate_with_matrices(images: Levels, *, scale: float) -> Levels:
+    """`pixelate` on any device; on a CPU, Pillow is faster."""
+    levels = images.permute(0, 3, 1, 2).double()
     height, width = levels.shape[-2:]
     for target_height, target_width in ((int(height * scale), int(width * scale)), (height, width)):
         columns = box_operator(levels.shape[-1], target_width, levels.device)
@@ -52,26 +60,58 @@ def pixelate(images_01: Images, *, scale: float) -> Images:
         # 1e-6: Pillow's fixed-point sums round halves up
         levels = (apply_separable(levels, columns=columns) + (0.5 + 1e-6)).floor_()
         levels = (apply_separable(levels, rows=rows) + (0.5 + 1e-6)).floor_()
-    return levels / 255
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def jpeg_compression(images_01: Images, *, quality: float) -> Images:
-    """Compress with libjpeg at Pillow's default settings (chroma at half resolution) and decompress."""
-    levels = (images_01 * 255).round_().to(torch.uint8).permute(0, 2, 3, 1).cpu().contiguous().numpy()
-    # Small images spend their time in Python code, which holds the GIL: threads help large batches only.
-    workers = max(1, min(os.cpu_count() or 1, levels.size // VALUES_PER_WORKER))
-    with ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(partial(_through_jpeg, quality=int(quality)), np.array_split(levels, workers))
-    decoded = torch.from_numpy(np.concatenate(list(parts)))
-    return decoded.to(images_01.device).permute(0, 3, 1, 2).double() / 255
-
-
-def _through_jpeg(levels: np.ndarray, *, quality: int) -> np.ndarray:
+def _pixelate_with_pillow(images: Levels, *, scale: float) -> Levels:
     from PIL import Image
 
-    decoded = np.empty_like(levels)
-    for image, result in zip(levels, decoded, strict=True):
-        stream = BytesIO()
-        Image.fromarray(image).save(stream, format="JPEG", quality=quality)
-        result[:] = np.asarray(Image.open(stream))
-    return decoded
+    height, width = images.shape[1:3]
+    size, box = (int(width * scale), int(height * scale)), Image.Resampling.BOX
+    # Enlarged with a box filter, a pixel is a copy of the nearest one: Pillow's copies differ only between two pixels.
+    is_tied = any(has_ties(*sizes) for sizes in zip(size, (width, height), strict=True))
+    copy = box if is_tied else Image.Resampling.NEAREST
+
+    def change(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        full = Image.frombuffer("RGB", (width, height), image, "raw", "RGB", 0, 1)
+        restored = full.resize(size, box).resize((width, height), copy)
+        return np.frombuffer(restored.tobytes(), np.uint8).reshape(image.shape)
+
+    return _image_by_image(change, images)
+
+
+def has_ties(size: int, enlarged: int) -> bool:
+    """Whether the centre of an enlarged pixel, at (i + 1/2) size / enlarged, lies on the border of two pixels."""
+    return 2 * enlarged // math.gcd(size, 2 * enlarged) % 2 == 1
+
+
+def jpeg_compression(images: Levels, *, quality: float) -> Levels:
+    """Compress with libjpeg at its default settings (chroma at half resolution) and decompress, on the CPU."""
+    return _image_by_image(partial(_through_jpeg, quality=int(quality)), images.cpu()).to(images.device)
+
+
+def _through_jpeg(image: UInt8[np.ndarray, "h w 3"], *, quality: int) -> UInt8[np.ndarray, "h w 3"]:
+    from torchvision.io import decode_jpeg, encode_jpeg
+
+    file = encode_jpeg(torch.from_numpy(image).permute(2, 0, 1), quality=quality)
+    return decode_jpeg(file).permute(1, 2, 0).numpy()
+
+
+def _image_by_image(change: Callable[[np.ndarray], np.ndarray], images: Levels) -> Levels:
+    """Change each image on the CPU, in threads if there are many values."""
+    levels = images.contiguous().numpy()
+    changed = np.empty_like(levels)
+
+    def change_part(start: int, end: int) -> None:
+        for image, result in zip(levels[start:end], changed[start:end], strict=True):
+            result[:] = change(image)
+
+    # The libraries release the GIL. A small batch would be done before a thread has started.
+    workers = max(1, min(torch.get_num_threads(), levels.size // VALUES_PER_WORKER))
+    bounds = [len(levels) * worker // workers for worker in range(workers + 1)]
+    if workers == 1:
+        change_part(*bounds)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(change_part, bounds[:-1], bounds[1:]))
+    return torch.from_numpy(changed)

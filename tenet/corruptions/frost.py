@@ -1,12 +1,12 @@
 """Synthetic frost textures, because the photographs of the official code may not be redistributed."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from tenet.corruptions.blur import smear
 from tenet.corruptions.random import Draws
 
 # The five kinds of frost in CIFAR-10-C: turquoise ice, dark crystals, grey frost, and two of rime. For each,
@@ -18,7 +18,10 @@ GRAIN_DEVIATIONS = ((21, 12.5, 12.5), (33, 33, 33), (28, 28, 28), (20, 20, 20), 
 POLARITIES = (1, 1, 1, -1, -1)
 
 ROUGHNESS = 0.55  # amplitude ~ 1 / frequency ** ROUGHNESS; the power spectrum of the photographs is about 1/f
-NEEDLE_SIGMA = 4.0  # in pixels of the photograph before scaling
+NEEDLE_LENGTH = 4.0  # in pixels of the photographs before scaling
+# By the scale of the photographs, the blur of the grain in pixels of the image: at 0.2 the official code takes every
+# fifth pixel, sharp; at 0.3 it interpolates; at 1 neighbouring pixels of a photograph differ little.
+GRAIN_BLURS = {0.2: 0.0, 0.3: 0.43, 1.0: 0.49}
 
 
 def frost_texture(
@@ -31,32 +34,47 @@ def frost_texture(
     colours, grains = table[:, kinds]
     brightness_deviations, polarities = spreads[:, kinds]
     means = colours + (brightness_deviations * draws.normal())[:, None]
-    relief = crystals(height, width, draws=draws, needle_sigma=NEEDLE_SIGMA * texture_scale)
-    grain = (grains * polarities[:, None])[:, :, None, None] * relief[:, None]
-    return ((means[:, :, None, None] + grain) / 255).clamp_(0, 1)
+    relief = crystals(height, width, draws=draws, texture_scale=texture_scale)
+    contrasts, means = (grains * polarities[:, None])[:, :, None, None], means[:, :, None, None]
+    texture = relief.new_empty(len(relief), 3, height, width)
+    # One channel after another, because all three do not fit into a CPU's cache.
+    for channel in range(3):
+        grain = torch.mul(relief, contrasts[:, channel], out=texture[:, channel])
+        grain.add_(means[:, channel]).div_(255).clamp_(0, 1)
+    return texture
 
 
 def crystals(
-    height: int, width: int, *, draws: Draws, needle_sigma: float
+    height: int, width: int, *, draws: Draws, texture_scale: float
 ) -> Float64[Tensor, "batch {height} {width}"]:
     """Needles in three directions 60 degrees apart, as in ice; each image has mean 0 and deviation 1."""
-    noise = draws.normal(3, height, width)
-    angles = draws.uniform(1, high=math.pi / 3) + torch.arange(3, device=noise.device) * (math.pi / 3)
-    needles = smear(
-        fractal(noise).flatten(0, 1)[:, None],
-        angles=angles.flatten(),
-        radius=2 * needle_sigma,
-        sigma=needle_sigma,
-    )
-    relief = needles.view_as(noise).amax(dim=1)
-    relief = relief - relief.mean(dim=(1, 2), keepdim=True)
-    return relief / relief.square().mean(dim=(1, 2), keepdim=True).sqrt()
+    phases = draws.uniform(3, height, width // 2 + 1, high=2 * math.pi)
+    angles = draws.uniform(1, high=math.pi / 3) + torch.arange(3, device=phases.device) * (math.pi / 3)
+    rows, columns, spectrum = fractal_spectrum(height, width, texture_scale, phases.device)
+    along = columns * angles.cos()[:, :, None, None] + rows * angles.sin()[:, :, None, None]
+    # A needle fades exponentially from its root: the amplitude falls as 1 / sqrt(1 + (2 pi length frequency)^2).
+    along.mul_(2 * math.pi * NEEDLE_LENGTH * texture_scale).square_().add_(1).rsqrt_().mul_(spectrum)
+    relief: Tensor | None = None
+    # One direction after another, because the arrays of all three do not fit into a CPU's cache.
+    for phase, amplitude in zip(phases.unbind(1), along.unbind(1), strict=True):
+        waves = torch.complex(phase.cos().mul_(amplitude), phase.sin_().mul_(amplitude))
+        needles = torch.fft.irfft2(waves, s=(height, width))
+        relief = needles if relief is None else torch.maximum(relief, needles, out=relief)
+    assert relief is not None
+    relief -= relief.mean(dim=(1, 2), keepdim=True)
+    return relief.div_(relief.square().mean(dim=(1, 2), keepdim=True).sqrt_())
 
 
-def fractal(noise: Float64[Tensor, "*batch h w"]) -> Float64[Tensor, "*batch h w"]:
-    """Colour white noise so that its amplitude is proportional to 1 / frequency ** ROUGHNESS."""
-    height, width = noise.shape[-2:]
-    rows = torch.fft.fftfreq(height, dtype=noise.dtype, device=noise.device)[:, None]
-    columns = torch.fft.rfftfreq(width, dtype=noise.dtype, device=noise.device)
+@lru_cache(maxsize=8)
+def fractal_spectrum(
+    height: int, width: int, texture_scale: float, device: torch.device
+) -> tuple[Float64[Tensor, "h 1"], Float64[Tensor, " half_w"], Float64[Tensor, "h half_w"]]:
+    """Frequencies of the rows and of the columns, per pixel, and the amplitudes of isotropic frost."""
+    rows = torch.fft.fftfreq(height, dtype=torch.float64, device=device)[:, None]
+    columns = torch.fft.rfftfreq(width, dtype=torch.float64, device=device)
     frequency = torch.hypot(rows, columns).clamp_(min=1 / max(height, width))
-    return torch.fft.irfft2(torch.fft.rfft2(noise) * frequency**-ROUGHNESS, s=(height, width))
+    blur = torch.exp(-2 * (math.pi * GRAIN_BLURS[texture_scale] * frequency) ** 2)
+    spectrum = frequency**-ROUGHNESS * blur
+    # Here the inverse transform keeps the real part of a random phase, half of the power.
+    spectrum[:, columns.remainder(0.5) == 0] *= 2**0.5
+    return rows, columns, spectrum

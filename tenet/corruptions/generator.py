@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from tenet.corruptions import blur, digital, noise, weather
-from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, check_cell
+from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, GENERATOR_VERSION, check_cell
 from tenet.corruptions.operators import LEVEL_SLACK
 from tenet.corruptions.parameters import settings
 from tenet.corruptions.random import Draws, image_keys
@@ -20,11 +20,12 @@ from tenet.files.weights import checksum
 # Values per chunk: large enough to hide the cost of a call, small enough for a CPU's caches and for a
 # fraction of a GPU's memory (about ten float64 tensors are alive at a time).
 CHUNK_VALUES = {"cpu": 2**17, "cuda": 2**24}
+# The calls for fog's many small arrays cost more than large chunks do.
+LEAST_IMAGES = {"fog": 4}
 
 RANDOM: dict[str, Callable[..., Tensor]] = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
     "speckle_noise": noise.speckle_noise,
     "glass_blur": blur.glass_blur,
     "motion_blur": blur.motion_blur,
@@ -41,6 +42,11 @@ DETERMINISTIC: dict[str, Callable[..., Tensor]] = {
     "brightness": digital.brightness,
     "contrast": digital.contrast,
     "saturate": digital.saturate,
+}
+# From 8-bit images [batch, h, w, 3] to the same, without the conversion to [0, 1].
+RANDOM_ON_LEVELS: dict[str, Callable[..., Tensor]] = {"impulse_noise": noise.impulse_noise}
+# The same, for the whole batch at once.
+ON_LEVELS: dict[str, Callable[..., Tensor]] = {
     "pixelate": digital.pixelate,
     "jpeg_compression": digital.jpeg_compression,
 }
@@ -71,14 +77,23 @@ def corrupt(
         raise ValueError(
             f"image_ids has shape {list(image_ids.shape)}; give one id for each image, [{len(images)}]"
         )
-    keys = image_keys(image_ids.to(images.device), seed=seed, corruption=corruption, severity=severity)
     height, width = images.shape[1:3]
     values = settings(corruption, severity=severity, size=min(height, width))
-    step = max(1, CHUNK_VALUES.get(images.device.type, 2**20) // (3 * height * width))
+    if corruption in ON_LEVELS:
+        return ON_LEVELS[corruption](images, **values)
+    if corruption in RANDOM or corruption in RANDOM_ON_LEVELS:
+        keys = image_keys(image_ids.to(images.device), seed=seed, corruption=corruption, severity=severity)
+    step = max(
+        LEAST_IMAGES.get(corruption, 1), CHUNK_VALUES.get(images.device.type, 2**20) // (3 * height * width)
+    )
     corrupted = torch.empty_like(images)
     for start in range(0, len(images), step):
         chunk = slice(start, start + step)
-        images_01 = images[chunk].permute(0, 3, 1, 2).double().contiguous() / 255
+        if corruption in RANDOM_ON_LEVELS:
+            levels = RANDOM_ON_LEVELS[corruption](images[chunk], draws=Draws(keys[chunk]), **values)
+            corrupted[chunk] = levels
+            continue
+        images_01 = to_float64_01(images[chunk])
         if corruption in RANDOM:
             result = RANDOM[corruption](images_01, draws=Draws(keys[chunk]), **values)
         else:
@@ -87,9 +102,16 @@ def corrupt(
     return corrupted
 
 
+def to_float64_01(images: UInt8[Tensor, "batch h w 3"]) -> Float64[Tensor, "batch 3 h w"]:
+    """Levels to [0, 1], with the channels before the rows."""
+    batch, height, width, channels = images.shape
+    images_01 = images.new_empty((batch, channels, height, width), dtype=torch.float64)
+    return images_01.copy_(images.permute(0, 3, 1, 2)).div_(255)
+
+
 def to_levels(images_01: Tensor) -> Tensor:
-    """Clip to [0, 1] and truncate to 8 bits, as the official code does."""
-    return (images_01.clamp(0, 1) * 255 + LEVEL_SLACK).to(torch.uint8)
+    """Clip to [0, 1] and truncate to 8 bits, as the official code does. Overwrites `images_01`."""
+    return images_01.mul_(255).add_(LEVEL_SLACK).clamp_(0, 255).to(torch.uint8)
 
 
 def check_channels_last(images: Tensor) -> None:
@@ -126,7 +148,8 @@ class GeneratedCell(ImageSource):
             yield ImageBatch(corrupted, labels)
 
     def fingerprint(self) -> str:
-        return checksum([self.clean.fingerprint(), self.corruption, self.severity, self.seed])[:16]
+        parts = [self.clean.fingerprint(), self.corruption, self.severity, self.seed, GENERATOR_VERSION]
+        return checksum(parts)[:16]
 
 
 @dataclass(frozen=True)

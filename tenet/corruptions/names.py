@@ -26,7 +26,9 @@ EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 SEVERITIES = (1, 2, 3, 4, 5)
 GENERATOR_VERSION = 2
-"""Raised whenever the pixels of the generator change: figures of two versions are figures of different images."""
+"""Raised whenever the pixels of the generator change: figures of two versions are figures of different images.
+
+Part of every fingerprint and manifest."""
 
 
 def check_cell(corruption: str, severity: int) -> None:

@@ -6,10 +6,12 @@ other images of the batch. The hash is the finalizer of SplitMix64 (Steele, Lea 
 """
 
 import math
+from functools import lru_cache
 from zlib import crc32
 
+import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 
@@ -22,27 +24,55 @@ def _signed(value: int) -> int:
 # Odd Weyl increments: the golden ratio for positions, sqrt(3) - 1 for streams.
 POSITION_STEP = _signed(0x9E3779B97F4A7C15)
 STREAM_STEP = _signed(0xBB67AE8584CAA73B)
-SHIFTS = 30, 27, 31
-MULTIPLIERS = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB), 1
+# Of the hash: a shift to the right and a product; the last round has no product.
+ROUNDS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, None))
+# The float64 with these exponent bits and k as the low 32 bits of its fraction is 2^20 + k / 2^32.
+EXPONENT = 0x413 << 52
 
 
 def scramble(values: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """Hash each integer to 64 well-mixed bits."""
-    for shift, multiplier in zip(SHIFTS, MULTIPLIERS, strict=True):
+    """Hash each integer to 64 well-mixed bits, in place."""
+    if values.device.type == "cpu":
+        _scramble_unsigned(values.numpy().view(np.uint64))
+        return values
+    shifted = torch.empty_like(values)
+    for shift, multiplier in ROUNDS:
+        torch.bitwise_right_shift(values, shift, out=shifted)
         # the mask clears the sign bits that a signed shift copies in
-        shifted = (values >> shift).bitwise_and_(2 ** (64 - shift) - 1)
-        values = shifted.bitwise_xor_(values).mul_(multiplier)
+        values.bitwise_xor_(shifted.bitwise_and_(2 ** (64 - shift) - 1))
+        if multiplier is not None:
+            values.mul_(multiplier)
     return values
+
+
+def _scramble_unsigned(values: np.ndarray) -> None:
+    """`scramble` with NumPy, which has unsigned shifts and faster products of 64 bits than torch on a CPU."""
+    shifted = np.empty_like(values)
+    for shift, multiplier in ROUNDS:
+        np.right_shift(values, np.uint64(shift), out=shifted)
+        np.bitwise_xor(values, shifted, out=values)
+        if multiplier is not None:
+            np.multiply(values, np.uint64(multiplier % 2**64), out=values)
 
 
 def image_keys(
     image_ids: Int64[Tensor, "batch"], *, seed: int, corruption: str, severity: int
 ) -> Int64[Tensor, "batch"]:
     """One key per image: a hash of (seed, corruption, severity, image id)."""
-    keys = torch.full_like(image_ids, _signed(seed))
+    return scramble(image_ids ^ _cell_key(seed, corruption, severity))
+
+
+@lru_cache(maxsize=64)
+def _cell_key(seed: int, corruption: str, severity: int) -> int:
+    key = torch.tensor(_signed(seed))
     for part in (crc32(corruption.encode()), severity):
-        keys = scramble(keys + POSITION_STEP) ^ part
-    return scramble(scramble(keys + POSITION_STEP) ^ image_ids)
+        key = scramble(key + POSITION_STEP) ^ part
+    return int(scramble(key + POSITION_STEP))
+
+
+@lru_cache(maxsize=4)
+def _positions(count: int, device: torch.device) -> Int64[Tensor, " {count}"]:
+    return torch.arange(count, device=device) * POSITION_STEP
 
 
 class Draws:
@@ -58,28 +88,54 @@ class Draws:
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Float64[Tensor, "batch ..."]:
         """Uniform draws in the open interval (low, high), with 32 random bits each."""
         count = math.prod(shape)
-        halves = torch.cat(self._uniform_pairs((count + 1) // 2), dim=1)[:, :count]
-        return (halves * (high - low) + low).view(-1, *shape)
+        uniform = self._uniform_halves((count + 1) // 2).flatten(1)[:, :count]
+        if high - low != 1:
+            uniform = uniform.mul_(high - low)
+        if low:
+            uniform = uniform.add_(low)
+        return uniform.reshape(-1, *shape)
 
     def normal(self, *shape: int) -> Float64[Tensor, "batch ..."]:
         """Standard normal draws, by the Box-Muller transform; below 6.8 in magnitude."""
         count = math.prod(shape)
-        radius, angle = self._uniform_pairs((count + 1) // 2)
-        radius = radius.log_().mul_(-2).sqrt_()
-        angle = angle.mul_(2 * math.pi)
-        return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count].view(-1, *shape)
+        uniform = self._uniform_halves((count + 1) // 2)
+        radius, angle = uniform.unbind(1)
+        radius.log_().mul_(-2).sqrt_()
+        cosine = angle.mul_(2 * math.pi).cos()
+        angle.sin_().mul_(radius)
+        radius.mul_(cosine)
+        return uniform.flatten(1)[:, :count].reshape(-1, *shape)
 
     def integers(self, low: int, high: int, *shape: int) -> Int64[Tensor, "batch ..."]:
         """Uniform integers in [low, high)."""
         return self.uniform(*shape, low=float(low), high=float(high)).floor_().long()
 
-    def _uniform_pairs(self, count: int) -> tuple[Tensor, Tensor]:
-        """Two independent uniforms in (0, 1) from each of `count` hashes per image: two [batch, count]."""
+    def outside(
+        self, share: float, *shape: int
+    ) -> tuple[Bool[Tensor, "batch ..."], Bool[Tensor, "batch ..."]]:
+        """Whether uniform draws are below `share` / 2, and whether they are above 1 - `share` / 2."""
+        count = math.prod(shape)
+        # Each integer is k - 2^31 for a draw of (k + 1/2) / 2^32.
+        pairs = self._hashes((count + 1) // 2).bitwise_xor_(2**31).view(torch.int32)
+        low = math.ceil(share / 2 * 2**32 - 0.5) - 2**31
+        high = math.floor((1 - share / 2) * 2**32 - 0.5) - 2**31
+        marked = torch.empty(2, len(pairs), 2, pairs.shape[1] // 2, dtype=torch.bool, device=pairs.device)
+        for side, hits in enumerate((pairs < low, pairs > high)):
+            # as in _uniform_halves, the high half of each hash comes first
+            marked[side, :, 0], marked[side, :, 1] = hits[:, 1::2], hits[:, ::2]
+        below, above = marked.flatten(2)[:, :, :count].reshape(2, -1, *shape)
+        return below, above
+
+    def _uniform_halves(self, count: int) -> Float64[Tensor, "batch 2 {count}"]:
+        """Two independent uniforms in (0, 1) from each of `count` hashes per image."""
+        bits = self._hashes(count)
+        whole = bits.new_empty(len(bits), 2, count)
+        torch.bitwise_and(bits, 0xFFFFFFFF, out=whole[:, 1])
+        torch.bitwise_and(bits.bitwise_right_shift_(32), 0xFFFFFFFF, out=whole[:, 0]).bitwise_xor_(2**31)
+        # float64 represents (k + 1/2) / 2^32 exactly: never 0 or 1, and equal on every device.
+        return whole.bitwise_or_(EXPONENT).view(torch.float64).sub_(2.0**20 - 2.0**-33)
+
+    def _hashes(self, count: int) -> Int64[Tensor, "batch {count}"]:
         keys = scramble(self._keys + _signed(STREAM_STEP * self._streams_used))
         self._streams_used += 1
-        positions = torch.arange(count, device=keys.device)
-        bits = scramble(keys[:, None] + positions * POSITION_STEP)
-        # float64 represents (k + 1/2) / 2^32 exactly: never 0 or 1, and equal on every device.
-        high = (bits >> 32).double().add_(2**31 + 0.5).mul_(2.0**-32)
-        low = (bits & 0xFFFFFFFF).double().add_(0.5).mul_(2.0**-32)
-        return high, low
+        return scramble(keys[:, None] + _positions(count, keys.device))

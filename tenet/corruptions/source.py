@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenet import __version__
 from tenet.corruptions.archive import FolderArchive, OfficialArchive
 from tenet.corruptions.generator import GeneratedCorruptions
 from tenet.corruptions.names import CORRUPTIONS, GENERATOR_VERSION, SEVERITIES
@@ -41,7 +40,7 @@ def _generator(seed: int) -> dict[str, Any]:
 
 
 def _is_of_this_version(manifest: Mapping[str, Any], test: ImageSource) -> bool:
-    if manifest.get("tenet_version") != __version__ or type(manifest.get("seed")) is not int:
+    if manifest.get("generator_version") != GENERATOR_VERSION or type(manifest.get("seed")) is not int:
         return False
     if not isinstance(test, ImageArrays):
         return False

@@ -2,20 +2,28 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
-from tenet.corruptions.operators import apply_separable, gaussian_operator, to_whole_levels
+from tenet.corruptions.operators import LEVEL_SLACK, apply_separable, gaussian_operator
 from tenet.corruptions.random import Draws
 
 Images = Float64[Tensor, "batch 3 h w"]
 Map = Float64[Tensor, "batch h w"]
+WholeMap = Float32[Tensor, "batch h w"]  # whole numbers, which float32 represents exactly below 2 ** 24
 
 WATER = (175 / 255, 238 / 255, 238 / 255)
 MUD = (63 / 255, 42 / 255, 20 / 255)
 RELIEF = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))  # emboss filter: lights a drop from one corner
 WEAK_EDGE, STRONG_EDGE = 50, 150  # in levels
 FARTHEST = 20  # pixels
+PIXEL = 2**16  # fixed point of distances
+# (down, right, length) of each step of a path, in one direction of two.
+STEPS = (
+    *((down, right, PIXEL) for down, right in ((0, 1), (1, 0))),
+    *((1, right, round(1.4 * PIXEL)) for right in (1, -1)),
+    *((down, right, round(2.1969 * PIXEL)) for down, right in ((1, 2), (1, -2), (2, 1), (2, -1))),
+)
 
 
 def spatter(
@@ -30,83 +38,108 @@ def spatter(
     mud: float,
 ) -> Images:
     """Cover the image where smoothed noise exceeds `threshold`, with water (mud = 0) or mud (mud = 1)."""
-    noise = draws.normal(*images_01.shape[-2:]) * deviation + mean
+    noise = draws.normal(*images_01.shape[-2:]).mul_(deviation).add_(mean)
     liquid = _smooth(noise, sigma)
-    liquid = liquid.masked_fill(liquid < threshold, 0.0)
     if mud:
         cover = _smooth((liquid > threshold).double(), strength)
-        cover = cover.masked_fill(cover < 0.8, 0.0)[:, None]
-        return images_01 * (1 - cover) + cover * images_01.new_tensor(MUD).view(3, 1, 1)
-    cover = water_cover(to_whole_levels(liquid.clamp(0, 1)) * 255) * strength
-    return images_01 + cover[:, None] * images_01.new_tensor(WATER).view(3, 1, 1)
+        cover.masked_fill_(cover < 0.8, 0.0)
+        return torch.lerp(images_01, images_01.new_tensor(MUD).view(3, 1, 1), cover[:, None])
+    liquid.masked_fill_(liquid < threshold, 0.0)
+    cover = water_cover(liquid.clamp_(0, 1).mul_(255).add_(LEVEL_SLACK).floor_().float()).mul_(strength)
+    return torch.addcmul(images_01, cover[:, None], images_01.new_tensor(WATER).view(3, 1, 1))
 
 
-def water_cover(levels: Map) -> Map:
+def water_cover(levels: WholeMap) -> Map:
     """Light that a layer of drops (whole levels) adds to each pixel: in [0, 1], 1 at the brightest pixel."""
-    distance = distance_to(edges(levels)).clamp_(max=FARTHEST)
-    ranks = equalize_levels(_convolve(distance, torch.full((3, 3), 1 / 9)).add_(1e-9).floor_())
-    lit = _convolve(ranks, torch.tensor(RELIEF)).clamp_(0, 255)
-    cover = levels * _convolve(lit, torch.full((3, 3), 1 / 9)).round_()
+    distance = _box_sum(distance_to(edges(levels)))
+    lit = _emboss(equalize_levels(distance.div_(9 * PIXEL).floor_())).clamp_(0, 255)
+    cover = _box_sum(lit).div_(9).round_().mul_(levels).double()
     brightest = cover.amax(dim=(1, 2), keepdim=True)
     # without drops nothing is added; the official code divides 0 by 0, which turns the image black
-    return cover / brightest.clamp(min=1e-9)
+    return cover.div_(brightest.clamp_(min=1e-9))
 
 
-def edges(levels: Map) -> Bool[Tensor, "batch h w"]:
+def edges(levels: WholeMap) -> Bool[Tensor, "batch h w"]:
     """Canny's edges on Sobel gradients (sum of magnitudes), as OpenCV finds them."""
-    across = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    dx = _convolve(levels, across, boundary="replicate")
-    dy = _convolve(levels, across.mT, boundary="replicate")
-    strength = dx.abs() + dy.abs()
-    near = F.pad(strength, (1, 1, 1, 1))
     height, width = levels.shape[-2:]
+    padded = F.pad(levels[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    across, down = padded[:, :, 2:] - padded[:, :, :-2], padded[:, 2:] - padded[:, :-2]
+    dx = across[:, :-2].add(across[:, 1:-1], alpha=2).add_(across[:, 2:])
+    dy = down[:, :, :-2].add(down[:, :, 1:-1], alpha=2).add_(down[:, :, 2:])
+    rises = dx * dy < 0
+    strength = dx.abs_() + dy.abs_()
+    near = F.pad(strength, (1, 1, 1, 1))
 
     def neighbour(row: int, column: int) -> Tensor:
         return near[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
 
     # Non-maximum suppression across the edge: along x, along y, or along a diagonal.
     tangent = 2**0.5 - 1  # of 22.5 degrees
-    flat, steep = dy.abs() < dx.abs() * tangent, dy.abs() > dx.abs() * (tangent + 2)
+    flat, steep = dy < dx * tangent, dy > dx * (tangent + 2)
     ridge_x = (strength > neighbour(0, -1)) & (strength >= neighbour(0, 1))
     ridge_y = (strength > neighbour(-1, 0)) & (strength >= neighbour(1, 0))
     rising = (strength > neighbour(-1, 1)) & (strength > neighbour(1, -1))
     falling = (strength > neighbour(-1, -1)) & (strength > neighbour(1, 1))
-    diagonal = torch.where(dx * dy < 0, rising, falling)
+    diagonal = torch.where(rises, rising, falling)
     ridge = torch.where(flat, ridge_x, torch.where(steep, ridge_y, diagonal))
-    weak = (ridge & (strength > WEAK_EDGE)).double()
-    found = weak * (strength > STRONG_EDGE)
-    for _ in range(16):  # strong edges extend along weak ones; noise has no longer chains
-        found = F.max_pool2d(found[:, None], 3, stride=1, padding=1)[:, 0] * weak
-    return found > 0
+    weak = ridge & (strength > WEAK_EDGE)
+    return connected(weak & (strength > STRONG_EDGE), within=weak)
 
 
-def distance_to(marked: Bool[Tensor, "batch h w"]) -> Map:
-    """Euclidean distance to the nearest marked pixel, in pixels; exact below FARTHEST, else at least FARTHEST."""
-    squared = torch.where(marked, 0.0, 4.0 * FARTHEST**2).double()
-    for axis in (-1, -2):  # nearest along the rows, then along the columns of the result
-        size = squared.shape[axis]
-        nearest = squared.clone()
-        for shift in range(1, min(FARTHEST, size - 1) + 1):
-            before, after = squared.narrow(axis, 0, size - shift), squared.narrow(axis, shift, size - shift)
-            right, left = (
-                nearest.narrow(axis, shift, size - shift),
-                nearest.narrow(axis, 0, size - shift),
-            )
-            torch.minimum(right, before + shift**2, out=right)
-            torch.minimum(left, after + shift**2, out=left)
-        squared = nearest
-    return squared.sqrt_()
+def connected(
+    found: Bool[Tensor, "batch h w"], *, within: Bool[Tensor, "batch h w"]
+) -> Bool[Tensor, "batch h w"]:
+    """The marked pixels, and those of `within` that a chain of neighbours within it connects to them."""
+    while True:
+        wide = found.clone()
+        wide[:, :, 1:] |= found[:, :, :-1]
+        wide[:, :, :-1] |= found[:, :, 1:]
+        grown = wide.clone()
+        grown[:, 1:] |= wide[:, :-1]
+        grown[:, :-1] |= wide[:, 1:]
+        grown &= within
+        if torch.equal(grown, found):
+            return found
+        found = grown
 
 
-def equalize_levels(values: Map) -> Map:
+def distance_to(marked: Bool[Tensor, "batch h w"]) -> WholeMap:
+    """Distance to the nearest marked pixel, at most FARTHEST, in 65536ths of a pixel, as OpenCV approximates it.
+
+    The length of the shortest path of steps to a neighbour (1), across a corner (1.4) and of a chess knight (2.1969).
+    """
+    height, width = marked.shape[-2:]
+    # FARTHEST columns between one row and the next, so that a path that leaves a row is too long to matter.
+    row = width + FARTHEST
+    distance = F.pad(
+        torch.where(marked, 0.0, FARTHEST * PIXEL), (0, FARTHEST), value=FARTHEST * PIXEL
+    ).flatten(1)
+    longer = torch.empty_like(distance)
+    for down, right, length in STEPS:
+        # Steps along one line, both ways: 1, then 2 more, then 4 more, and so on.
+        step = down * row + right
+        while length < FARTHEST * PIXEL and step < distance.shape[1]:
+            torch.add(distance, length, out=longer)
+            ahead, behind = distance[:, step:], distance[:, :-step]
+            torch.minimum(ahead, longer[:, :-step], out=ahead)
+            torch.minimum(behind, longer[:, step:], out=behind)
+            step, length = 2 * step, 2 * length
+    return distance.view(-1, height, row)[:, :, :width]
+
+
+def equalize_levels(values: WholeMap) -> WholeMap:
     """Histogram equalisation of integers in [0, FARTHEST] to levels 0 to 255."""
-    numbers = torch.arange(FARTHEST + 1, device=values.device)
-    up_to = (values.flatten(1)[:, :, None] <= numbers).sum(dim=1).double()
-    lowest = values.amin(dim=(1, 2)).long()[:, None]
+    batch, indices = len(values), values.flatten(1).long()
+    bins = FARTHEST + 1
+    first_bins = torch.arange(batch, device=values.device)[:, None] * bins
+    counts = torch.bincount((indices + first_bins).flatten(), minlength=batch * bins)
+    up_to = counts.view(batch, bins).cumsum(dim=1).double()
+    lowest = (up_to == 0).sum(dim=1, keepdim=True)
     first = up_to.gather(1, lowest)
     spread = up_to[:, -1:] - first
-    lookup = torch.where(spread > 0, ((up_to - first) / spread * 255).round_(), numbers.double())
-    return lookup.gather(1, values.long().flatten(1)).view_as(values)
+    numbers = torch.arange(bins, device=values.device).double()
+    lookup = torch.where(spread > 0, ((up_to - first) / spread * 255).round_(), numbers)
+    return lookup.float().gather(1, indices).view_as(values)
 
 
 def _smooth(values: Map, sigma: float) -> Map:
@@ -116,12 +149,23 @@ def _smooth(values: Map, sigma: float) -> Map:
     return apply_separable(values, rows=rows, columns=columns)
 
 
-def _convolve(values: Map, kernel: Tensor, *, boundary: str = "reflect") -> Map:
-    """Correlate with a 3 x 3 kernel; `boundary` is a mode of torch.nn.functional.pad."""
+def _padded(values: WholeMap) -> Float32[Tensor, "batch h+2 w+2"]:
+    return F.pad(values[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
+
+
+def _box_sum(values: WholeMap) -> WholeMap:
+    """The sum over 3 x 3 pixels; exact below 2 ** 24."""
+    padded = _padded(values)
+    rows = (padded[:, :-2] + padded[:, 1:-1]).add_(padded[:, 2:])
+    return (rows[:, :, :-2] + rows[:, :, 1:-1]).add_(rows[:, :, 2:])
+
+
+def _emboss(values: WholeMap) -> WholeMap:
+    """Correlate with RELIEF."""
     height, width = values.shape[-2:]
-    padded = F.pad(values[:, None], (1, 1, 1, 1), mode=boundary)[:, 0]
+    padded = _padded(values)
     total = torch.zeros_like(values)
-    for row, weights in enumerate(kernel.tolist()):
+    for row, weights in enumerate(RELIEF):
         for column, weight in enumerate(weights):
             if weight:
                 total.add_(padded[:, row : row + height, column : column + width], alpha=weight)

@@ -47,11 +47,15 @@ def luma(images_01: Images) -> Float64[Tensor, "batch 1 h w"]:
 
 
 def fog(images_01: Images, *, draws: Draws, thickness: float, decay: float) -> Images:
-    """Add a cloud, then rescale so that the brightest possible value equals the brightest one before."""
+    """Add a cloud, then rescale so that the brightest possible value equals the brightest one before.
+
+    Overwrites `images_01`.
+    """
     height, width = images_01.shape[-2:]
     cloud = plasma(1 << (max(height, width) - 1).bit_length(), draws=draws, decay=decay)
     brightest = images_01.amax(dim=(1, 2, 3), keepdim=True)
-    return (images_01 + thickness * cloud[:, None, :height, :width]) * brightest / (brightest + thickness)
+    scale = brightest / (brightest + thickness)
+    return images_01.mul_(scale).add_(cloud[:, None, :height, :width] * (scale * thickness))
 
 
 def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch size size"]:
@@ -60,23 +64,22 @@ def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch s
     A point is the mean of its four neighbours at the coarser scale plus a uniform displacement, whose
     amplitude is divided by decay ** 2 from one scale to the next.
     """
-    heights = draws.uniform(size, size, low=-1.0, high=1.0)
-    heights[:, 0, 0] = 0
-    step, reach = size, 1.0
-    while step >= 2:
-        half = step // 2
-        corners = heights[:, ::step, ::step]
-        across = corners + corners.roll(-1, 1)
-        squares = (across + across.roll(-1, 2)) / 4
-        heights[:, half::step, half::step] = heights[:, half::step, half::step] * reach + squares
-        centres = heights[:, half::step, half::step]
-        tops = (centres + centres.roll(1, 1) + corners + corners.roll(-1, 2)) / 4
-        sides = (centres + centres.roll(1, 2) + corners + corners.roll(-1, 1)) / 4
-        heights[:, ::step, half::step] = heights[:, ::step, half::step] * reach + tops
-        heights[:, half::step, ::step] = heights[:, half::step, ::step] * reach + sides
-        step, reach = half, reach / decay**2
+    moves = draws.uniform(size, size, low=-1.0, high=1.0)
+    heights = torch.zeros_like(moves[:, :1, :1])
+    half, reach = size // 2, 1.0
+    while half:
+        step = 2 * half
+        beside, below = heights + heights.roll(-1, 2), heights + heights.roll(-1, 1)
+        centres = (below + below.roll(-1, 2)).div_(4).add_(moves[:, half::step, half::step], alpha=reach)
+        tops = beside.add_(centres).add_(centres.roll(1, 1)).div_(4)
+        sides = below.add_(centres).add_(centres.roll(1, 2)).div_(4)
+        finer = heights.new_empty(len(moves), size // half, size // half)
+        finer[:, ::2, ::2], finer[:, 1::2, 1::2] = heights, centres
+        torch.add(tops, moves[:, ::step, half::step], alpha=reach, out=finer[:, ::2, 1::2])
+        torch.add(sides, moves[:, half::step, ::step], alpha=reach, out=finer[:, 1::2, ::2])
+        heights, half, reach = finer, half // 2, reach / decay**2
     heights -= heights.amin(dim=(1, 2), keepdim=True)
-    return heights / heights.amax(dim=(1, 2), keepdim=True)
+    return heights.div_(heights.amax(dim=(1, 2), keepdim=True))
 
 
 def frost(
@@ -84,4 +87,4 @@ def frost(
 ) -> Images:
     """A weighted sum of the image and a synthetic texture: see `frost_texture`."""
     texture_01 = frost_texture(*images_01.shape[-2:], draws=draws, texture_scale=texture_scale)
-    return image_weight * images_01 + frost_weight * texture_01
+    return texture_01.mul_(frost_weight).add_(images_01, alpha=image_weight)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tenet import __version__
 from tenet.corruptions.generator import check_channels_last, check_least_size, corrupt
-from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
+from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, GENERATOR_VERSION, SEVERITIES, check_cell
 from tenet.corruptions.parameters import settings
 from tenet.errors import DatasetError
 from tenet.files.atomic import write_atomically
@@ -58,6 +58,7 @@ class ArchiveWriter:
         # Equal for all calls that write the same archive.
         self.identity = {
             "tenet_version": __version__,
+            "generator_version": GENERATOR_VERSION,
             "seed": seed,
             "images": count,
             "height": height,

@@ -228,13 +228,17 @@ def number_classes(
     check_trained(labels, path=path)
     if numbers.size and numbers[-1] != len(numbers) - 1:
         logger.warning(
-            "%s: the labels are not 0 to %d: they are taken as %d classes named %s to %s; `classes` would name them",
-            path, len(numbers) - 1, len(numbers), numbers[0], numbers[-1],
+            "%s: the labels are not 0 to %d: they are taken as %d classes named %s; `classes` would name them",
+            path, len(numbers) - 1, len(numbers), list_some(numbers.tolist()),
         )  # fmt: skip
     return (
         [str(number) for number in numbers],
         {split: np.searchsorted(numbers, part) for split, part in labels.items()},
     )
+
+
+def list_some(numbers: Sequence[int], *, limit: int = 10) -> str:
+    return ", ".join(map(str, numbers[:limit])) + (f", ... {numbers[-1]}" if len(numbers) > limit else "")
 
 
 def check_trained(labels: Mapping[str, np.ndarray], *, path: Path) -> None:

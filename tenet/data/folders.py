@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -159,10 +160,11 @@ def find_classes(root: Path, *, expected: Sequence[str] | None = None) -> tuple[
 
 
 def sort_numbers(names: list[str], *, source: Path) -> list[str]:
-    """Sorted names, by number if all are."""
-    if not all(name.isdecimal() for name in names):
+    """Sorted names, by number if all of them end in one after the same text, as in `class_2`."""
+    numbered = [re.fullmatch(r"(\D*)(\d{1,18})", name) for name in names]
+    if len({found[1] if found else None for found in numbered}) != 1 or not all(numbered):
         return names
-    by_number = sorted(names, key=int)
+    by_number = sorted(names, key=lambda name: int(re.sub(r"\D", "", name)))
     if by_number != names:
         logger.warning(
             "%s: classes are ordered by number, %s; torchvision's ImageFolder orders them as text, %s",

@@ -10,14 +10,17 @@ from torch import Tensor
 from tenet.augment.views import Augmentation
 from tenet.data.source import ImageSource
 from tenet.methods.method import Batch, Draw
+from tenet.mixing import DataFacts, Mixing
 from tenet.randomness import make_generator
 
 
 class TrainingLoader:
-    """Yields the augmented batches of an epoch on `device`; an epoch is all views of all images, shuffled.
+    """Yields the augmented and mixed batches of an epoch on `device`.
 
-    The last batch of an epoch may be smaller. With several `processes` that train together, each takes a share of
-    every batch, by its `rank`.
+    views_together: the views of each sample that a batch holds together. 1: an epoch is all views of all images,
+        shuffled. More: an epoch is all images, and each batch has that many views of its samples.
+    batch_size: samples, of all processes. The last batch of an epoch may be smaller. With several `processes` that
+        train together, each takes a share of every batch, by its `rank`.
     """
 
     def __init__(
@@ -25,6 +28,9 @@ class TrainingLoader:
         source: ImageSource,
         *,
         augmentation: Augmentation,
+        mixing: Mixing | None = None,
+        facts: DataFacts | None = None,
+        views_together: int = 1,
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
@@ -32,7 +38,9 @@ class TrainingLoader:
         processes: int = 1,
     ) -> None:
         self.source = source
-        self.views = augmentation.views
+        self.augmentation, self.mixing, self.facts = augmentation, mixing, facts
+        self.views_together = views_together
+        self.views = augmentation.views if views_together == 1 else (augmentation.view,)
         self.batch_size = batch_size
         self.seed = seed
         self.device = torch.device(device)
@@ -61,12 +69,17 @@ class TrainingLoader:
             generator = make_generator(
                 self.device, seed=self.seed, purpose="augment", step=step - 1, rank=self.rank
             )
-            yield Batch(
+            batch = Batch(
                 images=self._augment(images, [len(ids) for ids in ids_by_view], generator),
                 labels=labels.to(self.device, non_blocking=True),
                 step=step,
                 draw=Draw(self.device, seed=self.seed, step=step, rank=self.rank),
+                views=self.views_together,
             )
+            if self.mixing is not None:
+                assert self.facts is not None
+                batch = self.mixing.mix(batch, self.facts)
+            yield batch
 
     def _share(self, chosen: Int64[Tensor, " batch"]) -> Int64[Tensor, " share"]:
         """This process's part of a batch. Every process must take part in every step: if the last batch has fewer
@@ -80,6 +93,8 @@ class TrainingLoader:
 
     def _augment(self, images: Tensor, counts: list[int], generator: torch.Generator) -> Tensor:
         images = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
+        if self.views_together > 1:
+            return self.augmentation.together(images, views=self.views_together, generator=generator)
         return torch.cat(
             [
                 view(part, generator=generator)

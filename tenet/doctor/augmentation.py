@@ -49,8 +49,8 @@ def draw_views(plan: Plan) -> tuple[list[str], dict[str, list[Tensor]]]:
     drawn = {"original": [images.float() / 255]}
     # Not the experiment's own, which may be compiled for a GPU.
     for position, view in enumerate(build(plan.config["augment"], key="augment").views):
-        # A view is usually a method of the augmentation that names it.
-        draws = drawn[type(getattr(view, "__self__", view)).__name__] = []
+        name = plan.config["augment"]["_target_"].rpartition(".")[2] if position == 0 else "clean view"
+        draws = drawn[name] = []
         for step in range(DRAWS):
             seed: int = plan.config["seed"]
             generator = make_generator("cpu", seed=seed, purpose="doctor", step=step, rank=position)

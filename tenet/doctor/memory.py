@@ -95,7 +95,7 @@ def check(plan: Plan) -> Iterator[Finding]:
     images = sum(part.images.nbytes + part.labels.nbytes for part in held)
     state = {**measure_state(plan)._asdict(), "images": images}
     sizes = ", ".join(
-        f"{name.replace('images', 'data set')} {format_bytes(size)}" for name, size in state.items()
+        f"{name.replace('images', 'data set')} {format_bytes(size)}" for name, size in state.items() if size
     )
     yield ok(sizes, **{f"{name}_bytes": size for name, size in state.items()})
     peaks = ", ".join(

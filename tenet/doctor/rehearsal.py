@@ -24,8 +24,10 @@ class Rehearsal:
             experiment.network,
             on_nonfinite=refuse,
             skips=experiment.settings.on_nonfinite == "skip",
+            clip_norm=experiment.settings.clip_norm,
         )
         self.optimizer.scale_learning_rates(0.0)
+        self.average = experiment.average
 
     def make_costly(self, batch: Batch) -> Batch:
         """The batch as it would be late in training, when it costs most: an inhibited step is due, and every sample
@@ -38,15 +40,15 @@ class Rehearsal:
         with torch.no_grad():
             # In train mode, as in the step that follows: the same weights and images lead to the same logits.
             predicted = self.experiment.network.train()(batch.images).argmax(dim=1)
-        return replace(batch, labels=predicted)
+        return replace(batch, labels=predicted[: len(batch.labels)], targets=None)
 
     def random_batch(self, size: int) -> Batch:
-        """A costly batch of random images."""
-        device = self.experiment.device
-        images = torch.rand(size, *self.experiment.image_shape, device=device)
+        """A costly batch of random images, of `size` samples."""
+        device, views = self.experiment.device, self.experiment.method.views
+        images = torch.rand(views * size, *self.experiment.image_shape, device=device)
         labels = torch.zeros(size, dtype=torch.int64, device=device)
         return self.make_costly(
-            Batch(images=images, labels=labels, step=1, draw=Draw(device, seed=0, step=1))
+            Batch(images=images, labels=labels, step=1, draw=Draw(device, seed=0, step=1), views=views)
         )
 
     def steps(self, batch: Batch) -> Iterator[str]:
@@ -54,6 +56,8 @@ class Rehearsal:
         seed_global_generators(batch.images.device, seed=self.experiment.seed, step=batch.step)
         for update in self.experiment.method.updates(self.experiment.network, batch):
             self.optimizer.step(update)
+            if self.average is not None:  # in training once, after the last update
+                self.average.update(self.experiment.network, step=batch.step)
             yield INHIBITED if update.name == "inhibited loss" else PLAIN
 
 

@@ -32,6 +32,7 @@ class StateBytes(NamedTuple):
     weights: int
     gradients: int
     optimizer: int
+    average: int = 0
 
 
 def check(plan: Plan) -> Iterator[Finding]:
@@ -102,8 +103,8 @@ def try_lock(file: IO[Any]) -> bool:
 
 def check_free_space(plan: Plan) -> Finding:
     state = measure_state(plan)
-    checkpoint = state.weights + state.optimizer
-    needed = CHECKPOINTS_AT_ONCE * checkpoint + state.weights + OTHER_BYTES
+    checkpoint = state.weights + state.optimizer + state.average
+    needed = CHECKPOINTS_AT_ONCE * checkpoint + state.weights + state.average + OTHER_BYTES
     free = shutil.disk_usage(plan.nearest_folder).free
     what = (
         f"{plan.run_dir.parent}: {free / GB:.1f} GB free, the run needs {needed / GB:.1f} GB "
@@ -116,7 +117,8 @@ def check_free_space(plan: Plan) -> Finding:
 
 
 def measure_state(plan: Plan) -> StateBytes:
-    """Bytes of the weights, their gradients and the optimizer's state, from one step on the meta device."""
+    """Bytes of the weights, their gradients, the optimizer's state and the averaged weights, from one step on the meta
+    device."""
     model = build_on_meta(plan.config["backbone"], num_classes=len(plan.experiment.splits.classes))
     optimizer = build(plan.config["optimizer"], model.parameters(), key="optimizer")
     for parameter in model.parameters():
@@ -126,4 +128,5 @@ def measure_state(plan: Plan) -> StateBytes:
         sum(value.nbytes for value in values if isinstance(value, Tensor))
         for values in (model.parameters(), model.buffers(), tree_leaves(dict(optimizer.state)))
     )
-    return StateBytes(weights + buffers, gradients=weights, optimizer=values)
+    average = 0 if plan.config["ema"]["decay"] is None else weights + buffers
+    return StateBytes(weights + buffers, gradients=weights, optimizer=values, average=average)

@@ -54,6 +54,15 @@ def match_classes(
     return order
 
 
+def matching_note(of_network: Sequence[str], of_data: Sequence[str]) -> str:
+    """A line for the report if classes were matched by their position, because one side has no names."""
+    if len(of_network) != len(of_data) or _are_unnamed(of_network) == _are_unnamed(of_data):
+        return ""
+    if _are_numbers(of_network) and _are_numbers(of_data):
+        return ""
+    return "classes matched by position: the network or the data has numbers in place of names"
+
+
 def _are_numbers(names: Sequence[str]) -> bool:
     return all(name.isascii() and name.isdecimal() and len(name) < MAX_LISTED for name in names)
 

@@ -27,7 +27,9 @@ class Measurement:
 
     place: the run folder, or the file of weights. weights_sha256: of the weights in it.
     dataset: its configuration. is_own_data: whether a run is evaluated on the test images that it was made for.
-    is_run: whether `place` is a run folder.
+    is_run: whether `place` is a run folder. is_average: whether its averaged weights are evaluated.
+    normalization: mean and std of the images. is_own_normalization: whether the network was trained with them, as far as
+    that is known.
     """
 
     place: Path
@@ -37,11 +39,19 @@ class Measurement:
     suites: Sequence[Suite]
     is_run: bool = False
     is_own_data: bool = False
+    is_average: bool = False
+    normalization: Sequence[Sequence[float]] = ()
+    is_own_normalization: bool = True
 
     @cached_property
     def parts(self) -> dict[str, Any]:
         """Plain values by part: the precision, and the images of each suite."""
-        parts = {"precision": self.precision, **{suite.name: dict(suite.measured()) for suite in self.suites}}
+        parts = {
+            "precision": self.precision,
+            "is_average": self.is_average,
+            "normalization": list(self.normalization),
+            **{suite.name: dict(suite.measured()) for suite in self.suites},
+        }
         return json.loads(json.dumps(parts))  # tuples become lists, as in the file
 
     @cached_property
@@ -53,7 +63,17 @@ class Measurement:
         """What distinguishes this measurement in the name of its report; none for a run's own, standard one."""
         data = [self._data_mark()] if self.is_run and not self.is_own_data else []
         precision = [self.precision] if self.precision != "fp32" else []
-        return [*data, *precision, *chain.from_iterable(suite.marks for suite in self.suites)]
+        average = ["ema"] if self.is_average else []
+        normalization = (
+            [] if self.is_own_normalization else [f"normalization-{_short(self.parts['normalization'])}"]
+        )
+        return [
+            *data,
+            *average,
+            *normalization,
+            *precision,
+            *chain.from_iterable(suite.marks for suite in self.suites),
+        ]
 
     @property
     def note(self) -> str:
@@ -65,8 +85,11 @@ class Measurement:
             if self.is_own_data
             else f"test images of {dataset_name(self.dataset)}, not its own"
         )
+        if not self.is_own_normalization:
+            data += ", normalised otherwise than in training"
         marks = f"{self.precision}, {', '.join(chain.from_iterable(suite.marks for suite in self.suites)) or 'generated'}"
-        return printable(f"the run on {data} ({marks})")
+        what = "the run's averaged weights" if self.is_average else "the run"
+        return printable(f"{what} on {data} ({marks})")
 
     def is_the_runs_own(self, output: Path, *, asked: bool) -> bool:
         """Whether the figures belong into the run's summary: own data, fp32, and a standard source of corruptions.
@@ -84,6 +107,7 @@ class Measurement:
             "measured": {
                 "dataset": dataset_name(self.dataset),
                 "is_own_data": self.is_own_data,
+                "is_own_normalization": self.is_own_normalization,
                 **self.parts,
                 "cells": self.cells,
             }

@@ -17,12 +17,15 @@ from tenet.printing import console
 logger = logging.getLogger("tenet")
 
 
-def combine(about: Mapping[str, Any], summaries: Sequence[Summary], *, note: str = "") -> Summary:
-    """One summary of all suites, in their order. about: the first keys of the JSON report. note: the first line."""
+def combine(about: Mapping[str, Any], summaries: Sequence[Summary], *, notes: Sequence[str] = ()) -> Summary:
+    """One summary of all suites, in their order.
+
+    about: the first keys of the JSON report. notes: the first lines; empty ones are left out.
+    """
     return Summary(
         content={**about, **_merge(summary.content for summary in summaries)},
         metrics=_merge(summary.metrics for summary in summaries),
-        lines=[*[note] * bool(note), *(line for summary in summaries for line in summary.lines)],
+        lines=[*filter(None, notes), *(line for summary in summaries for line in summary.lines)],
         tables=[table for summary in summaries for table in summary.tables],
         is_complete=all(summary.is_complete for summary in summaries),
         records=[record for summary in summaries for record in summary.records],

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from tenet import __version__
 from tenet.config.build import build
+from tenet.config.rules import flatten
 from tenet.config.run_config import read_config
 from tenet.errors import ConfigError
 from tenet.evaluation.reports import CLEAN, as_mapping, path_name, settings_of_test_set
 from tenet.files.json import read_json
-from tenet.files.names import EVALUATION_FOLDER, ORIGIN_FILE, WEIGHTS_FILE
+from tenet.files.names import (
+    AVERAGED_KEY,
+    AVERAGED_WEIGHTS_FILE,
+    EVALUATION_FOLDER,
+    ORIGIN_FILE,
+    WEIGHTS_FILE,
+)
 from tenet.files.paths import user_path
 from tenet.files.plain import check_own, sha256_of
 
@@ -42,7 +49,8 @@ SPLITS = ("test", "train", "val", "valid", "validation")
 class EvaluationTarget:
     """What is evaluated, and how its network is built.
 
-    weights: the file. weights_key: where in it the weights are; None: found by their names.
+    weights: the file. weights_key: where in it the weights are; None: found by their names. is_average: whether they are
+    a run's averaged weights.
     run_dir: the run folder that holds it; None for a file of weights alone.
     dataset, backbone, tracking: configurations. has_own_dataset: whether the test set is the run's own by its settings;
     own_dataset: the run's own one. typed: the keys that the user set; an option alone does not change how images are
@@ -59,6 +67,7 @@ class EvaluationTarget:
     own_dataset: Mapping[str, Any] | None = None
     typed: Container[str] = ()
     weights_key: str | None = None
+    is_average: bool = False
     precision: str = "fp32"
     channels_last: bool = False
 
@@ -71,10 +80,14 @@ class EvaluationTarget:
         if (config["run"] is None) == (config["weights"] is None):
             raise ConfigError("give run=RUN_DIR, or weights=FILE with backbone= and dataset= (see --help)")
         own: Mapping[str, Any] = {}
+        key, is_average = config.get("weights_key"), False
         run_dir = None if config["run"] is None else user_path(config["run"], key="run")
         if run_dir is not None:
             own = read_config(run_dir)
-            weights = find_weights(run_dir)
+            is_average = key == AVERAGED_KEY
+            weights = find_weights(run_dir, averaged=is_average)
+            if weights.name == AVERAGED_WEIGHTS_FILE:
+                key = None  # the file holds nothing else
         else:
             weights = user_path(config["weights"], key="weights")
             if not weights.is_file():
@@ -96,7 +109,8 @@ class EvaluationTarget:
             and settings_of_test_set(parts["dataset"]) == settings_of_test_set(own["dataset"]),
             own_dataset=own.get("dataset"),
             typed=typed,
-            weights_key=config.get("weights_key"),
+            weights_key=key,
+            is_average=is_average,
             precision=config["precision"],
             channels_last=channels_last,
         )
@@ -128,13 +142,15 @@ class EvaluationTarget:
         mean, std = map(self._normalization, NORMALIZATION)
         return (self.saved.interface or Interface(mean, std))._replace(mean=mean, std=std)
 
+    def _trained_with(self, name: str) -> Sequence[float] | None:
+        """The mean or the std that the network was trained with; None if it is not known."""
+        if self.saved.interface is not None:
+            return getattr(self.saved.interface, name)
+        return (self.own_dataset or {}).get(name)
+
     def _normalization(self, name: str) -> tuple[float, ...]:
         """The mean or the std; a message says if it is not the one that the network was trained with."""
-        given = tuple(self.dataset.get(name, DEFAULT_NORMALIZATION))
-        if self.saved.interface is not None:
-            trained = getattr(self.saved.interface, name)
-        else:
-            trained = (self.own_dataset or {}).get(name)
+        given, trained = tuple(self.dataset.get(name, DEFAULT_NORMALIZATION)), self._trained_with(name)
         is_typed = f"dataset.{name}" in self.typed
         if trained is None:
             if not is_typed:
@@ -229,6 +245,8 @@ class EvaluationTarget:
         """What a report of these suites measures. Test images are the run's own if the run's record of them says so."""
         from tenet.evaluation.measurement import Measurement
 
+        used = {name: list(getattr(self.interface, name)) for name in NORMALIZATION}
+        trained = {name: self._trained_with(name) for name in NORMALIZATION}
         found = Measurement(
             place=self.run_dir or self.weights,
             weights_sha256=self.weights_sha256,
@@ -237,6 +255,11 @@ class EvaluationTarget:
             suites=suites,
             is_run=self.run_dir is not None,
             is_own_data=self.has_own_dataset,
+            is_average=self.is_average,
+            normalization=list(used.values()),
+            is_own_normalization=all(
+                value is None or list(value) == used[name] for name, value in trained.items()
+            ),
         )
         if self.run_dir is None:
             return found
@@ -260,13 +283,18 @@ class EvaluationTarget:
         return path
 
 
-def find_weights(run_dir: Path) -> Path:
+def find_weights(run_dir: Path, *, averaged: bool = False) -> Path:
     """The weights of a finished run, or the last whole checkpoint of an unfinished one, with a warning.
 
-    Raises ConfigError if there is neither, CheckpointError if no checkpoint is whole.
+    averaged: those of its average. Raises ConfigError if there is neither, CheckpointError if no checkpoint is whole.
     """
-    if (path := run_dir / WEIGHTS_FILE).exists():
-        return path
+    if averaged and dict(flatten(read_config(run_dir))).get("ema.decay") is None:
+        raise ConfigError(
+            f"weights_key={AVERAGED_KEY}: {run_dir} has no averaged weights; train it with ema.decay=0.999, or leave "
+            "weights_key out"
+        )
+    if (run_dir / WEIGHTS_FILE).exists():  # the last file of a finished run
+        return run_dir / (AVERAGED_WEIGHTS_FILE if averaged else WEIGHTS_FILE)
     from tenet.training.checkpoint import Checkpoints
 
     saved = Checkpoints(run_dir).find()

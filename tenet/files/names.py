@@ -5,6 +5,7 @@ CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 SUMMARY_FILE = "summary.json"
 WEIGHTS_FILE = "weights.safetensors"
+AVERAGED_WEIGHTS_FILE = "weights-ema.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
 PREVIOUS_CHECKPOINT_FILE = "checkpoint-previous.pt"
 ORIGIN_FILE = "origin.json"
@@ -14,6 +15,8 @@ DIAGNOSIS_FILE = "nonfinite.json"
 WANDB_FILE = "wandb.json"
 LOCK_FILE = ".lock"
 EVALUATION_FOLDER = "evaluation"
+# The key of the averaged weights in a checkpoint; evaluate.py takes it as weights_key=.
+AVERAGED_KEY = "model_ema"
 
 # The folder of a multirun.
 RESULTS_FILE = "results.json"

@@ -2,6 +2,7 @@
 
 from tenet.methods.cross_entropy import CrossEntropy
 from tenet.methods.inhibited import Inhibited, importance_pass
+from tenet.methods.jsd import Jsd
 from tenet.methods.method import Batch, Draw, Method, Update, seed_global_generators
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "CrossEntropy",
     "Draw",
     "Inhibited",
+    "Jsd",
     "Method",
     "Update",
     "importance_pass",

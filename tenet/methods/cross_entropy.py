@@ -2,26 +2,39 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from tenet.methods.method import Batch, Method, Update
+from tenet.rules import at_least, below, check_arguments
 
 
 @dataclass(kw_only=True)
 class CrossEntropy(Method):
-    """One update per iteration, which minimises the cross-entropy."""
+    """One update per iteration, which minimises the cross-entropy.
+
+    A batch of several views of each sample (see tenet.mixing.Hybrid) adds up their losses, as HybridAugment does.
+
+    label_smoothing: the share of the target that is spread evenly over all classes, in [0, 1).
+    """
+
+    label_smoothing: Annotated[float, at_least(0), below(1)] = 0.0
+
+    def __post_init__(self) -> None:
+        check_arguments(type(self), vars(self))
 
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:
         logits = network(batch.images)
-        targets = batch.labels if batch.targets is None else batch.targets
-        loss = F.cross_entropy(logits, torch.cat([targets] * batch.views))
+        targets = torch.cat([batch.hard_or_soft_targets] * batch.views)
+        mean = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        loss = batch.views * mean
         yield Update(
             loss=loss,
             batch=batch,
             samples=len(batch.labels),
             terms={"loss": loss.detach()},
-            correct=logits.detach()[: len(batch.labels)].argmax(dim=1) == batch.labels,
+            correct=batch.is_correct(logits.detach()),
         )

@@ -51,6 +51,7 @@ class Inhibited(Method):
 
     def __post_init__(self) -> None:
         check_arguments(type(self), vars(self))
+        self.views = self.method.views
         self.inhibited_steps = 0
         self.skipped_steps = 0
         self._checked: Network | None = None
@@ -68,7 +69,7 @@ class Inhibited(Method):
             if correct is None or update.is_refused:
                 continue
             # The images that the plain update saw, which a method may have changed.
-            images, labels = choose(update.batch, correct.read(), network=unwrap(network))
+            images, labels, targets = choose(update.batch, correct.read(), network=unwrap(network))
             if not self.process_group.any(len(labels) > 0):
                 self.skipped_steps += 1
                 continue
@@ -99,7 +100,7 @@ class Inhibited(Method):
                 )
                 # Step 7: the masked forward.
                 features, logits = network(images, mask)
-                cross_entropy = F.cross_entropy(logits, labels)
+                cross_entropy = F.cross_entropy(logits, targets)
                 # Step 8: orthogonality between the groups.
                 orthogonality = orthogonality_loss(features, assignments=assignments, groups=self.groups)
                 # Step 9: the loss of a second optimizer step.
@@ -154,10 +155,16 @@ class Inhibited(Method):
         self.inhibited_steps, self.skipped_steps = counters["inhibited_steps"], counters["skipped_steps"]
 
 
-def choose(
-    batch: Batch, correct: Tensor, *, network: Network
-) -> tuple[Float[Tensor, "chosen 3 h w"], Int64[Tensor, " chosen"]]:
-    """The images (of the first view) and labels of the samples that were right.
+class Chosen(NamedTuple):
+    """Images of the first view. targets: the shares of the classes where samples were mixed, otherwise the labels."""
+
+    images: Float[Tensor, "chosen 3 h w"]
+    labels: Int64[Tensor, " chosen"]
+    targets: Tensor
+
+
+def choose(batch: Batch, correct: Tensor, *, network: Network) -> Chosen:
+    """The samples that were right: whose first view was predicted as their label.
 
     Returns none if fewer were right than a forward of the network in train mode needs. `correct` is on the host.
     """
@@ -167,7 +174,7 @@ def choose(
     if len(ids) < network.min_batch_size((channels, height, width)):
         ids = ids[:0]
     ids = ids.to(batch.labels.device, non_blocking=True)
-    return images[ids], batch.labels[ids]
+    return Chosen(images[ids], batch.labels[ids], batch.hard_or_soft_targets[ids])
 
 
 def importance_pass(

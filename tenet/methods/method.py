@@ -15,11 +15,12 @@ class Batch:
     """What one iteration trains on.
 
     images: float32 [views * batch, 3, h, w] in [0, 1]; the first `batch` of them are the first view of each sample.
-    labels: int64 [batch].
+    labels: int64 [batch]; where samples were mixed, the class of the larger share.
     step: the iteration, counted from 1.
     draw: returns a generator on the images' device for one purpose, which depends on the seed, the step and the
         process alone (see `Draw`).
     targets: float32 [batch, class], the share of each class, where samples were mixed; None: the labels.
+    views: how many images of each sample there are.
     """
 
     images: Tensor
@@ -28,6 +29,18 @@ class Batch:
     draw: Callable[[str], torch.Generator]
     targets: Tensor | None = None
     views: int = 1
+
+    @property
+    def hard_or_soft_targets(self) -> Tensor:
+        """What `torch.nn.functional.cross_entropy` takes for one view."""
+        return self.labels if self.targets is None else self.targets
+
+    def is_correct(self, logits: Tensor) -> Tensor:
+        """Whether the prediction for each sample's first view is its label: bool [batch].
+
+        logits: [views * batch, class], or of the first view alone.
+        """
+        return logits[: len(self.labels)].argmax(dim=1) == self.labels
 
 
 class Draw:
@@ -80,6 +93,9 @@ class Update:
 
 class Method(ABC):
     """How a batch becomes updates of the network."""
+
+    views = 1
+    """The views of each sample that a batch must hold together; 1: views are samples of their own."""
 
     @abstractmethod
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:

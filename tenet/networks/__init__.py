@@ -1,17 +1,23 @@
 """Image classifiers, and `Network`, which makes one of them a classifier of images in [0, 1] that can be cut."""
 
+from tenet.networks.allconv import AllConv
 from tenet.networks.compile import compile_network
 from tenet.networks.cuts import list_cuts, resolve_cut
+from tenet.networks.densenet import DenseNet
 from tenet.networks.imagenet import imagenet_resnet
 from tenet.networks.network import Network, find_min_batch_size, unwrap
 from tenet.networks.resnet import ResNet
+from tenet.networks.resnet18 import ResNet18
 from tenet.networks.resnext import ResNeXt
 from tenet.networks.wide_resnet import WideResNet
 
 __all__ = [
+    "AllConv",
+    "DenseNet",
     "Network",
     "ResNeXt",
     "ResNet",
+    "ResNet18",
     "WideResNet",
     "compile_network",
     "find_min_batch_size",

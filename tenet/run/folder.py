@@ -17,7 +17,14 @@ from tenet.distributed import is_main_process
 from tenet.errors import ConfigError, StorageError, UserError
 from tenet.files.atomic import hold, remove_leftovers
 from tenet.files.json import number, read_json
-from tenet.files.names import CONFIG_FILE, EVALUATION_FOLDER, LOCK_FILE, SUMMARY_FILE, WEIGHTS_FILE
+from tenet.files.names import (
+    AVERAGED_WEIGHTS_FILE,
+    CONFIG_FILE,
+    EVALUATION_FOLDER,
+    LOCK_FILE,
+    SUMMARY_FILE,
+    WEIGHTS_FILE,
+)  # fmt: skip
 from tenet.files.paths import shown
 from tenet.files.plain import check_plain, read_bytes
 from tenet.run.origin import check_data, check_finished, read_origin
@@ -304,7 +311,7 @@ def prepare_to_resume(run_dir: Path, *, step: int, last_step: int) -> None:
             "trainer.epochs or trainer.max_steps"
         )
     if step < last_step:
-        for name in (SUMMARY_FILE, WEIGHTS_FILE):
+        for name in (SUMMARY_FILE, WEIGHTS_FILE, AVERAGED_WEIGHTS_FILE):
             (run_dir / name).unlink(missing_ok=True)
 
 

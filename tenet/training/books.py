@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import product
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -83,9 +84,11 @@ class Bookkeeper:
             yield
 
     def after_step(self, batch: Batch) -> None:
-        """Log the means every `log_every_steps` and at the last step; write a checkpoint if one is due or a signal
-        asks to stop, and raise what the signal asks for."""
+        """Update the average of the weights, and log the means every `log_every_steps` and at the last step; write a
+        checkpoint if one is due or a signal asks to stop, and raise what the signal asks for."""
         step = self.state.step
+        if self.state.average is not None:
+            self.state.average.update(self.state.network, step=step)
         self.images += len(batch.labels) * self.process_group.size
         is_due = step % self.settings.log_every_steps == 0
         if is_due or step == self.last_step:
@@ -205,9 +208,10 @@ class Bookkeeper:
             parts.append(f"loss {metrics['train/loss']:.3f}")
         if "train/error_pct" in metrics:
             parts.append(f"error {metrics['train/error_pct']:.2f} %")
-        for split in ("validation", "validation_subset", "test", "test_subset"):
-            if f"{split}/error_pct" in metrics:
-                parts.append(f"{split.replace('_', ' ')} error {metrics[f'{split}/error_pct']:.2f} %")
+        for split, kind, part in product(("validation", "test"), ("", "_ema"), ("", "_subset")):
+            name = f"{split}{kind}{part}"
+            if f"{name}/error_pct" in metrics:
+                parts.append(f"{name.replace('_', ' ')} error {metrics[f'{name}/error_pct']:.2f} %")
         if "speed/images_per_s" in metrics:
             parts.append(f"{metrics['speed/images_per_s']:,.0f} images/s")
         return "  ".join(parts)

@@ -9,7 +9,7 @@ from tenet.run.signals import StopSignals
 from tenet.training.books import Bookkeeper, MetricsSink
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.optimizer import GuardedOptimizer
-from tenet.training.schedule import Schedule
+from tenet.training.schedule import Schedule, Span
 from tenet.training.settings import TrainingSettings
 from tenet.training.state import TrainingState
 
@@ -50,6 +50,7 @@ def train(
     """
     network, method = state.network, state.method
     total_steps, last_step = settings.count_steps(loader.steps_per_epoch)
+    span = Span(total_steps, loader.steps_per_epoch)
     group = state.optimizer.param_groups[0]
     initial_lr = group.setdefault("initial_lr", group["lr"])
     books = Bookkeeper(
@@ -58,7 +59,7 @@ def train(
         tracker=tracker,
         checkpoints=checkpoints,
         evaluate=evaluate,
-        learning_rate=lambda step: initial_lr * schedule(step - 1, total_steps),
+        learning_rate=lambda step: initial_lr * schedule(step - 1, span),
         steps_per_epoch=loader.steps_per_epoch,
         last_step=last_step,
         stop=stop,
@@ -70,6 +71,7 @@ def train(
         network,
         on_nonfinite=books.on_nonfinite,
         skips=settings.on_nonfinite == "skip",
+        clip_norm=settings.clip_norm,
         process_group=process_group,
     )
     parallel = process_group.wrap(network)
@@ -80,7 +82,7 @@ def train(
             network.train()
             for batch in loader.epoch(epoch, start=start):
                 state.step = batch.step
-                optimizer.scale_learning_rates(schedule(batch.step - 1, total_steps))
+                optimizer.follow(schedule, batch.step - 1, span)
                 seed_global_generators(
                     batch.images.device, seed=seed, step=batch.step, rank=process_group.rank
                 )

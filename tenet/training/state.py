@@ -11,9 +11,11 @@ from torch.optim import Optimizer
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import CheckpointError
 from tenet.files.json import number
+from tenet.files.names import AVERAGED_KEY
 from tenet.files.weights import INTERFACE
 from tenet.methods.method import Method
 from tenet.networks import Network
+from tenet.training.averaging import WeightAverage
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.means import RunningMeans
 
@@ -25,6 +27,7 @@ class TrainingState:
     step: the current iteration, counted from 1; 0 before the first. closed_step: the step at which an epoch was last
     finished, including its evaluation. nonfinite_steps: updates that were skipped because loss or gradient was not
     finite.
+    average: the average of the network's weights, if there is to be one.
     metrics: the last value of each. resumed_at: the step of the checkpoint that this process started from;
     None if there was none.
     """
@@ -33,6 +36,7 @@ class TrainingState:
     optimizer: Optimizer
     method: Method
     means: RunningMeans
+    average: WeightAverage | None = None
     step: int = 0
     closed_step: int = 0
     nonfinite_steps: int = 0
@@ -47,20 +51,23 @@ class TrainingState:
         method: Method,
         *,
         checkpoints: Checkpoints,
+        average: WeightAverage | None = None,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> "TrainingState":
-        """The state of the last checkpoint, loaded into network, optimizer and method; step 0 if there is none.
+        """The state of the last checkpoint, loaded into network, optimizer, method and average; step 0 if there is none.
 
         Raises CheckpointError if the checkpoint does not fit.
         """
         means = RunningMeans(next(network.parameters()).device, process_group)
-        state = cls(network, optimizer, method, means)
+        state = cls(network, optimizer, method, means, average)
         found = checkpoints.find()
         if found is None:
             return state
         saved = found.content
         try:
             network.backbone.load_state_dict(saved["model"])
+            if average is not None:
+                average.network.backbone.load_state_dict(saved[AVERAGED_KEY])
             _restore_optimizer(optimizer, saved["optimizer"])
             means.restore(_check_means(saved["means"]))
             method.restore_counters(
@@ -91,6 +98,8 @@ class TrainingState:
             "nonfinite_steps": self.nonfinite_steps,
             "metrics": self.metrics,
         }
+        if self.average is not None:
+            content[AVERAGED_KEY] = self.average.network.backbone.state_dict()
         checkpoints.save(content)
 
 

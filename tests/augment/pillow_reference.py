@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from tenet.augment.augmix import NO_OPERATOR, OPERATORS, Mixing
+from tenet.augment.augmix import NO_OPERATOR, OPERATORS, AugMixDraws
 
 
 def to_pillow(image: Tensor) -> Image.Image:
@@ -64,7 +64,7 @@ def parameter_at(name: str, *, level: float, sign: float, size: tuple[int, int])
     return parameters.get(name, 0)
 
 
-def mix(images: Tensor, mixing: Mixing) -> Tensor:
+def mix(images: Tensor, mixing: AugMixDraws) -> Tensor:
     """The whole of AugMix with the choices already made; values in [0, 1]."""
     mixed = []
     for sample, image in enumerate(images):

@@ -9,7 +9,7 @@ from scipy import stats
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tenet.augment import AugMix, Standard
-from tenet.augment.augmix import NO_OPERATOR, OPERATORS, Mixing, draw_mixing, mix
+from tenet.augment.augmix import NO_OPERATOR, OPERATORS, AugMixDraws, draw_mixing, mix
 from tests.augment import pillow_reference
 from tests.augment.pictures import pictures
 
@@ -184,14 +184,14 @@ def test_nothing_waits_for_or_depends_on_drawn_values():
     # draws are given, since a generator makes true values.
     with FakeTensorMode() as mode:
         images = mode.from_tensor(pictures("noise"))
-        mixing = Mixing(*(mode.from_tensor(choice) for choice in drawn(24)))
+        mixing = AugMixDraws(*(mode.from_tensor(choice) for choice in drawn(24)))
         assert mix(images, mixing=mixing).shape == images.shape
 
 
 def test_a_device_other_than_the_cpu_needs_no_values_from_the_host():
     # On the meta device, a tensor made on the host and left there is an error.
     images = pictures("noise").to("meta")
-    mixed = mix(images, mixing=Mixing(*(choice.to("meta") for choice in drawn(24))))
+    mixed = mix(images, mixing=AugMixDraws(*(choice.to("meta") for choice in drawn(24))))
     assert mixed.device.type == "meta"
 
 
@@ -216,7 +216,7 @@ def test_views_on_a_gpu_never_wait_for_the_host():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_mix_on_a_gpu_equals_the_official_pipeline():
     images, mixing = pictures("smooth"), drawn(24)
-    mixed = mix(images.cuda(), mixing=Mixing(*(choice.cuda() for choice in mixing))).cpu()
+    mixed = mix(images.cuda(), mixing=AugMixDraws(*(choice.cuda() for choice in mixing))).cpu()
     difference = (mixed - pillow_reference.mix(images, mixing)).abs() * 255
     assert (difference < 1).float().mean() > 0.999
 

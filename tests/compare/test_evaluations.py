@@ -8,6 +8,7 @@ from tenet.compare.__main__ import main
 from tenet.compare.datasets import split_by_data
 from tenet.compare.groups import compare
 from tenet.compare.runs import CompareError, find_runs, read_run
+from tenet.files.plain import sha256_of
 from tests.compare.folders import PLAIN, measured, write_evaluation, write_pair, write_run
 
 TEST, GENERATED, OFFICIAL = "test error, %", "mCE, generated, %", "mCE, official files, %"
@@ -24,6 +25,7 @@ def read(top):
     [
         ({"test": "1f0c5a2b3d", "is_own": False, "dataset": "arrays x"}, "mCE, generated, on arrays x 1f0c5a2b, %"),
         ({"precision": "bf16"}, "mCE, generated, bf16, %"),
+        ({"is_average": True}, "mCE, generated, averaged weights, %"),
         ({"corruptions": {"seed": 1}}, "mCE, generated (seed 1), %"),
         ({"corruptions": {"generator": 1}}, "mCE, generated (version 1), %"),
         ({"corruptions": {"archive": "C", "fingerprint": "01234567"}}, "mCE, generated (C 01234567), %"),
@@ -41,6 +43,23 @@ def test_another_measurement_has_a_column_of_its_own_which_says_what_it_is(tmp_p
     }  # fmt: skip
     assert found.cells[column]["fog"][1] == 99
     assert found.problem == ""
+
+
+def test_a_report_of_averaged_weights_is_known_by_their_own_file(tmp_path):
+    run = write_run(tmp_path, seed=0, mce=None)
+    (run / "weights-ema.safetensors").write_bytes(b"averaged")
+    averaged = sha256_of(run / "weights-ema.safetensors")
+    for mce, sha256 in ((12, averaged), (13, sha256_of(run / "weights.safetensors"))):
+        write_evaluation(
+            run,
+            mce=mce,
+            name=f"corruptions-{mce}.json",
+            measured=measured(is_average=True),
+            weights_sha256=sha256,
+        )
+    found = read_run(run)
+    assert found.figures["mCE, generated, averaged weights, %"] == 12
+    assert "corruptions-13.json is out of date" in found.problem
 
 
 def test_the_clean_error_of_other_images_is_never_the_runs_test_error(tmp_path):

@@ -246,3 +246,16 @@ def test_a_surface_needs_html(tmp_path, capsys):
     write_run(tmp_path, seed=0)
     assert main([str(tmp_path), "--surface", "a", "b"]) == 1
     assert "--surface: heatmaps need HTML" in capsys.readouterr().err
+
+
+def test_an_mce_of_a_network_that_knew_a_corruption_is_marked(tmp_path, capsys):
+    known = {"trained_with": {"overlaps": ["brightness", "contrast"]}}
+    write_evaluation(write_run(tmp_path / "1", seed=0, mce=None), mce=12, **known)
+    write_run(tmp_path / "2", seed=0, mce=13, tenet=PLAIN)
+    text = printed(capsys, tmp_path, "--format", "markdown")
+    assert "| Inhibition | 4.00 | 12.00 † | 1 |" in text
+    assert "| none | 4.00 | 13.00 | 1 |" in text
+    assert (
+        "- † tenet=Inhibition: trained with brightness, contrast, which overlap with the benchmark\n" in text
+    )
+    assert r"12.00 $\dagger$ &" in printed(capsys, tmp_path, "--format", "latex")

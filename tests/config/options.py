@@ -15,7 +15,10 @@ from tenet.methods import CrossEntropy
 from tenet.rules import Rule
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUPS = ("dataset", "backbone", "tenet", "augment", "optimizer", "schedule", "trainer", "tracking")
+GROUPS = (
+    "dataset", "backbone", "tenet", "objective", "augment", "mixing", "optimizer", "schedule", "ema", "trainer",
+    "tracking",
+)  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 # Values that an option requires.
 REQUIRED = {"arrays": ["dataset.path=own.npz"], "folder": ["dataset.path=own"]}

@@ -45,7 +45,7 @@ def test_every_option_composes_and_builds_with_all_its_values(group: str, option
     ("key", "target"),
     [
         ("dataset", "tenet.data.ImageArrays"),
-        ("augment", "tenet.augment.augmix.Mixing"),
+        ("augment", "tenet.augment.augmix.AugMixDraws"),
         ("optimizer", "torch.optim.lr_scheduler.LambdaLR"),
         ("schedule", "tenet.training.schedule.Schedule"),
         ("tenet", "tenet.methods.Batch"),

@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 
 from tenet.corruptions.blur import (
+    defocus_blur,
     disk,
     glass_blur,
     inverse_affine,
@@ -50,11 +51,33 @@ def test_sample_is_scipys_linear_interpolation(boundary):
         np.testing.assert_allclose(result.numpy(), scipys, atol=1e-9)
 
 
-def test_disk_has_unit_weight_and_is_a_point_below_radius_1():
-    assert disk(0.3, 0.01).shape == (3, 3)
-    np.testing.assert_allclose(disk(0.3, 0.01), np.eye(3)[1][:, None] * np.eye(3)[1], atol=1e-12)
-    for radius, sigma in ((1.5, 0.1), (3.0, 0.5), (10.0, 0.5)):
-        assert disk(radius, sigma).sum() == pytest.approx(1)
+def official_disk(radius: int, sigma: float) -> np.ndarray:
+    """The array of the official code, blurred with a mirrored border as OpenCV does."""
+    axis = np.arange(-8, 9) if radius <= 8 else np.arange(-radius, radius + 1)
+    inside = (axis[:, None] ** 2 + axis**2 <= radius**2).astype(np.float64)
+    taps = np.arange(-1, 2) if radius <= 8 else np.arange(-2, 3)
+    weights = np.exp(-0.5 * (taps / sigma) ** 2)
+    blurred = inside / inside.sum()
+    for each in (0, 1):
+        blurred = ndimage.correlate1d(blurred, weights / weights.sum(), axis=each, mode="mirror")
+    return blurred
+
+
+def test_disk_is_a_point_below_radius_1():
+    np.testing.assert_allclose(disk(0.3, 0.01), [[1]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("radius", "sigma", "weight"), [(3, 0.1, 1), (6, 0.5, 1), (8, 0.5, 1.01298), (10, 0.5, 1.01079)]
+)
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (40, 65)])
+def test_defocus_is_the_convolution_with_the_official_disk(radius, sigma, weight, height, width):
+    kernel = official_disk(radius, sigma)
+    assert disk(float(radius), sigma).sum() == pytest.approx(kernel.sum()) == pytest.approx(weight, abs=1e-5)
+    image = noise(2, 3, height, width)
+    ours = defocus_blur(image, radius=float(radius), antialias_sigma=sigma)
+    expected = ndimage.correlate(image[1, 2].numpy(), kernel, mode="mirror")
+    np.testing.assert_allclose(ours[1, 2].numpy(), expected, atol=1e-9)
 
 
 def glass_oracle(height: int, width: int, offsets: list, reach: int) -> list[int]:

@@ -48,7 +48,7 @@ def test_the_command_downloads_unpacks_and_says_how_to_use_the_files(
     assert_unpacked(root, server.body)
     assert OfficialArchive(root / FOLDER).names == NAMES
     assert sorted(path.name for path in root.iterdir()) == [f".{FILE}.lock", FOLDER]
-    assert f"evaluate.py run=RUN_DIR 'corruptions.root={root / FOLDER}'" in capsys.readouterr().out
+    assert f"evaluate.py run=RUN_DIR 'corruptions.root=\"{root / FOLDER}\"'" in capsys.readouterr().out
     assert server.sent == archive.size
     # The second time there is nothing to do.
     assert main(["tiny", str(root)]) == 0
@@ -183,4 +183,4 @@ def test_wrong_arguments_exit_with_two(
 def test_a_root_that_is_a_file_is_reported_in_one_line(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "file").write_text("")
     assert main(["cifar10c", str(tmp_path / "file")]) == 1
-    assert capsys.readouterr().err.startswith("error: [Errno 17] File exists")
+    assert f"{tmp_path / 'file'}: File exists; move the file away" in capsys.readouterr().err

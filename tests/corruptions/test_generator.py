@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from tenet.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, corrupt
-from tenet.corruptions.generator import DETERMINISTIC, RANDOM, GeneratedCorruptions, check_channels_last
+from tenet.corruptions.generator import (
+    DETERMINISTIC,
+    ON_LEVELS,
+    RANDOM,
+    RANDOM_ON_LEVELS,
+    GeneratedCorruptions,
+    check_channels_last,
+)
 from tenet.corruptions.parameters import CIFAR, FIELDS, IMAGENET, TINY_IMAGENET, settings
 from tenet.data import ImageArrays
 from tests.data.trees import read_whole
@@ -28,7 +35,7 @@ def test_names_are_the_15_of_the_mean_and_4_more():
     assert len(EXTRA_CORRUPTIONS) == 4
     assert CORRUPTIONS[0] == "gaussian_noise"
     assert CORRUPTIONS[-1] == "jpeg_compression"
-    assert set(NAMES) == set(RANDOM) | set(DETERMINISTIC)
+    assert set(NAMES) == {*RANDOM, *DETERMINISTIC, *ON_LEVELS, *RANDOM_ON_LEVELS}
 
 
 def test_importing_the_names_does_not_import_torch():
@@ -72,7 +79,7 @@ def test_draws_change_with_the_seed_and_the_image_id(name):
     assert not torch.equal(corrupt(images, corruption=name, severity=4, seed=1)[0], first)
 
 
-@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize("name", [*DETERMINISTIC, *ON_LEVELS])
 def test_deterministic_corruptions_do_not_depend_on_the_seed(name):
     images = photographs(2, 32, 32)
     first = corrupt(images, corruption=name, severity=4)

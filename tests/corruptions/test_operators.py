@@ -1,6 +1,7 @@
 """Operators, noises and colours against slow or independent implementations."""
 
 import colorsys
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from tenet.corruptions.digital import brightness, pixelate, saturate
+from tenet.corruptions import digital
+from tenet.corruptions.digital import (
+    brightness,
+    jpeg_compression,
+    pixelate,
+    pixelate_with_matrices,
+    saturate,
+)
 from tenet.corruptions.noise import impulse_noise, shot_noise
 from tenet.corruptions.operators import apply_separable, fold, gaussian_operator, zoom_operator, zoom_sizes
 from tenet.corruptions.random import Draws, image_keys
@@ -56,14 +64,31 @@ def test_zoom_operator_is_a_crop_enlarged_by_scipy_and_trimmed(zoom):
 
 @pytest.mark.parametrize(("height", "width", "scale"), [(32, 32, 0.65), (28, 45, 0.9), (64, 64, 0.5)])
 def test_pixelate_is_pillows_box_filter_down_and_up(height, width, scale):
-    levels = (noise(2, 3, height, width) * 255).round()
+    levels = (noise(2, height, width, 3) * 255).round().to(torch.uint8)
     small = int(width * scale), int(height * scale)
-    ours = (pixelate(levels / 255, scale=scale) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    for image, result in zip(levels.to(torch.uint8).permute(0, 2, 3, 1), ours, strict=True):
-        pillow = Image.fromarray(image.contiguous().numpy()).resize(small, Image.Resampling.BOX)
-        assert np.array_equal(
-            result.numpy(), np.asarray(pillow.resize((width, height), Image.Resampling.BOX))
-        )
+    for ours in (pixelate(levels, scale=scale), pixelate_with_matrices(levels, scale=scale)):
+        for image, result in zip(levels, ours, strict=True):
+            pillow = Image.fromarray(image.numpy()).resize(small, Image.Resampling.BOX)
+            restored = pillow.resize((width, height), Image.Resampling.BOX)
+            assert np.array_equal(result.numpy(), np.asarray(restored))
+
+
+@pytest.mark.parametrize("quality", [80, 40, 25, 7])
+def test_jpeg_compression_is_pillows(quality):
+    levels = (noise(3, 37, 50, 3) * 255).to(torch.uint8)
+    for image, result in zip(levels, jpeg_compression(levels, quality=float(quality)), strict=True):
+        stream = BytesIO()
+        Image.fromarray(image.numpy()).save(stream, format="JPEG", quality=quality)
+        assert np.array_equal(result.numpy(), np.asarray(Image.open(stream)))
+
+
+def test_threads_change_every_image_once(monkeypatch):
+    levels = (noise(7, 16, 16, 3) * 255).to(torch.uint8)
+    expected = jpeg_compression(levels, quality=30.0), pixelate(levels, scale=0.5)
+    monkeypatch.setattr(digital, "VALUES_PER_WORKER", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(jpeg_compression(levels, quality=30.0), expected[0])
+    assert torch.equal(pixelate(levels, scale=0.5), expected[1])
 
 
 def test_saturate_and_brightness_change_one_coordinate_of_hsv():
@@ -91,7 +116,7 @@ def test_shot_noise_has_the_mean_and_variance_of_counted_photons():
 
 
 def test_impulse_noise_sets_its_share_of_values_half_to_black_half_to_white():
-    image = torch.full((40, 3, 32, 32), 0.5, dtype=torch.float64)
-    hit = impulse_noise(image, draws=draws(40), share=0.2)
+    images = torch.full((40, 32, 32, 3), 128, dtype=torch.uint8)
+    hit = impulse_noise(images, draws=draws(40), share=0.2)
     assert (hit == 0).double().mean() == pytest.approx(0.1, abs=0.005)
-    assert (hit == 1).double().mean() == pytest.approx(0.1, abs=0.005)
+    assert (hit == 255).double().mean() == pytest.approx(0.1, abs=0.005)

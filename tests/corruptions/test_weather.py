@@ -1,14 +1,14 @@
 """The parts of snow, fog, frost and spatter, and the contact sheet."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
-from scipy import ndimage
 
 from tenet.corruptions import contact_sheet
 from tenet.corruptions.frost import crystals, frost_texture
 from tenet.corruptions.random import Draws, image_keys
-from tenet.corruptions.spatter import FARTHEST, distance_to, edges, equalize_levels
+from tenet.corruptions.spatter import connected, distance_to, edges, equalize_levels
 from tenet.corruptions.weather import plasma
 
 
@@ -28,7 +28,7 @@ def test_plasma_fills_its_range_and_is_rougher_for_a_smaller_decay():
 
 
 def test_crystals_are_standardised_in_each_image():
-    relief = crystals(24, 40, draws=draws(3), needle_sigma=1.0)
+    relief = crystals(24, 40, draws=draws(3), texture_scale=0.3)
     torch.testing.assert_close(relief.mean(dim=(1, 2)), torch.zeros(3).double(), atol=1e-9, rtol=0)
     torch.testing.assert_close(relief.std(dim=(1, 2), correction=0), torch.ones(3).double())
 
@@ -49,15 +49,57 @@ def test_rime_has_dark_gaps_where_dark_frost_has_bright_crystals():
     assert skewness[~rime].mean() > 0.05
 
 
-def test_distance_is_scipys_up_to_the_largest_distance_used():
+def shortest_paths(marked: np.ndarray) -> np.ndarray:
+    """Relax every pixel from its 16 neighbours until nothing changes; in 65536ths of a pixel, at most 20 pixels."""
+    lengths = {(0, 1): 65536, (1, 1): 91750, (1, 2): 143976}
+    steps = [
+        (dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if tuple(sorted((abs(dy), abs(dx)))) in lengths
+    ]
+    distance = np.where(marked, 0, 20 * 65536)
+    while True:
+        height, width = distance.shape
+        padded = np.pad(distance, 2, constant_values=20 * 65536)
+        near = [
+            padded[2 + dy : 2 + dy + height, 2 + dx : 2 + dx + width]
+            + lengths[tuple(sorted((abs(dy), abs(dx))))]
+            for dy, dx in steps
+        ]
+        shorter = np.minimum(distance, np.min(near, axis=0))
+        if (shorter == distance).all():
+            return distance
+        distance = shorter
+
+
+def test_distance_is_the_shortest_path_of_opencvs_steps():
     marked = noise(4, 45, 30) > 0.997
-    expected = np.stack([ndimage.distance_transform_edt(~image) for image in marked.numpy()])
-    ours = distance_to(marked).clamp(max=FARTHEST).numpy()
-    np.testing.assert_allclose(ours, np.minimum(expected, FARTHEST), atol=1e-9)
+    expected = np.stack([shortest_paths(image) for image in marked.numpy()])
+    assert np.array_equal(distance_to(marked).numpy(), expected)
+    line = torch.zeros(1, 9, 9, dtype=torch.bool)
+    line[0, 4, 4] = True
+    # two steps of a knight and one straight step; OpenCV's constants, not the Euclidean 5.099
+    assert distance_to(line)[0, 3, 8].item() / 65536 == pytest.approx(2.1969 + 2, abs=1e-5)
+
+
+def test_a_long_weak_edge_is_found_from_one_strong_pixel():
+    chain = torch.zeros(1, 60, 60, dtype=torch.bool)
+    chain[0].fill_diagonal_(True)
+    chain[0, 10, 50] = True
+    start = torch.zeros_like(chain)
+    start[0, 0, 0] = True
+    assert connected(start, within=chain).sum() == 60
+
+
+def test_frost_is_smoother_where_the_photographs_are_scaled_less():
+    def variation(size: int, scale: float) -> float:
+        texture = frost_texture(size, size, draws=draws(20), texture_scale=scale)
+        return texture.diff(dim=-1).abs().mean().item()
+
+    assert variation(64, 0.3) / variation(32, 0.2) == pytest.approx(0.78, abs=0.06)
+    assert variation(224, 1.0) / variation(32, 0.2) == pytest.approx(0.55, abs=0.06)
 
 
 def test_edges_are_the_outline_of_a_bright_square():
-    levels = torch.zeros(1, 12, 12, dtype=torch.float64)
+    levels = torch.zeros(1, 12, 12)
     levels[:, 4:8, 4:8] = 200
     found = edges(levels)[0]
     # Of two equal gradients on the sides of a step, the left or upper one is kept.
@@ -65,15 +107,13 @@ def test_edges_are_the_outline_of_a_bright_square():
     assert found[:, 5].nonzero().flatten().tolist() == [3, 7]
     assert not found[:3].any()
     assert not found[9:].any()
-    assert not edges(torch.full((1, 12, 12), 200.0, dtype=torch.float64)).any()
+    assert not edges(torch.full((1, 12, 12), 200.0)).any()
 
 
 def test_equalize_spreads_the_ranks_and_keeps_a_flat_image():
-    values = torch.tensor([[[1, 1, 1, 1], [2, 2, 5, 9]]]).double()
+    values = torch.tensor([[[1, 1, 1, 1], [2, 2, 5, 9]]]).float()
     assert equalize_levels(values)[0].tolist() == [[0, 0, 0, 0], [128, 128, 191, 255]]
-    assert torch.equal(
-        equalize_levels(torch.full((1, 2, 2), 3.0).double()), torch.full((1, 2, 2), 3.0).double()
-    )
+    assert torch.equal(equalize_levels(torch.full((1, 2, 2), 3.0)), torch.full((1, 2, 2), 3.0))
 
 
 def test_contact_sheet_is_a_picture(tmp_path):

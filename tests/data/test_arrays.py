@@ -53,7 +53,7 @@ def test_without_class_names_the_numbers_that_occur_are_the_names(
     splits = Arrays(path=str(path)).load()
     assert splits.classes == tuple(map(str, numbers))
     assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == ([0, 1, 2, 0, 1, 2], [2, 0, 1])
-    assert f"taken as 3 classes named {numbers[0]} to {numbers[-1]}" in caplog.text
+    assert f"taken as 3 classes named {', '.join(map(str, numbers))}" in caplog.text
 
 
 def test_labels_that_count_from_0_are_taken_without_a_word(

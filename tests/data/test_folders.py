@@ -66,16 +66,18 @@ def test_a_class_without_any_image_is_named_with_what_it_holds(clean):
         ClassFolder(clean)
 
 
-def test_classes_that_are_numbers_are_ordered_by_number_with_a_word(tmp_path, caplog):
+@pytest.mark.parametrize("prefix", ["", "class_"])
+def test_classes_that_end_in_numbers_are_ordered_by_number_with_a_word(tmp_path, caplog, prefix):
     for number in range(12):
-        (tmp_path / str(number)).mkdir()
-        picture(number).save(tmp_path / str(number) / "0.png")
+        (tmp_path / f"{prefix}{number}").mkdir()
+        picture(number).save(tmp_path / f"{prefix}{number}" / "0.png")
     folder = ClassFolder(tmp_path)
-    assert folder.classes == tuple(map(str, range(12)))
+    assert folder.classes == tuple(f"{prefix}{number}" for number in range(12))
     assert [str(folder.classes[label]) for label in folder.labels] == [
         path.parent.name for path in folder.paths
     ]
-    assert "ordered by number, 0, 1, 2 ...; torchvision's ImageFolder orders them as text" in caplog.text
+    first = ", ".join(f"{prefix}{number}" for number in range(3))
+    assert f"ordered by number, {first} ...; torchvision's ImageFolder orders them as text" in caplog.text
 
 
 def test_a_class_with_a_name_that_controls_a_terminal_is_refused(clean):

@@ -10,6 +10,7 @@ from torch import Tensor
 from tenet.augment import Augmentation, AugMix, NoAugmentation, Standard
 from tenet.data import ImageArrays, TrainingLoader
 from tenet.methods import Batch
+from tenet.mixing import DataFacts, Mixup
 
 IMAGES = 23
 
@@ -24,8 +25,18 @@ def marked(images: Tensor, *, generator: torch.Generator) -> Tensor:
 
 
 class Views(Augmentation):
+    """The given views, of images where they are."""
+
+    views: Sequence = ()
+
     def __init__(self, *views: object) -> None:
-        self.views: Sequence = views
+        super().__init__(flip=False, padding=0)
+        self.views = views
+
+    def change(self, images: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Blue becomes a random number, one for all images."""
+        number = torch.rand(1, generator=generator).expand_as(images[:, 2:])
+        return torch.cat([images[:, :2].float() / 255, number], dim=1)
 
 
 def make_loader(augmentation: Augmentation | None = None, **settings: object) -> TrainingLoader:
@@ -64,6 +75,30 @@ def test_an_epoch_shows_every_image_once_through_each_view_in_mixed_batches() ->
     assert shown == Counter((image, mark) for image in range(IMAGES) for mark in (0, 255))
     assert loader.samples_per_epoch == 2 * IMAGES
     assert sum(set(pixels(batch, 2)) == {0, 255} for batch in batches) >= len(batches) - 1
+
+
+def test_views_together_are_those_of_the_same_samples_the_first_clean() -> None:
+    loader = make_loader(Views(plain, marked), batch_size=8, views_together=3)
+    batches = list(loader.epoch(0))
+    assert [len(batch.labels) for batch in batches] == [8, 8, 7]
+    shown = []
+    for batch in batches:
+        assert batch.views == 3
+        clean, first, second = batch.images.chunk(3)
+        assert torch.equal(clean[:, :2], first[:, :2])
+        assert torch.equal(clean[:, :2], second[:, :2])
+        assert (clean[:, 2] == 0).all()
+        assert first[0, 2, 0, 0] != second[0, 2, 0, 0]
+        shown += pixels(batch, 0)[: len(clean)]
+    assert sorted(shown) == list(range(IMAGES))
+
+
+def test_a_batch_is_mixed_last() -> None:
+    facts = DataFacts(num_classes=5, mean=(0.5, 0.5, 0.5))
+    plain_batches = list(make_loader().epoch(0))
+    mixed_batches = list(make_loader(mixing=Mixup(), facts=facts).epoch(0))
+    for plain_batch, mixed in zip(plain_batches, mixed_batches, strict=True):
+        assert torch.equal(mixed.images, Mixup().mix(plain_batch, facts).images)
 
 
 @pytest.mark.parametrize("augmentation", [Views(plain), Views(plain, marked)])

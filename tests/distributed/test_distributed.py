@@ -18,7 +18,7 @@ from tenet.distributed import SINGLE_PROCESS, is_main_process, is_started_by_tor
 from tenet.errors import ConfigError
 from tenet.randomness import make_generator
 from tenet.run.metrics_file import read_metrics
-from tenet.training.schedule import Cosine
+from tenet.training.schedule import Cosine, Span
 from tests.distributed import member
 from tests.reference.inhibited_step import inhibited_loss
 
@@ -71,7 +71,9 @@ def simulate():
     inhibited_steps = 0
     for step in range(member.STEPS):
         for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = member.LEARNING_RATE * Cosine()(step, member.STEPS)
+            optimizer.param_groups[0]["lr"] = member.LEARNING_RATE * Cosine()(
+                step, Span(member.STEPS, member.STEPS)
+            )
         # DDP hands out the first process's BatchNorm statistics before each of its forwards.
         for name, value in models[1].named_buffers():
             value.copy_(dict(models[0].named_buffers())[name])
@@ -130,20 +132,22 @@ def test_the_processes_of_a_team_end_with_the_same_weights_and_metrics(team_fold
 
 @pytest.mark.slow
 def test_a_team_shares_one_folder_and_goes_on_exactly(tmp_path):
-    whole = torchrun(ROOT / "train.py", *TINY, "hydra.run.dir=whole", cwd=tmp_path)
+    arguments = [*TINY, "ema.decay=0.9", "schedule=onecycle", "trainer.clip_norm=1.0"]
+    whole = torchrun(ROOT / "train.py", *arguments, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     assert whole.stdout.count("test error") == 3, "two epochs and the end, told once each"
     assert "in 2 processes" in whole.stdout
     lines = read_metrics(tmp_path / "whole" / "metrics.jsonl")
     assert [line["step"] for line in lines if "train/loss" in line] == [3, 6, 9, 12, 15, 18]
 
-    part = torchrun(ROOT / "train.py", *TINY, "hydra.run.dir=part", "trainer.max_steps=10", cwd=tmp_path)
+    part = torchrun(ROOT / "train.py", *arguments, "hydra.run.dir=part", "trainer.max_steps=10", cwd=tmp_path)
     assert part.returncode == 0, part.stderr
     resumed = torchrun(ROOT / "train.py", "resume=part", "trainer.max_steps=null", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "part"}
-    ours, theirs = (load_file(tmp_path / name / "weights.safetensors") for name in ("part", "whole"))
-    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    for file in ("weights.safetensors", "weights-ema.safetensors"):
+        ours, theirs = (load_file(tmp_path / name / file) for name in ("part", "whole"))
+        assert all(torch.equal(ours[name], value) for name, value in theirs.items()), file
 
 
 @pytest.mark.slow
@@ -222,7 +226,10 @@ def test_an_environment_without_numbers_is_named(monkeypatch, name):
 def test_the_shares_of_a_batch_are_the_batch(images):
     class Plain(Augmentation):
         def __init__(self):
-            self.views = (lambda batch, *, generator: batch.float() / 255,)
+            super().__init__(flip=False, padding=0)
+
+        def change(self, images, *, generator):
+            return images.float() / 255
 
     arrays = ImageArrays(torch.zeros(images, 4, 4, 3, dtype=torch.uint8), torch.arange(images))
 

@@ -176,7 +176,7 @@ def test_an_archive_of_another_data_set_is_a_problem(tmp_path: Path) -> None:
 def test_the_picture_shows_each_view_beside_the_originals(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
     (found,) = augmentation.check(plan)
-    assert "AugMix, Standard, drawn 3 times on 6 images" in found.what
+    assert "AugMix, clean view, drawn 3 times on 6 images" in found.what
     with Image.open(tmp_path / "doctor" / "augmentation.png") as picture:
         assert picture.width > picture.height > 400
     names, drawn = augmentation.draw_views(plan)
@@ -191,9 +191,9 @@ class Glaring:
 
     @property
     def views(self) -> tuple[Any, ...]:
-        return (self,)
+        return (self.view,)
 
-    def __call__(self, images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    def view(self, images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
         return images.float()
 
 
@@ -204,7 +204,7 @@ def test_a_view_that_leaves_the_range_of_pixels_is_a_problem(
     monkeypatch.setattr(augmentation, "build", lambda config, key: Glaring())
     glaring, _ = augmentation.check(plan)
     assert (glaring.status, glaring.what) == (
-        "problem", "Glaring returns values from 0 to 255, outside [0, 1]",
+        "problem", "AugMix returns values from 0 to 255, outside [0, 1]",
     )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ def write(folder, measurement, *, asked=None):
 OTHERS = [
     (measure(test=1, is_own_data=False), "corruptions-on-arrays-mine-"),
     (measure(precision="bf16"), "corruptions-bf16.json"),
+    (measure(is_average=True, weights_sha256="ema"), "corruptions-ema.json"),
     (measure(source={**GENERATED, "seed": 1}), "corruptions-seed1.json"),
     (measure(source={**GENERATED, "generator": 3}), "corruptions-generator3.json"),
     (measure(normalized=True), "corruptions-relative-to-alexnet.json"),

@@ -46,7 +46,7 @@ def test_further_files_of_another_measurement_do_not_replace_those_of_the_runs_o
 
 
 def test_what_is_not_the_runs_own_is_said_first():
-    assert combine({}, [CLEAN], note="the run on other images").lines[0] == "the run on other images"
+    assert combine({}, [CLEAN], notes=["the run on other images"]).lines[0] == "the run on other images"
     assert combine({}, [CLEAN]).lines == ["clean error 4.00 %"]
 
 

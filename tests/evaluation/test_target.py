@@ -192,8 +192,6 @@ def test_reports_of_other_measurements_have_other_names(run_dir):
     assert marked == run_dir / "evaluation" / "corruptions-files-part.json"
     alone = EvaluationTarget(run_dir / "w.pth", dataset=DIGITS, backbone=BACKBONE)
     assert alone.report_path(None, marks=["part"]) == run_dir / "w-evaluation" / "corruptions-part.json"
-    (run_dir / "w.safetensors").touch()
-    assert alone.report_path(None, marks=[]) == run_dir / "w.pth-evaluation" / "corruptions.json"
     assert alone.report_path("x.json", marks=["part"]).name == "x.json"
     with pytest.raises(ConfigError, match=r"output=x\.txt: must be a \.json file"):
         alone.report_path("x.txt", marks=[])

@@ -36,5 +36,5 @@ def test_soft_targets_replace_the_labels_in_the_loss_alone():
 
 def test_all_views_are_trained_on_and_the_first_says_who_was_right():
     logits, update = make(images=torch.rand(8, 3, 8, 8), views=2)
-    torch.testing.assert_close(update.loss, F.cross_entropy(logits, update.batch.labels.repeat(2)))
+    torch.testing.assert_close(update.loss, 2 * F.cross_entropy(logits, update.batch.labels.repeat(2)))
     assert torch.equal(update.correct, logits[:4].argmax(1) == update.batch.labels)

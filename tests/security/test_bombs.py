@@ -159,7 +159,7 @@ AS_THEY_ARE = ("dataset.resize=null", "dataset.crop=null")
     ("first", "others", "settings", "reason"),
     [
         ((9000, 9000), (9000, 9000), (), "has 9000 x 9000 pixels, more than"),
-        ((1, 60_000), (1, 60_000), (), "is to become 256 x 15360000 pixels, more than"),
+        ((1, 60_000), (1, 60_000), ("dataset.resize=256",), "is to become 256 x 15360000 pixels, more than"),
         ((32, 32), (8000, 8000), AS_THEY_ARE, "has 8000 x 8000 pixels, the images before"),
         ((16, 16), (16, 16), ("dataset.resize=null", "dataset.crop=8192"), "8192 pixels can't be cut out"),
     ],

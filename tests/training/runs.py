@@ -9,7 +9,7 @@ from tenet.randomness import make_generator
 from tenet.tracking import Tracker
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.loop import train
-from tenet.training.schedule import Cosine
+from tenet.training.schedule import Cosine, Span
 from tenet.training.settings import TrainingSettings
 from tenet.training.state import TrainingState
 from tests.reference.inhibited_step import inhibited_loss
@@ -59,6 +59,7 @@ def run(
     min_batch_size=1,
     stop=None,
     compiles=None,
+    average=None,
     **settings,
 ):
     """Train, from the folder's checkpoint if there is one, and return the final state."""
@@ -74,7 +75,9 @@ def run(
         compiles(network)
     optimizer = optimizer or torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, nesterov=True)
     checkpoints = Checkpoints(folder)
-    state = TrainingState.restore(network, optimizer, method or inhibited(), checkpoints=checkpoints)
+    state = TrainingState.restore(
+        network, optimizer, method or inhibited(), checkpoints=checkpoints, average=average
+    )
     with Tracker(folder) as tracker:
         train(
             state,
@@ -106,7 +109,7 @@ def train_by_hand(*, without=(), without_inhibited=()):
             if batch.step in without:
                 continue
             images, labels = (batch.images - 0.5) / 0.5, batch.labels
-            optimizer.param_groups[0]["lr"] = 0.05 * Cosine()(batch.step - 1, 18)
+            optimizer.param_groups[0]["lr"] = 0.05 * Cosine()(batch.step - 1, Span(18, 6))
             model.train()
             logits = model(images)
             optimizer.zero_grad()

@@ -17,7 +17,7 @@ from tenet.networks import ResNet, WideResNet
 from tenet.run.metrics_file import read_metrics
 from tenet.run.signals import Preempted, StopSignals
 from tenet.training.checkpoint import Checkpoints
-from tenet.training.schedule import Constant, Cosine, Schedule
+from tenet.training.schedule import Constant, Cosine, Schedule, Span
 from tenet.training.settings import TrainingSettings
 from tests.training.runs import FixedLoader, assert_same_weights, make_backbone, run, train_by_hand
 
@@ -168,7 +168,9 @@ def test_the_schedule_counts_iterations_and_the_inhibited_step_shares_the_rate(t
     state = run(tmp_path, backbone=backbone, optimizer=optimizer, epochs=1)
     assert len(rates) == 6 + state.method.counters()["inhibited_steps"]
     assert rates[0] == 0.1
-    assert sorted(set(rates), reverse=True) == pytest.approx([0.1 * Cosine()(step, 6) for step in range(6)])
+    assert sorted(set(rates), reverse=True) == pytest.approx(
+        [0.1 * Cosine()(step, Span(6, 6)) for step in range(6)]
+    )
 
 
 @pytest.mark.parametrize("bad_step", [1, 8])
@@ -177,7 +179,7 @@ def test_a_non_finite_loss_stops_the_run_and_names_step_rate_and_checkpoint(tmp_
         run(tmp_path, loader=FixedLoader(bad_step=bad_step), log_every_steps=100)
     message = str(caught.value)
     assert message.startswith(f"step {bad_step}: ")
-    assert f"learning rate {0.05 * Cosine()(bad_step - 1, 18):.3g}" in message
+    assert f"learning rate {0.05 * Cosine()(bad_step - 1, Span(18, 6)):.3g}" in message
     good = Checkpoints(tmp_path).newest()
     assert (str(good) if bad_step == 8 else "none yet") in message
     if bad_step == 8:
@@ -187,7 +189,7 @@ def test_a_non_finite_loss_stops_the_run_and_names_step_rate_and_checkpoint(tmp_
 
 
 class JumpAfterThreeSteps(Schedule):
-    def __call__(self, step, total_steps):
+    def __call__(self, step, span):
         return 1e-38 if step < 3 else 1.0
 
 

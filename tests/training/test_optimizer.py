@@ -9,6 +9,7 @@ from torch import nn
 from tenet.methods import Batch, Draw, Update
 from tenet.networks import Network
 from tenet.training.optimizer import GuardedOptimizer
+from tenet.training.schedule import Constant, OneCycle, Span
 
 POISON = {"a NaN": torch.nan, "an infinity": torch.inf}
 
@@ -20,10 +21,13 @@ def make(optimizer_class=torch.optim.SGD, *, precision="fp32", **settings):
     return network, optimizer_class(network.parameters(), lr=0.1, **settings)
 
 
-def guard(network, optimizer, *, skips=True):
+def guard(network, optimizer, *, skips=True, clip_norm=None):
     """A guarded optimizer, and the list of updates that it refuses."""
     refused = []
-    return GuardedOptimizer(optimizer, network, on_nonfinite=refused.append, skips=skips), refused
+    guarded = GuardedOptimizer(
+        optimizer, network, on_nonfinite=refused.append, skips=skips, clip_norm=clip_norm
+    )
+    return guarded, refused
 
 
 def loss_of(network, images):
@@ -126,3 +130,33 @@ def test_other_steps_are_the_optimizers_own():
         twins.step()
     assert refused == []
     assert_same(snapshot(network, optimizer), snapshot(twin, twins))
+
+
+@pytest.mark.parametrize("clip_norm", [0.1, 100.0])
+def test_a_gradient_is_clipped_as_torch_does_and_its_norm_is_the_one_before(clip_norm):
+    network, optimizer = make(momentum=0.9)
+    twin, twins = make(momentum=0.9)
+    guarded, _ = guard(network, optimizer, skips=False, clip_norm=clip_norm)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        images = torch.randn(4, 3, 8, 8)
+        update = update_of(loss_of(network, images))
+        guarded.step(update)
+        twins.zero_grad()
+        loss_of(twin, images).backward()
+        assert update.gradient_norm == nn.utils.clip_grad_norm_(twin.parameters(), clip_norm) > 0.1
+        twins.step()
+    assert_same(snapshot(network, optimizer), snapshot(twin, twins))
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}])
+def test_a_schedule_that_cycles_the_momentum_sets_it_or_the_first_beta(settings):
+    optimizer_class = torch.optim.SGD if settings else torch.optim.AdamW
+    network, optimizer = make(optimizer_class, **settings)
+    guarded, _ = guard(network, optimizer)
+    (group,) = optimizer.param_groups
+    guarded.follow(OneCycle(pct_start=0.3), 2, Span(10, 5))
+    assert group["lr"] == pytest.approx(0.1)
+    assert (group["momentum"] if settings else group["betas"]) == (0.85 if settings else (0.85, 0.999))
+    guarded.follow(Constant(), 3, Span(10, 5))
+    assert (group["momentum"] if settings else group["betas"][0]) == 0.85, "left alone"

@@ -1,0 +1,71 @@
+"""The experiments of conf/experiment: each is a published recipe that trains, and says what it costs and should reach."""
+
+import re
+
+import pytest
+
+from tenet.experiment import Experiment
+from tenet.run.metrics_file import read_metrics
+from tenet.tracking import Tracker
+from tests.config.options import CONF, composed
+
+RECIPES = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+PUBLISHED = [name for name in RECIPES if name not in ("debug", "quickstart")]
+SMALL = {
+    "ResNeXt": ("backbone.depth=11", "backbone.base_width=4", "backbone.widen_factor=1"),
+    "WideResNet": ("backbone.depth=10", "backbone.widen_factor=1"),
+    "ResNet18": ("backbone.width=4",),
+    "ResNet": ("backbone.width=4",),
+}
+TINY = (
+    "dataset=digits", "dataset.fraction=0.05", "trainer.batch_size=16", "trainer.max_steps=2",
+    "trainer.log_every_steps=1", "trainer.evaluate_images=1",
+)  # fmt: skip
+
+
+def metrics_of(folder, *overrides):
+    """The rows of a run in `folder`, and the counters of its method."""
+    experiment = Experiment(composed(*overrides, "trainer.device=cpu", "tracking=none"))
+    experiment.check()
+    checkpoints = experiment.checkpoints(folder)
+    state = experiment.restore(checkpoints)
+    with Tracker(folder) as tracker:
+        experiment.train(state, checkpoints=checkpoints, tracker=tracker)
+    return read_metrics(folder / "metrics.jsonl"), experiment.method.counters()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_takes_two_steps(recipe, tmp_path):
+    whole = composed(f"experiment={recipe}")
+    small = SMALL[whole["backbone"]["_target_"].rpartition(".")[2]]
+    inhibits = ("tenet.start_step=0", "tenet.interval=1") if whole["tenet"]["_target_"] else ()
+    rows, _ = metrics_of(tmp_path, f"experiment={recipe}", *TINY, *small, *inhibits)
+    assert rows[-1]["step"] == 2
+    assert 0 < next(row["train/loss"] for row in rows if "train/loss" in row) < 1000
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_a_recipe_names_its_paper_command_cost_and_published_figures(recipe):
+    header = re.match(r"(#.*\n)+", (CONF / "experiment" / f"{recipe}.yaml").read_text())[0]
+    assert re.search(r"arXiv \d{4}\.\d{4,5}", header)
+    assert f"# Command: python train.py experiment={recipe}" in header
+    for start in ("# Cost: ", "# Published: "):
+        assert start in header
+
+
+def test_the_official_recipe_is_the_default():
+    assert composed("experiment=tenet_cifar10") == composed()
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_inhibition_on_top_of_a_recipe_is_one_override(recipe):
+    Experiment(composed(f"experiment={recipe}", "tenet=inhibition", "tracking=none")).check()
+
+
+def test_debug_reaches_no_training_error_on_its_one_batch(tmp_path):
+    rows, counters = metrics_of(tmp_path, "experiment=debug")
+    errors = [row["train/error_pct"] for row in rows if "train/error_pct" in row]
+    assert len(errors) == 10
+    assert errors[0] > 50
+    assert errors[-1] == 0
+    assert counters["inhibited_steps"] >= 8
