@@ -114,9 +114,22 @@ def save_weights(model: nn.Module, path: Path, *, interface: Mapping[str, Any] |
     else:
         text = json.dumps(interface)
         metadata = {INTERFACE: text, CHECKSUM: checksum([weights, text])}
-    content = save(weights, metadata=metadata)
+    content = _sort_metadata(save(weights, metadata=metadata))
     # Not save_file: it ignores the umask and makes files readable by their owner only.
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _sort_metadata(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order: the library writes them in a random one.
+
+    Layout: the header's length in 8 bytes, the header as JSON padded with spaces to a multiple of 8 bytes, the tensors.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def holds_weights(path: Path, model: nn.Module) -> bool:

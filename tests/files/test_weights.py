@@ -4,6 +4,8 @@ import argparse
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,3 +206,18 @@ def test_an_impossible_interface_is_refused_by_name(tmp_path: Path, change: dict
     save_weights(make_model(1), path, interface={**INTERFACE, **change})
     with pytest.raises(CheckpointError, match=r"w\.safetensors: its (mean|std|class names|image size)"):
         read_weights(path)
+
+
+def test_the_same_weights_are_the_same_bytes_in_every_process(tmp_path):
+    """The safetensors library writes metadata in an order that changes from process to process."""
+    code = (
+        "import sys, torch; from pathlib import Path; from tenet.files.weights import save_weights; "
+        "model = torch.nn.Linear(2, 1); torch.nn.init.ones_(model.weight); torch.nn.init.zeros_(model.bias); "
+        "save_weights(model, Path(sys.argv[1]), interface=dict(mean=[0.5] * 3, std=[0.5] * 3, "
+        "classes=['\u00e9'], image_size=None))"
+    )
+    paths = [tmp_path / f"{number}.safetensors" for number in range(4)]
+    for path in paths:
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert read_weights(paths[0]).tensors.keys() == {"weight", "bias"}
