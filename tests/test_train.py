@@ -131,6 +131,15 @@ def test_the_same_command_again_gives_the_result_and_another_one_is_refused(trai
     assert (run / "weights.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_resumed_run_keeps_its_folder(trained, tmp_path):
+    run, _ = trained
+    refused = train(
+        f"resume={run}", "trainer.epochs=4", f"hydra.run.dir={tmp_path / 'other'}", cwd=tmp_path, code=2
+    )
+    assert "error: hydra.run.dir: a resumed run keeps its folder; leave it out" in refused.output
+    assert not (tmp_path / "other").exists()
+
+
 def test_an_interrupted_run_continues_by_its_command_while_no_other_process_holds_it(trained, tmp_path):
     whole, _ = trained
     first = Command("train", *TINY, cwd=tmp_path, fault=Fault("sleep", "named checkpoint.pt"))

@@ -152,11 +152,11 @@ def mix(
 
 
 def draw_operators(
-    shape: tuple[int, ...], *, severity: float, generator: torch.Generator
+    shape: tuple[int, ...], *, severity: float, generator: torch.Generator, count: int = len(OPERATORS)
 ) -> tuple[Int64[Tensor, "*shape"], Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
-    """Operators, levels and signs for single steps, as AugMix draws them."""
+    """Operators, levels and signs for single steps, as AugMix draws them. count: of the operators to choose from."""
     device = generator.device
-    operators = torch.randint(len(OPERATORS), shape, generator=generator, device=device)
+    operators = torch.randint(count, shape, generator=generator, device=device)
     uniform = torch.rand(shape, generator=generator, device=device)
     signs = torch.randint(2, shape, generator=generator, device=device) * 2.0 - 1
     return operators, LOWEST_LEVEL + (severity - LOWEST_LEVEL) * uniform, signs

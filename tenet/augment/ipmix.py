@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from tenet.augment.augmix import LOWEST_LEVEL, OPERATORS, apply_operators
+from tenet.augment.augmix import OPERATORS, apply_operators, draw_operators
 from tenet.augment.coefficients import add, draw_coefficients, mix_pixels, multiply
 from tenet.augment.frequency import to_bytes
 from tenet.augment.pictures import crop_pictures, describe_pictures, load_pictures
@@ -107,12 +107,10 @@ class IPMix(Augmentation):
         return blend_chains(images, chains, weights=weights, blend=blend)
 
     def _operate(self, images: Images, *, generator: torch.Generator) -> Images:
-        device = generator.device
-        operators = torch.randint(len(IPMIX_OPERATORS), (len(images),), generator=generator, device=device)
-        uniform = torch.rand(len(images), generator=generator, device=device)
-        signs = torch.randint(2, (len(images),), generator=generator, device=device) * 2.0 - 1
-        levels = LOWEST_LEVEL + (self.severity - LOWEST_LEVEL) * uniform
-        return apply_ipmix_operators(images, operators, levels, signs)
+        draws = draw_operators(
+            (len(images),), severity=self.severity, generator=generator, count=len(IPMIX_OPERATORS)
+        )
+        return apply_ipmix_operators(images, *draws)
 
 
 def apply_ipmix_operators(

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from tenet.augment.augmix import LOWEST_LEVEL, OPERATORS
+from tenet.augment.augmix import OPERATORS, draw_operators
 from tenet.augment.coefficients import add, draw_coefficients, multiply
 from tenet.augment.enhance import ALL_OPERATORS, OVERLAPS, apply_any_operator
 from tenet.augment.pictures import crop_pictures, describe_pictures, load_pictures
@@ -80,16 +80,17 @@ class PixMix(Mixing):
         def coin() -> Tensor:
             return torch.rand(batch, generator=generator, device=generator.device) < 0.5
 
-        uniform = torch.rand(batch, generator=generator, device=generator.device)
-        operators = torch.randint(self.operators, (batch,), generator=generator, device=generator.device)
+        operators, levels, signs = draw_operators(
+            (batch,), severity=self.severity, generator=generator, count=self.operators
+        )
         a, b = draw_coefficients(batch, beta=self.beta, generator=generator)
         return PixMixRound(
             is_active=coin(),
             with_picture=coin(),
             by_adding=coin(),
             operators=operators,
-            levels=LOWEST_LEVEL + (self.severity - LOWEST_LEVEL) * uniform,
-            signs=coin() * 2.0 - 1,
+            levels=levels,
+            signs=signs,
             a=a,
             b=b,
         )

@@ -8,7 +8,7 @@ import torch
 from tenet.data import ImageArrays
 from tenet.errors import DatasetError
 from tenet.evaluation.classifier import Classifier
-from tenet.evaluation.matching import match_classes, warn_of_other_size
+from tenet.evaluation.matching import match_classes, matching_note, warn_of_other_size
 from tenet.networks import Network, ResNet
 
 NUMBERS = [str(number) for number in range(12)]
@@ -85,3 +85,11 @@ def test_images_of_another_size_than_in_training_are_reported(caplog: pytest.Log
         assert not caplog.text
         warn_of_other_size(source, (8, 8), where="dataset=mine")
     assert "its images are 6 x 8 pixels, but the network was trained on 8 x 8" in caplog.text
+
+
+def test_the_report_says_if_classes_were_matched_by_position():
+    numbers = ["0", "1", "2"]
+    assert "matched by position" in matching_note(numbers, ["red", "green", "blue"])
+    assert "matched by position" in matching_note(["red", "green", "blue"], numbers)
+    assert matching_note(["red", "green"], ["green", "red"]) == ""
+    assert matching_note(numbers, ["1", "2", "3"]) == ""
