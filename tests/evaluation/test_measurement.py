@@ -60,6 +60,7 @@ def write(folder, measurement, *, asked=None):
 OTHERS = [
     (measure(test=1, is_own_data=False), "corruptions-on-arrays-mine-"),
     (measure(precision="bf16"), "corruptions-bf16.json"),
+    (measure(normalization=[[0.3] * 3, [0.5] * 3], is_own_normalization=False), "corruptions-normalization-"),
     (measure(is_average=True, weights_sha256="ema"), "corruptions-ema.json"),
     (measure(source={**GENERATED, "seed": 1}), "corruptions-seed1.json"),
     (measure(source={**GENERATED, "generator": 3}), "corruptions-generator3.json"),
@@ -184,6 +185,10 @@ def test_reports_of_earlier_versions_are_told_apart_by_what_they_say(tmp_path, r
     [
         (measure(), ""),
         (measure(source=FILES, names=["fog"]), ""),
+        (
+            measure(is_own_normalization=False),
+            "the run on its own test images, normalised otherwise than in training (fp32, generated)",
+        ),
         (measure(precision="bf16"), "the run on its own test images (bf16, generated)"),
         (measure(source={**GENERATED, "seed": 2}), "the run on its own test images (fp32, seed2)"),
         (measure(is_own_data=False), "the run on test images of arrays mine, not its own (fp32, generated)"),
