@@ -26,6 +26,7 @@ QUEUE_LIMIT = 10_000  # W&B takes thousands of rows a second, so a queue of this
 PATIENCE_S = 5.0  # before a line says that the run waits; also the margin on top of W&B's own timeouts
 FAILED_FINISH_TIMEOUT_S = 10.0  # for a run that failed or was interrupted
 PREEMPTED_FINISH_TIMEOUT_S = 4.0  # the machine is about to be taken away
+WRITE_DELAY_S = 2.0  # wandb's process may still write its last records when `finish` has returned
 STALL_S = 30.0  # wandb writes what it was sent within a second, on a machine that is not overloaded
 TEARDOWN_TIMEOUT_S = 5.0  # wandb's process normally ends within milliseconds
 
@@ -108,7 +109,9 @@ class WandbRun:
 
     def _check_growth(self, before: int | None, run: Any) -> None:
         """Warn if the file has still `before` bytes after more was sent: wandb says nothing when its disk is full."""
-        now = written_bytes(run)
+        deadline = time.monotonic() + WRITE_DELAY_S
+        while (now := written_bytes(run)) == before and now is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
         if now is not None and (now == before or not shutil.disk_usage(self._run_dir / "wandb").free):
             self._switch_off("its own file no longer grows: the disk is full, or the file can't be written")
 

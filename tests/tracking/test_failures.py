@@ -225,3 +225,22 @@ def test_a_file_of_wandb_that_no_longer_grows_is_one_warning_and_the_rest_contin
     (warning,) = caplog.messages
     assert warning.startswith("W&B failed (its own file no longer grows: the disk is full")
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 7
+
+
+def test_records_that_wandb_writes_after_its_finish_returned_are_no_failure(
+    tmp_path: Path, caplog: Any
+) -> None:
+    (tmp_path / "wandb").mkdir()
+    file = tmp_path / "wandb" / "run.wandb"
+    file.write_text("rows")
+    timers: list[threading.Timer] = []
+
+    def finish(**_: Any) -> None:
+        timers.append(threading.Timer(0.3, lambda: file.write_text("rows and the exit code")))
+        timers[0].start()
+
+    settings = SimpleNamespace(sync_file=str(file))
+    run = SimpleNamespace(log=lambda _: None, finish=finish, settings=settings, offline=True)
+    WandbRun(tmp_path, lambda: run, open_timeout_s=1.0, finish_timeout_s=1.0).finish(exit_code=0)
+    timers[0].join()
+    assert caplog.messages == []
