@@ -70,7 +70,8 @@ class Inhibited(Method):
                 continue
             # The images that the plain update saw, which a method may have changed.
             images, labels, targets = choose(update.batch, correct.read(), network=unwrap(network))
-            if not self.process_group.any(len(labels) > 0):
+            # Whether any part of a batch has such samples is not known yet, so each part yields an update.
+            if batch.part is None and not self.process_group.any(len(labels) > 0):
                 self.skipped_steps += 1
                 continue
 
@@ -113,8 +114,10 @@ class Inhibited(Method):
                     orthogonality=orthogonality,
                 )
             yield inhibited
-            if not inhibited.is_refused:
-                self.inhibited_steps += 1
+            if batch.part not in (None, 1):  # the first part counts the step
+                continue
+            self.skipped_steps += inhibited.is_empty
+            self.inhibited_steps += not (inhibited.is_empty or inhibited.is_refused)
 
     def _check_cut(self, network: Network) -> None:
         """Raise ValueError unless the network is cut at `layer`."""

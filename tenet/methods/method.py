@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from tenet.distributed import ProcessGroup
 from tenet.randomness import derive_seed, make_generator
 
 
@@ -21,6 +22,8 @@ class Batch:
         process alone (see `Draw`).
     targets: float32 [batch, class], the share of each class, where samples were mixed; None: the labels.
     views: how many images of each sample there are.
+    part: the number of this part, from 1, if the batch is computed in parts (see `tenet.training.accumulation`); None: it
+        is whole.
     """
 
     images: Tensor
@@ -29,6 +32,7 @@ class Batch:
     draw: Callable[[str], torch.Generator]
     targets: Tensor | None = None
     views: int = 1
+    part: int | None = None
 
     @property
     def hard_or_soft_targets(self) -> Tensor:
@@ -69,8 +73,8 @@ def seed_global_generators(device: torch.device, *, seed: int, step: int, rank: 
 class Update:
     """One step of the optimizer.
 
-    loss: a scalar, the mean over `samples` samples of this process; may be 0 samples, for a process that only takes
-        part in a step of the others.
+    loss: a scalar, the mean over `samples` samples of this process; may be 0 samples, for a process or a part of a batch
+        that only takes part in a step of the others.
     terms: by metric name (the loop adds `train/`), means over the same samples, without gradient.
     batch: what the loss was computed on.
     correct: bool [batch], the samples whose prediction was right. They count in the training error, and an inhibited
@@ -78,7 +82,8 @@ class Update:
     name: what messages call the loss.
 
     The loop fills in the rest once the step is taken: `gradient_norm`, or `is_refused` if the loss or its gradient was not
-    finite and the weights were left unchanged. It also scales the terms by this process's share of all samples.
+    finite, or `is_empty` if no process had a sample; the weights are then left unchanged. It also scales the terms by this
+    process's share of all samples.
     """
 
     loss: Tensor
@@ -89,6 +94,18 @@ class Update:
     name: str = "loss"
     gradient_norm: Tensor | None = None
     is_refused: bool = False
+    is_empty: bool = False
+
+    def backward(self, process_group: ProcessGroup) -> Tensor:
+        """Compute the gradients; return the loss without its graph.
+
+        The loss and the terms are scaled so that their mean over the processes is the mean over all samples.
+        """
+        scale = process_group.loss_scale(self.samples, self.loss.device)
+        loss, self.loss = self.loss * scale, self.loss.detach()
+        self.terms = {name: term * scale for name, term in self.terms.items()}
+        loss.backward()
+        return loss.detach()
 
 
 class Method(ABC):

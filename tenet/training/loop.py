@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.methods.method import Batch, seed_global_generators
 from tenet.run.signals import StopSignals
+from tenet.training.accumulation import updates_in_parts
 from tenet.training.books import Bookkeeper, MetricsSink
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.optimizer import GuardedOptimizer
@@ -86,7 +87,7 @@ def train(
                 seed_global_generators(
                     batch.images.device, seed=seed, step=batch.step, rank=process_group.rank
                 )
-                for update in method.updates(parallel, batch):
+                for update in updates_in_parts(method, parallel, batch, parts=settings.accumulate):
                     optimizer.step(update)
                     state.means.add(update)
                 books.after_step(batch)

@@ -24,8 +24,8 @@ class RunningMeans:
         self._first_nonfinite = self._zeros(1)
 
     def add(self, update: Update) -> None:
-        """Add an update that was taken; one that was refused leaves no trace."""
-        if update.is_refused:
+        """Add an update that was taken; one that was refused, or had no samples, leaves no trace."""
+        if update.is_refused or update.is_empty:
             return
         assert update.gradient_norm is not None
         for name, term in update.terms.items():

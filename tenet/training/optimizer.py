@@ -55,20 +55,15 @@ class GuardedOptimizer:
 
     def step(self, update: Update) -> None:
         """Minimise `update.loss` by one step, and fill in the update's gradient norm, the one before clipping, or mark it as
-        refused.
-
-        The loss and the terms are scaled so that their mean over the processes is the mean over all samples. The
-        update keeps its loss without the graph.
-        """
-        scale = self.process_group.loss_scale(update.samples, update.loss.device)
-        loss, update.loss = update.loss * scale, update.loss.detach()
-        update.terms = {name: term * scale for name, term in update.terms.items()}
+        refused. The update keeps its loss without the graph."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = update.backward(self.process_group)
+        if update.is_empty:
+            return
         gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if self._checks:
-            is_finite = bool(torch.isfinite(loss.detach() + norm))
+            is_finite = bool(torch.isfinite(loss + norm))
             update.is_refused = self.process_group.any(not is_finite)
         if update.is_refused:
             self.on_nonfinite(update)

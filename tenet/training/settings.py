@@ -19,6 +19,8 @@ class TrainingSettings:
         last value. A run that is resumed with more `epochs` keeps the schedule that it began with.
     max_steps: stop after this many iterations; the schedule does not depend on it.
     batch_size, evaluation_batch_size: images; with torchrun, of all processes together.
+    accumulate: compute each update in so many parts, one after another, which takes less memory; an update is still that of
+        the whole `batch_size`, except that BatchNorm normalises each part by itself.
     clip_norm: the largest norm of an update's gradient, which is scaled down to it; None: no limit.
     evaluate_every_epochs: None: only at the end. evaluate_images: an evaluation before the last one measures this many
         of the validation or test images, evenly spaced; the last one always measures all of them.
@@ -39,6 +41,7 @@ class TrainingSettings:
     max_steps: Annotated[int, at_least(1)] | None = None
     batch_size: Annotated[int, at_least(1)] = 256
     evaluation_batch_size: Annotated[int, at_least(1)] = 1000
+    accumulate: Annotated[int, at_least(1)] = 1
     clip_norm: Annotated[float, above(0)] | None = None
     log_every_steps: Annotated[int, at_least(1)] = 50
     evaluate_every_epochs: Annotated[int, at_least(1)] | None = 1

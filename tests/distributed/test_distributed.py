@@ -19,7 +19,7 @@ from tenet.errors import ConfigError
 from tenet.randomness import make_generator
 from tenet.run.metrics_file import read_metrics
 from tenet.training.schedule import Cosine, Span
-from tests.distributed import member
+from tests.distributed import member, parts
 from tests.reference.inhibited_step import inhibited_loss
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,3 +248,17 @@ def test_the_shares_of_a_batch_are_the_batch(images):
         assert sorted({label for part in parts for label in part}) == sorted(batch)
         if len(batch) >= 3:
             assert sum(map(len, parts)) == len(batch)
+
+
+def test_two_processes_that_compute_in_parts_take_the_updates_of_the_whole_batch(tmp_path):
+    done = torchrun(Path(parts.__file__), tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole = parts.train_in_parts(tmp_path / "whole", SINGLE_PROCESS, parts=1)
+    assert whole["inhibited_steps"] > 1
+    for rank in range(2):
+        saved = torch.load(tmp_path / f"parts-{rank}.pt", weights_only=True)
+        assert saved["inhibited_steps"] == whole["inhibited_steps"]
+        for name, value in whole["model"].items():
+            torch.testing.assert_close(saved["model"][name], value, rtol=1e-7, atol=1e-7)
+    assert saved["metrics"]["train/loss"] == pytest.approx(whole["metrics"]["train/loss"])
+    assert saved["metrics"]["train/error_pct"] == pytest.approx(whole["metrics"]["train/error_pct"])

@@ -50,6 +50,7 @@ def run(
     folder,
     *,
     backbone=None,
+    network=None,
     method=None,
     loader=None,
     lr=0.05,
@@ -64,7 +65,7 @@ def run(
 ):
     """Train, from the folder's checkpoint if there is one, and return the final state."""
     settings = TrainingSettings(**{"epochs": 3, "log_every_steps": 4, **settings})
-    network = Network(
+    network = network or Network(
         backbone or make_backbone(),
         cut="stage_2",
         precision=settings.precision,
