@@ -20,6 +20,7 @@ from tenet.config.overrides import as_argument
 from tenet.config.run_config import resolve, resumed_config, run_id, write_config
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.entry import run_main
+from tenet.errors import ConfigError
 from tenet.files.names import AVERAGED_WEIGHTS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from tenet.files.paths import shown, user_path
 from tenet.run.environment import write_environment
@@ -41,6 +42,7 @@ def main(composed: DictConfig) -> float | None:
         config = resumed_config(run_dir, hydra_config.overrides.task)
     device = config["trainer"].get("device", "auto")
     with explain_how_to_resume(run_dir), StopSignals() as stop, distributed.join(device) as process_group:
+        check_processes(config["trainer"].get("processes"), started=process_group.size)
         run_dir = Path(process_group.broadcast(str(run_dir)))
         with RunFolder(run_dir) if process_group.is_main_process else nullcontext() as folder:
             result = None
@@ -54,6 +56,15 @@ def main(composed: DictConfig) -> float | None:
             if result is not None:
                 return result
             return run(config, run_dir, process_group=process_group, stop=stop, folder=folder)
+
+
+def check_processes(wanted: int | str | None, *, started: int) -> None:
+    """Raise ConfigError unless as many processes were started as the run trains in."""
+    if isinstance(wanted, int) and wanted != started:
+        raise ConfigError(
+            f"trainer.processes={wanted}, but {started} started: start {wanted} (torchrun), or give trainer.processes=any, "
+            "which changes the figures"
+        )
 
 
 def run(

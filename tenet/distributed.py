@@ -117,6 +117,11 @@ def is_started_by_torchrun() -> bool:
     return int(counts["WORLD_SIZE"]) > 1
 
 
+def started_processes() -> int:
+    """How many processes torchrun started for this command; 1 without torchrun."""
+    return int(os.environ["WORLD_SIZE"]) if is_started_by_torchrun() else 1
+
+
 def is_main_process() -> bool:
     """Whether this process is alone, or the one with rank 0."""
     return not is_started_by_torchrun() or os.environ["RANK"] == "0"

@@ -68,6 +68,10 @@ class Experiment:
         self.tracking.check()
         with prefix_errors("optimizer"):
             try_optimizer(self._build_optimizer, self.device)
+        if self.settings.sync_batchnorm and self.device.type != "cuda":
+            raise ConfigError(
+                "trainer.sync_batchnorm=true: torch synchronises BatchNorm on CUDA devices alone; leave it out"
+            )
         if self.settings.batch_size < self.process_group.size:
             raise ConfigError(
                 f"trainer.batch_size={self.settings.batch_size} is shared by {self.process_group.size} processes; "
@@ -146,7 +150,8 @@ class Experiment:
         """On the device, with initial weights that depend on the seed alone."""
         network = self._build_network()
         if self.settings.compile:
-            compile_network(network, batch_size=self.settings.batch_size // self.process_group.size)
+            share = self.settings.batch_size // self.process_group.size
+            compile_network(network, batch_size=share // self.settings.accumulate)
         return network
 
     @cached_property
@@ -160,6 +165,8 @@ class Experiment:
         torch.manual_seed(derive_seed(self.seed, "initialisation"))
         backbone = build(self.config["backbone"], num_classes=len(self.splits.classes), key="backbone")
         min_batch_size = find_min_batch_size(self.outline, self.image_shape)
+        if self.settings.sync_batchnorm and self.process_group.size > 1:
+            backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
         return self._as_network(
             backbone.to(self.device),
             classes=self.splits.classes,
@@ -254,6 +261,8 @@ class Experiment:
             writes=self.process_group.is_main_process,
             run=fixed_settings(self.config),
             data=fingerprints(self.splits),
+            processes=self.process_group.size,
+            any_processes=self.settings.processes == "any",
             check_folder=check_folder,
         )
 

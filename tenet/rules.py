@@ -59,7 +59,7 @@ class OneOf:
         return any(value == option and type(value) is type(option) for option in self.options)
 
     def describe(self) -> str:
-        return "one of " + ", ".join(map(str, self.options))
+        return ("one of " if len(self.options) > 1 else "") + ", ".join(map(str, self.options))
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,17 @@ class OrNull:
         return f"{self.rule.describe()}, or null"
 
 
+@dataclass(frozen=True)
+class AnyOf:
+    rules: tuple[Rule, ...]
+
+    def allows(self, value: Any) -> bool:
+        return any(rule.allows(value) for rule in self.rules)
+
+    def describe(self) -> str:
+        return " or ".join(rule.describe() for rule in self.rules)
+
+
 class Mark(NamedTuple):
     """One limit in an `Annotated`: the name of a field of Number or ListOf, and its value."""
 
@@ -149,9 +160,12 @@ def rule_of(hint: Any, **limits: Any) -> Rule | None:
         return OneOf(args)
     if origin in (Union, UnionType):
         kinds = [arg for arg in args if arg is not NoneType]
-        # `int | float` is a number; other unions of several types have no rule.
-        kind = float if set(kinds) == {int, float} else kinds[0] if len(kinds) == 1 else None
-        rule = rule_of(kind, **limits)
+        if set(kinds) == {int, float}:
+            kinds = [float]
+        rules = [rule for kind in kinds if (rule := rule_of(kind, **limits)) is not None]
+        if len(rules) < len(kinds):  # a union with a type that implies no rule
+            return None
+        rule = rules[0] if len(rules) == 1 else AnyOf(tuple(rules))
         return OrNull(rule) if rule is not None and NoneType in args else rule
     if origin in (Sequence, list):
         rule = rule_of(args[0])

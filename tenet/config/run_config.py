@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tenet import __version__
 from tenet.config.overrides import is_hydras, parse
 from tenet.config.rules import check_rules, flatten, without_foreign_keys
+from tenet.distributed import started_processes
 from tenet.errors import ConfigError
 from tenet.files.atomic import write_atomically
 from tenet.files.names import CONFIG_FILE
@@ -53,6 +54,7 @@ CHANGEABLE_ON_RESUME = (
     "trainer.epochs",
     "trainer.max_steps",
     "trainer.device",
+    "trainer.processes",
     "trainer.evaluation_batch_size",
     "trainer.evaluate_every_epochs",
     "trainer.evaluate_images",
@@ -78,6 +80,8 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     values = without_foreign_keys(plain)  # type: ignore[arg-type]
     check_rules(values)
     values.pop("launcher", None)  # not part of a run's identity
+    if values.get("trainer") and values["trainer"].get("processes", 0) is None:
+        values["trainer"]["processes"] = started_processes()
     if values.get("dataset") and "path" in values["dataset"]:
         # An evaluation or a resumed run may start from another folder.
         path = user_path(values["dataset"]["path"], key="dataset.path")
@@ -171,6 +175,11 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{override.input_line}: a resumed run keeps its configuration, except "
                 f"{', '.join(CHANGEABLE_ON_RESUME)}"
+            )
+        if key == "trainer.processes" and override.value() != "any":
+            raise ConfigError(
+                f"{override.input_line}: a resumed run continues in as many processes as before; to continue with another "
+                "number, which changes the figures, give trainer.processes=any"
             )
         group, _, name = key.partition(".")
         if key == "trainer.epochs":

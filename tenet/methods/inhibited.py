@@ -220,10 +220,14 @@ def make_update(
 
 def empty_update(network: nn.Module, batch: Batch, *, loss: float = 0.0) -> Update:
     """An inhibited update of no samples with a constant loss: this process only joins the gradient all-reduce of the
-    others. Its forward is in eval mode, because it must not move BatchNorm statistics."""
-    network.eval()
-    constant = loss + 0 * network(batch.images[:1]).sum()
-    network.train()
+    others. Its forward must not move BatchNorm statistics."""
+    if any(isinstance(module, nn.SyncBatchNorm) for module in network.modules()):
+        # Train mode, in which the others wait for this process's part of their statistics: that of no image.
+        constant = loss + 0 * network(batch.images[:0]).sum()
+    else:
+        network.eval()
+        constant = loss + 0 * network(batch.images[:1]).sum()
+        network.train()
     return make_update(constant, batch, samples=0, cross_entropy=constant, orthogonality=constant)
 
 

@@ -20,6 +20,7 @@ logger = logging.getLogger("tenet")
 # Under these keys, what a checkpoint is of: the settings of its run and the fingerprints of its data set; and the version
 # of its layout.
 RUN, DATA, LAYOUT = "run", "data", "layout"
+PROCESSES = "processes"  # how many trained together
 CURRENT_LAYOUT = 3
 MAX_SHOWN = 100  # characters of a value that a message repeats
 
@@ -45,6 +46,7 @@ class Checkpoints:
     writes: if False, `save` does nothing.
     run: key -> value of the settings that a resumed run keeps. data: name -> fingerprint of each part of the data set.
     A checkpoint of other settings or of other data is refused.
+    processes: how many train together. A checkpoint of another number is refused, or, with `any_processes`, warned of.
     check_folder: called before files are written; raises StorageError if the run folder is no longer in its place.
     """
 
@@ -55,9 +57,12 @@ class Checkpoints:
         writes: bool = True,
         run: Mapping[str, Any] | None = None,
         data: Mapping[str, str] | None = None,
+        processes: int = 1,
+        any_processes: bool = False,
         check_folder: Callable[[], None] = lambda: None,
     ) -> None:
         self.writes, self.run, self.data = writes, dict(run or {}), dict(data or {})
+        self.processes, self.any_processes = processes, any_processes
         self.check_folder = check_folder
         self.last = run_dir / CHECKPOINT_FILE
         self.previous = run_dir / PREVIOUS_CHECKPOINT_FILE
@@ -66,7 +71,7 @@ class Checkpoints:
         if not self.writes:
             return
         self.check_folder()
-        content = {**state, RUN: self.run, DATA: self.data, LAYOUT: CURRENT_LAYOUT}
+        content = {**state, RUN: self.run, DATA: self.data, LAYOUT: CURRENT_LAYOUT, PROCESSES: self.processes}
         # Serialize in memory first: torch's own writer does not report a full disk as an OSError.
         buffer = io.BytesIO()
         torch.save({**content, CHECKSUM: checksum(content)}, buffer)
@@ -105,12 +110,29 @@ class Checkpoints:
                 logger.warning("%s; continuing from the one before, %s", damaged[0], path)
             run, data, layout = (content.pop(key, None) for key in (RUN, DATA, LAYOUT))
             self._check_origin(path, run=run, data=data, layout=layout)
+            self._check_processes(path, content.pop(PROCESSES, self.processes))
             return SavedState(path, content)
         if damaged:
             raise CheckpointError(
                 f"{'; '.join(map(str, damaged))}; restore a copy, or start again (rerun=true)"
             ) from damaged[0]
         return None
+
+    def _check_processes(self, path: Path, saved: Any) -> None:
+        if saved == self.processes:
+            return
+        if not self.any_processes:
+            raise CheckpointError(
+                f"{path} is of a run in {saved} processes, and {self.processes} were started; start {saved}, or continue "
+                "with trainer.processes=any, which changes the figures"
+            )
+        logger.warning(
+            "%s is of %s processes, and %d continue it: each takes another share of a batch and draws other random numbers, "
+            "so the figures differ from those of a run with either number",
+            path,
+            saved,
+            self.processes,
+        )
 
     def _check_origin(self, path: Path, *, run: Any, data: Any, layout: Any) -> None:
         if (self.run or self.data) and layout != CURRENT_LAYOUT:

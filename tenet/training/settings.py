@@ -19,6 +19,9 @@ class TrainingSettings:
         last value. A run that is resumed with more `epochs` keeps the schedule that it began with.
     max_steps: stop after this many iterations; the schedule does not depend on it.
     batch_size, evaluation_batch_size: images; with torchrun, of all processes together.
+    processes: how many train together; None stands for the number that was started, and becomes that number in a run's
+        configuration. "any": the run may continue with another number, although the figures then differ.
+    sync_batchnorm: normalise over the samples of all processes, on CUDA devices.
     accumulate: compute each update in so many parts, one after another, which takes less memory; an update is still that of
         the whole `batch_size`, except that BatchNorm normalises each part by itself.
     clip_norm: the largest norm of an update's gradient, which is scaled down to it; None: no limit.
@@ -28,7 +31,8 @@ class TrainingSettings:
     on_nonfinite: stop, or skip: a step whose loss or gradient is not finite then changes nothing. A run skips at most
         `max_nonfinite_steps` steps, and the host waits for the gradient of every step.
 
-    Raises ValueError for a value that its annotation does not allow, and ConfigError for compile with deterministic.
+    Raises ValueError for a value that its annotation does not allow, and ConfigError for compile with deterministic and for
+    accumulate with sync_batchnorm.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -41,6 +45,8 @@ class TrainingSettings:
     max_steps: Annotated[int, at_least(1)] | None = None
     batch_size: Annotated[int, at_least(1)] = 256
     evaluation_batch_size: Annotated[int, at_least(1)] = 1000
+    processes: Annotated[int, at_least(1)] | Literal["any"] | None = None
+    sync_batchnorm: bool = False
     accumulate: Annotated[int, at_least(1)] = 1
     clip_norm: Annotated[float, above(0)] | None = None
     log_every_steps: Annotated[int, at_least(1)] = 50
@@ -63,6 +69,9 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         check_arguments(TrainingSettings.__init__, vars(self))
+        if self.sync_batchnorm and self.accumulate > 1:
+            # The processes would have to compute equal numbers of parts, also of an epoch's last batch.
+            raise ConfigError("trainer.sync_batchnorm=true needs whole batches; leave out trainer.accumulate")
         if self.compile and self.deterministic:
             # The batch sizes that come first decide which kernels are compiled, and thereby the rounding.
             raise ConfigError(

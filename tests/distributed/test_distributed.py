@@ -1,6 +1,7 @@
 """Several processes that train one model: as torchrun starts them, against the same arithmetic in one process."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -20,6 +22,7 @@ from tenet.randomness import make_generator
 from tenet.run.metrics_file import read_metrics
 from tenet.training.schedule import Cosine, Span
 from tests.distributed import member, parts
+from tests.entry_points import call
 from tests.reference.inhibited_step import inhibited_loss
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +145,14 @@ def test_a_team_shares_one_folder_and_goes_on_exactly(tmp_path):
 
     part = torchrun(ROOT / "train.py", *arguments, "hydra.run.dir=part", "trainer.max_steps=10", cwd=tmp_path)
     assert part.returncode == 0, part.stderr
+    # The number of processes is part of what a run is.
+    assert yaml.safe_load((tmp_path / "part" / "config.yaml").read_text())["trainer"]["processes"] == 2
+    alone = call("train.py", "resume=part", "trainer.max_steps=null", cwd=tmp_path, fails=True)
+    assert "trainer.processes=2, but 1 started" in alone.stderr
+    shutil.copytree(tmp_path / "part", tmp_path / "alone")
+    alone = call("train.py", "resume=alone", "trainer.max_steps=12", "trainer.processes=any", cwd=tmp_path)
+    assert "of 2 processes, and 1 continue it" in alone.stdout
+    shutil.rmtree(tmp_path / "alone")
     resumed = torchrun(ROOT / "train.py", "resume=part", "trainer.max_steps=null", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "part"}

@@ -8,6 +8,8 @@ from tenet.methods import Batch, CrossEntropy, Draw, Inhibited, Jsd
 from tenet.networks import Network
 from tenet.randomness import make_generator
 from tenet.training.accumulation import split
+from tests.entry_points import TINY
+from tests.entry_points import train as train_command
 from tests.training.runs import STEPS_PER_EPOCH, run
 
 CHANNELS = 4
@@ -109,3 +111,13 @@ def test_parts_hold_all_views_of_their_samples_and_enough_samples_for_batch_norm
     assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
     first, second = (torch.rand(3, generator=part.draw("medoids")) for part in parts[:2])
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    ({"trainer.processes": 2}, "trainer.processes=2, but 1 started"),
+    ({"trainer.sync_batchnorm": "true"}, "CUDA devices alone"),
+    ({"trainer.processes": "some"}, "1,000,000,000 or any, or null"),
+])  # fmt: skip
+def test_settings_of_several_processes_that_can_not_hold_are_refused(overrides, message, tmp_path):
+    words = [f"{key}={value}" for key, value in overrides.items()]
+    assert message in train_command(*TINY, *words, cwd=tmp_path, code=2 if "some" in words[0] else 1).output
