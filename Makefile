@@ -21,7 +21,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[search,test,lint]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[search,models,test,lint]"
 	@touch $@
 
 quickstart: setup
@@ -32,7 +32,7 @@ test: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow and not compiler"
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "slow and not compiler"
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.readers --minutes $(MINUTES)

@@ -9,18 +9,21 @@ import logging
 import sys
 from collections.abc import Container, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from tenet import distributed
 from tenet.config.build import build
 from tenet.config.overrides import typed_keys
+from tenet.config.plugins import used_plugins
 from tenet.config.run_config import read_config, resolve, run_id
-from tenet.distributed import is_started_by_torchrun
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.entry import run_main
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, printable
 from tenet.evaluation.target import EvaluationTarget
 from tenet.run.environment import describe_arithmetic
 from tenet.run.folder import RunFolder
@@ -35,20 +38,25 @@ CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 logger = logging.getLogger("tenet")
 
 
-def main(composed: DictConfig) -> float:
+def main(composed: DictConfig) -> float | None:
     """Evaluate what the command line asks for; return the mCE, or the clean error if there is no mCE."""
-    if is_started_by_torchrun():
-        raise ConfigError("evaluate.py is one process: start it with python, not with torchrun")
     # Not within `StopSignals`: OmegaConf may swallow an exception that a signal raises.
     config, typed = resolve(composed), typed_keys(HydraConfig.get().overrides.task)
-    with StopSignals() as stop:
-        return run(config, typed=typed, stop=stop)
+    with StopSignals() as stop, distributed.join(config["device"]) as process_group:
+        return run(config, typed=typed, stop=stop, process_group=process_group)
 
 
-def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals | None = None) -> float:
-    """Measure all cells of all suites of `config`, then write and print the report.
+def run(
+    config: dict[str, Any],
+    *,
+    typed: Container[str] = (),
+    stop: StopSignals | None = None,
+    process_group: ProcessGroup = SINGLE_PROCESS,
+) -> float | None:
+    """Measure all cells of all suites of `config`, then write and print the report; return what `main` does.
 
-    typed: the keys that the user set, in contrast to what an option brings with it.
+    typed: the keys that the user set, in contrast to what an option brings with it. process_group: the processes that
+    share the images of each cell; the main one writes and prints, and the others return None.
     """
     # If a signal interrupts torch's import of NumPy, torch concludes that NumPy is not installed.
     with (stop or StopSignals()).postponed():
@@ -63,16 +71,22 @@ def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals
         from tenet.evaluation.suites.build import build_suites
 
     device, batch_size = pick_device(config["device"]), config["batch_size"]
-    test = target.data.test_source()
+    with process_group.rank_zero_first():
+        test = target.data.test_source()
     if target.run_dir is not None and target.has_own_dataset:
-        check_test_data(target.run_dir, test.fingerprint())
+        check_test_data(target.run_dir, test.content_fingerprint())
     network = target.load_network(classes=test.classes, device=device)
     where = str(target.dataset.get("path", f"dataset={target.model.dataset}"))
     order = match_classes(
         network.interface["classes"], test.classes, where=where, is_own=target.has_own_dataset
     )
     warn_of_other_size(test, network.interface["image_size"], where=where)
-    suites = build_suites(config, test, model=target.model, device=device)
+    build_option = partial(build, config["suite"], key="suite")
+    suites = build_suites(config, test, model=target.model, device=device, build_option=build_option)
+    classifier = Classifier(network, batch_size, order, process_group)
+    if not process_group.is_main_process:
+        predict_suites(suites, classifier, None)
+        return None
     measurement = target.measurement(suites)
     is_asked = config["output"] is not None
     output = target.report_path(config["output"], marks=measurement.marks)
@@ -84,9 +98,12 @@ def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals
             **{suite.name: suite.identity() for suite in suites},
         },
     )
-    predictions = predict_suites(suites, Classifier(network, batch_size, order), cache)
+    predictions = predict_suites(suites, classifier, cache)
     summaries = [suite.summarize(predictions) for suite in suites]
     about, notes = target.about(), [measurement.note]
+    if config["corruptions"]["root"] is not None and target.data.corruptions_note:
+        about["corruptions_note"] = target.data.corruptions_note
+        notes.append(target.data.corruptions_note)
     if matched := matching_note(network.interface["classes"], test.classes):
         about["classes"] = matched
         notes.append(matched)
@@ -95,19 +112,23 @@ def run(config: dict[str, Any], *, typed: Container[str] = (), stop: StopSignals
         exposure = Exposure.of(build(trained[group], key=group) for group in ("augment", "mixing"))
         about["trained_with"] = exposure.content()
         notes += exposure.lines()
-    about |= {"arithmetic": describe_arithmetic(), **measurement.content()}
+    if plugins := used_plugins(
+        {"dataset": target.dataset, "backbone": target.backbone, "suite": config["suite"]}
+    ):
+        about["plugins"] = plugins
+    about |= {"arithmetic": describe_arithmetic(processes=process_group.size), **measurement.content()}
     report = combine(about, summaries, notes=notes)
     # Written before it is printed: a report that can't be printed is not lost.
     written, pictures = write_figures(report, output), write_pictures(report, output)
     print_report(report)
     for path in [*written, *pictures.values()]:
         print(path)
-    if report.is_complete and measurement.is_the_runs_own(output, asked=is_asked):
+    differences = measurement.differences(output, asked=is_asked, is_complete=report.is_complete)
+    if not differences:
         track(target, report, written, pictures)
     elif target.run_dir is not None:
-        logger.info(
-            "not the whole sweep of the run's own data set and weights: the figures stay out of its summary"
-        )
+        why = printable(" and ".join(differences))
+        logger.info("the figures stay out of the run's summary, because they are %s", why)
     cache.close(keep=config["save_predictions"])
     return float(report.metrics.get("corruption/mce_pct", report.metrics["test/error_pct"]))
 

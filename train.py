@@ -7,7 +7,7 @@ if __name__ == "__main__":
 
 import logging
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,21 @@ from omegaconf import DictConfig
 from tenet import distributed
 from tenet.config.build import build
 from tenet.config.overrides import as_argument
+from tenet.config.plugins import used_plugins
 from tenet.config.run_config import resolve, resumed_config, run_id, write_config
-from tenet.distributed import SINGLE_PROCESS, ProcessGroup
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup, is_main_process
 from tenet.entry import run_main
 from tenet.errors import ConfigError
 from tenet.files.names import AVERAGED_WEIGHTS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from tenet.files.paths import shown, user_path
 from tenet.run.environment import write_environment
-from tenet.run.folder import RunFolder, explain_how_to_resume, prepare_to_resume, selection_error
+from tenet.run.folder import (
+    RunFolder,
+    explain_how_to_resume,
+    how_to_go_on,
+    prepare_to_resume,
+    selection_error,
+)
 from tenet.run.origin import stamp, write_origin
 from tenet.run.signals import StopSignals
 
@@ -40,6 +47,15 @@ def main(composed: DictConfig) -> float | None:
     else:
         run_dir = user_path(composed.resume, key="resume")
         config = resumed_config(run_dir, hydra_config.overrides.task)
+    if config["tenet"].get("layer") == "?":
+        with suppress(OSError):
+            run_dir.rmdir()  # Hydra has made both
+            run_dir.parent.rmdir()
+        if is_main_process():
+            from tenet.experiment import Experiment
+
+            Experiment(config).print_cuts()
+        return None
     device = config["trainer"].get("device", "auto")
     with explain_how_to_resume(run_dir), StopSignals() as stop, distributed.join(device) as process_group:
         check_processes(config["trainer"].get("processes"), started=process_group.size)
@@ -85,21 +101,24 @@ def run(
         from tenet.experiment import Experiment
         from tenet.files.weights import holds_weights, save_weights
         from tenet.training.books import NullTracker
+        from tenet.training.checkpoint import Checkpoints
 
     experiment = Experiment(config, process_group=process_group)
-    experiment.check()
+    experiment.check(resumes=Checkpoints(run_dir).newest() is not None)
     files = stamp(experiment.dataset.files())  # before they are read
     checkpoints = experiment.checkpoints(run_dir, check_folder=folder.check if folder else lambda: None)
     state = experiment.restore(checkpoints)
     if not process_group.is_main_process:
         experiment.train(state, checkpoints=checkpoints, tracker=NullTracker(), stop=stop)
+        if experiment.splits.validation is not None:
+            experiment.evaluate("test")
         return None
 
     if state.resumed_at is not None:
         prepare_to_resume(run_dir, step=state.step, last_step=experiment.last_step)
     write_config(config, run_dir / CONFIG_FILE)
     write_origin(run_dir, config, data=checkpoints.data, files=files)
-    write_environment(run_dir, processes=process_group.size)
+    write_environment(run_dir, processes=process_group.size, plugins=used_plugins(config))
     logger.info("run folder %s, %s", shown(run_dir), experiment.describe())
     resumes = state.resumed_at is not None
     with experiment.tracking.start(run_dir, config=config, run_id=run_id(config), resume=resumes) as tracker:
@@ -123,10 +142,10 @@ def run(
     if state.resumed_at == state.step:
         logger.info("this run had finished already, at step %d", state.step)
     if state.step < experiment.all_steps:
-        again = f"python train.py {as_argument('resume', shown(run_dir))} trainer.max_steps=null"
-        logger.info("stopped at step %d of %d; continue: %s", state.step, experiment.all_steps, again)
+        logger.info("finished at step %d of %d; %s", state.step, experiment.all_steps, how_to_go_on(run_dir))
     evaluate = f"python evaluate.py {as_argument('run', shown(run_dir))}"
-    logger.info("test error %.2f %%; evaluate: %s", figures["test/error_pct"], evaluate)
+    precision = f", mAP {figures['test/map_pct']:.2f} %" if "test/map_pct" in figures else ""
+    logger.info("test error %.2f %%%s; evaluate: %s", figures["test/error_pct"], precision, evaluate)
     return selection_error(figures)
 
 

@@ -42,6 +42,32 @@ class ProcessGroup:
         broadcast_object_list(values, src=0, group=self.cpu_group)
         return values[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, by rank, in all processes."""
+        if self.size == 1:
+            return [value]
+        from torch.distributed import all_gather_object
+
+        values: list[Any] = [None] * self.size
+        all_gather_object(values, value, group=self.cpu_group)
+        return values
+
+    def share_buffers(self, network: "nn.Module") -> None:
+        """Give the network the main process's buffers, such as BatchNorm's running statistics, in all processes."""
+        if self.size == 1:
+            return
+        import torch
+        from torch.distributed import broadcast
+
+        buffers = list(network.buffers())
+        for kind in {buffer.dtype for buffer in buffers}:
+            alike = [buffer for buffer in buffers if buffer.dtype == kind]
+            values = torch.cat([buffer.flatten() for buffer in alike])
+            broadcast(values, src=0)
+            sizes = [buffer.numel() for buffer in alike]
+            for buffer, value in zip(alike, values.split(sizes), strict=True):
+                buffer.copy_(value.view(buffer.shape))
+
     @contextmanager
     def rank_zero_first(self) -> Iterator[None]:
         """Let the main process run the context before the others, for example to download a file for all."""
@@ -76,7 +102,7 @@ class ProcessGroup:
         """Return whether the flag is set in any process."""
         return self.all_reduce_max(flag) != (0,)
 
-    def loss_scale(self, samples: int, device: "torch.device") -> "Tensor | float":
+    def loss_scale(self, samples: "int | Tensor", device: "torch.device") -> "Tensor | float":
         """Scale for this process's mean loss over `samples`.
 
         DistributedDataParallel averages gradients over processes; with this factor the average is over all samples,
@@ -86,8 +112,9 @@ class ProcessGroup:
             return 1.0
         import torch
 
-        own = torch.tensor(float(samples), device=device)
-        return own * self.size / self.all_reduce_sum(own)
+        own = torch.as_tensor(samples, dtype=torch.float32, device=device)
+        # 0 samples in all processes: a loss of 0, not a division by 0.
+        return own * self.size / self.all_reduce_sum(own).clamp(min=1)
 
     def wrap(self, network: "nn.Module") -> "nn.Module":
         """Return the network with gradients averaged over the processes; this holds for its own forward alone."""

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,26 @@ from tenet.augment.pictures import check_pictures
 from tenet.combinations import check_combination
 from tenet.config.build import build, prefix_errors
 from tenet.config.run_config import fixed_settings
+from tenet.cut_table import print_cuts
 from tenet.data import Dataset, Splits, TrainingLoader
 from tenet.device import pick_device, set_determinism
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
 from tenet.evaluation.classifier import Classifier
+from tenet.evaluation.measures import as_metrics
+from tenet.files.initial_weights import InitialWeights, fit_initial_weights
+from tenet.files.interface import Interface
+from tenet.initial_weights import find_saved_weights
 from tenet.methods import Inhibited, Method
 from tenet.mixing import DataFacts, Mixing
-from tenet.networks import Network, compile_network, find_min_batch_size, resolve_cut
+from tenet.networks import (
+    Layout,
+    Network,
+    compile_network,
+    find_cuts,
+    find_min_batch_size,
+    resolve_cut,
+)
 from tenet.randomness import derive_seed
 from tenet.run.origin import fingerprints
 from tenet.run.signals import StopSignals
@@ -42,8 +54,8 @@ from tenet.training.state import TrainingState
 
 logger = logging.getLogger("tenet")
 
-# The image size that checks assume before the data is read.
-NOMINAL_IMAGE_SHAPE = (3, 32, 32)
+# The side of images that checks assume before the data is read.
+NOMINAL_SIZE = 32
 
 
 class Experiment:
@@ -56,16 +68,21 @@ class Experiment:
         self.config, self.process_group = config, process_group
         self.seed: int = config["seed"]
 
-    def check(self) -> None:
-        """Raise ConfigError for everything that can be refused before any data is read."""
+    def check(self, *, resumes: bool = False) -> None:
+        """Raise ConfigError for everything that can be refused before any data is read.
+
+        resumes: whether there is a checkpoint: then initial weights are not needed any more.
+        """
         set_determinism(self.settings.deterministic)  # before anything starts CUDA
         # Building a part checks it.
         for part in ("device", "dataset", "augmentation", "mixing", "schedule", "method", "outline"):
             getattr(self, part)
-        check_combination(self.method, self.augmentation, self.mixing)
+        check_combination(self.method, self.augmentation, self.mixing, multi_label=self.dataset.multi_label)
         for group in ("augment", "mixing"):
             check_pictures(self.config[group].get("pictures"), group=group)
         self.tracking.check()
+        if not resumes:
+            self.initial_weights  # noqa: B018 (finding them checks that they fit)
         with prefix_errors("optimizer"):
             try_optimizer(self._build_optimizer, self.device)
         if self.settings.sync_batchnorm and self.device.type != "cuda":
@@ -133,11 +150,53 @@ class Experiment:
     @cached_property
     def outline(self) -> Network:
         """The network on the meta device: it has shapes and takes no memory."""
-        outline = self._as_network(build_on_meta(self.config["backbone"]))
-        if self.inhibited is not None:
-            with prefix_errors("tenet"):
-                self.inhibited.check(outline, NOMINAL_IMAGE_SHAPE)
+        backbone = build_on_meta(self.config["backbone"])
+        if self.inhibited is None:
+            return self._as_network(backbone)
+        shape = self.find_image_shape(backbone)
+        with prefix_errors("tenet"):
+            resolve_cut(backbone, self.inhibited.layer, argument="layer", cuts=find_cuts(backbone, shape))
+            outline = self._as_network(backbone)
+            self.inhibited.check(outline, shape)
         return outline
+
+    def find_image_shape(self, backbone: nn.Module) -> tuple[int, int, int]:
+        """The shape of images before the data is read: the data set's crop, the size of CIFAR's images, or the
+        model's usual one, whichever the backbone, on the meta device, takes first."""
+        error = ConfigError("backbone: it takes no size of images")
+        sizes = (
+            getattr(self.dataset, "crop", None),
+            NOMINAL_SIZE,
+            getattr(backbone, "usual_image_size", None),
+        )
+        for size in filter(None, sizes):
+            try:
+                find_cuts(backbone, (3, size, size))
+            except ValueError as refusal:
+                error = ConfigError(f"backbone: {refusal}")
+            else:
+                return 3, size, size
+        raise error
+
+    def print_cuts(self) -> None:
+        """Print the table of all values of `tenet.layer`."""
+        backbone = build_on_meta(self.config["backbone"])
+        print_cuts(backbone, self.find_image_shape(backbone))
+
+    @cached_property
+    def initial_weights(self) -> InitialWeights | None:
+        """The weights that training starts from, read or downloaded; None if it starts at random.
+
+        Raises CheckpointError if they do not fit, ConfigError if they can't be downloaded or the file has changed.
+        """
+        with self.process_group.rank_zero_first():
+            saved = find_saved_weights(self.config["backbone"], self.outline.backbone)
+        if saved is None:
+            return None
+        backbone = self.config["backbone"]
+        return fit_initial_weights(
+            saved, lambda count: build_on_meta(backbone, num_classes=count), key=backbone.get("weights_key")
+        )
 
     @cached_property
     def splits(self) -> Splits:
@@ -164,7 +223,9 @@ class Experiment:
     def _build_network(self) -> Network:
         torch.manual_seed(derive_seed(self.seed, "initialisation"))
         backbone = build(self.config["backbone"], num_classes=len(self.splits.classes), key="backbone")
-        min_batch_size = find_min_batch_size(self.outline, self.image_shape)
+        with prefix_errors("backbone"):
+            check_image_size(self.outline.backbone, self.image_shape)
+            min_batch_size = find_min_batch_size(self.outline, self.image_shape)
         if self.settings.sync_batchnorm and self.process_group.size > 1:
             backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
         return self._as_network(
@@ -172,6 +233,7 @@ class Experiment:
             classes=self.splits.classes,
             image_size=self.image_shape[1:],
             min_batch_size=min_batch_size,
+            layout=self.outline.layout,
         )
 
     @cached_property
@@ -181,7 +243,7 @@ class Experiment:
     @cached_property
     def loader(self) -> TrainingLoader:
         loader = TrainingLoader(
-            self.splits.train.to(self.device),
+            self.splits.train.for_training(self.seed).to(self.device),
             augmentation=self.augmentation,
             mixing=self.mixing,
             facts=DataFacts(len(self.splits.classes), tuple(self.dataset.mean)),
@@ -203,7 +265,7 @@ class Experiment:
 
     @cached_property
     def classifier(self) -> Classifier:
-        return Classifier(self.network, self.settings.evaluation_batch_size)
+        return Classifier(self.network, self.settings.evaluation_batch_size, process_group=self.process_group)
 
     @property
     def classifiers(self) -> dict[str, Classifier]:
@@ -214,8 +276,7 @@ class Experiment:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        height, width = self.splits.train.images.shape[1:3]
-        return 3, height, width
+        return 3, *self.splits.train.image_size()
 
     @property
     def total_steps(self) -> int:
@@ -267,8 +328,9 @@ class Experiment:
         )
 
     def restore(self, checkpoints: Checkpoints) -> TrainingState:
-        """The state of the last checkpoint, or a new one. Raises CheckpointError if it does not fit."""
-        return TrainingState.restore(
+        """The state of the last checkpoint, or a new one, with the initial weights. Raises CheckpointError if they do not
+        fit."""
+        state = TrainingState.restore(
             self.network,
             self.optimizer,
             self.method,
@@ -276,6 +338,27 @@ class Experiment:
             average=self.average,
             process_group=self.process_group,
         )
+        if state.resumed_at is None and self.initial_weights is not None:
+            backbone = self.network.backbone
+            self.initial_weights.load(backbone, classes=self.splits.classes)
+            self._compare_normalization(self.initial_weights.saved.interface)
+            if self.average is not None:
+                self.average.network.backbone.load_state_dict(backbone.state_dict())
+        return state
+
+    def _compare_normalization(self, expected: Interface | None) -> None:
+        """Warn if the initial weights were trained with another normalisation than the run's."""
+        given = (tuple(self.dataset.mean), tuple(self.dataset.std))
+        if expected is not None and (expected.mean, expected.std) != given:
+            keys = " ".join(
+                f"dataset.{name}=[{','.join(map(str, getattr(expected, name)))}]" for name in ("mean", "std")
+            )
+            logger.warning(
+                "the initial weights expect another normalisation than this run's, which keeps mean=%s and std=%s; "
+                "theirs is %s",
+                *map(list, given),
+                keys,
+            )
 
     def train(
         self,
@@ -285,7 +368,13 @@ class Experiment:
         tracker: MetricsSink,
         stop: StopSignals | None = None,
     ) -> None:
-        """Train from `state` to the end; the main process evaluates on the held-out images after epochs."""
+        """Train from `state` to the end, and evaluate on the held-out images after epochs."""
+        stop = stop or StopSignals()
+        if self.process_group.size > 1:
+            # A signal to one process ends the evaluation of all of them.
+            self.classifier = replace(
+                self.classifier, before_batch=partial(agree_to_stop, stop, self.process_group)
+            )
 
         def evaluate() -> dict[str, float]:
             is_last = state.step == self.last_step
@@ -296,7 +385,7 @@ class Experiment:
             loader=self.loader,
             schedule=self.schedule,
             settings=self.settings,
-            evaluate=evaluate if self.process_group.is_main_process else no_evaluation,
+            evaluate=evaluate,
             evaluated_images=self.count_evaluated_images(),
             tracker=tracker,
             checkpoints=checkpoints,
@@ -336,18 +425,22 @@ class Experiment:
 
     def evaluate(self, split: str, ids: Tensor | None = None, *, ending: str = "") -> dict[str, float]:
         """The error on one of the splits, or on its images `ids`, by metric name, such as `test/error_pct`; that of the
-        averaged weights is `test_ema/error_pct`. ending: of the name."""
-        metrics = {}
+        averaged weights is `test_ema/error_pct`. Of multi-label images also `test/map_pct` and `test/map_11point_pct`.
+        ending: of the name."""
+        metrics: dict[str, float] = {}
         for kind, classifier in self.classifiers.items():
             name = f"{split}{kind}{ending}"
+            self.process_group.share_buffers(classifier.network)
             predictions = classifier.predict(getattr(self.splits, split), ids, title=f"{name} images")
-            metrics[f"{name}/error_pct"] = predictions.error_pct
+            metrics |= as_metrics(name, predictions.training_figures())
         return metrics
 
     def _as_network(self, backbone: nn.Module, *, min_batch_size: int = 1, **about_data: Any) -> Network:
         with prefix_errors("tenet"):
             layer = None if self.inhibited is None else self.inhibited.layer
             cut = None if layer is None else resolve_cut(backbone, layer, argument="layer")
+            if self.inhibited is not None:
+                about_data.setdefault("layout", Layout.parse(self.inhibited.layout))
             return Network(
                 backbone,
                 mean=self.dataset.mean,
@@ -363,9 +456,22 @@ class Experiment:
         return build(self.config["optimizer"], parameters, key="optimizer")
 
 
-def no_evaluation() -> dict[str, float]:
-    """The evaluation of the processes that leave it to the main process."""
-    return {}
+def agree_to_stop(stop: StopSignals, process_group: ProcessGroup) -> None:
+    """Raise, in all processes, what a signal to any of them asks for."""
+    (signal,) = process_group.all_reduce_max(stop.received)
+    if signal:
+        stop.received = signal
+        stop.check()
+
+
+def check_image_size(backbone: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Raise ValueError unless the backbone, on the meta device, takes images of this shape."""
+    try:
+        find_cuts(backbone, image_shape)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; give it other images (dataset.crop), or the model their size (such as +backbone.kwargs.img_size)"
+        ) from error
 
 
 def build_on_meta(config: Mapping[str, Any], *, num_classes: int = 2) -> nn.Module:

@@ -1,5 +1,6 @@
 """Exit codes, and one-line error messages for the user."""
 
+import re
 import sys
 
 from tenet.errors import UserError, printable
@@ -16,6 +17,11 @@ def explain_to_user(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return describe_os_error(error)
+    if worker := dead_worker(error):
+        return (
+            f"a process that reads images ended: {worker}. If memory is short, lower dataset.workers; if shared memory "
+            "is, give the container more (docker run --shm-size); the same command continues from the last checkpoint"
+        )
     if is_out_of_memory(error):
         return (
             f"out of memory ({error}); lower trainer.batch_size or batch_size, or choose a smaller backbone"
@@ -26,6 +32,17 @@ def explain_to_user(error: BaseException) -> str | None:
 def print_error(error: object) -> None:
     """Print an error as one line on stderr. Non-printable characters, such as those in file names, are replaced."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
+
+
+def dead_worker(error: BaseException) -> str | None:
+    """How a worker process of torch's DataLoader ended, if the error is about that; None for all others.
+
+    torch raises it as soon as the worker ends, between any two lines of the main thread.
+    """
+    found = re.search(
+        r"DataLoader worker \(pid\S* [\d, ]+\) (is killed by signal: [\w ]+|exited \w+)", str(error)
+    )
+    return found[1] if isinstance(error, RuntimeError) and found else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

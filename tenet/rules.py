@@ -89,6 +89,20 @@ def _is_setting(value: Any) -> bool:
     )
 
 
+def _are_keywords(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, Mapping):
+        names = all(isinstance(name, str) and name.isidentifier() and len(name) <= 100 for name in value)
+        return (
+            names
+            and len(value) <= 100
+            and depth < 5
+            and all(_are_keywords(part, depth + 1) for part in value.values())
+        )
+    if isinstance(value, list | tuple):
+        return len(value) <= 100 and depth < 5 and all(_are_keywords(part, depth + 1) for part in value)
+    return depth > 0 and (_is_text(value) or _is_setting(value))
+
+
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 # What a file name can hold: no control characters, no lone surrogates.
 TEXT = Kind(f"a text of 1 to {MAX_LENGTH:,} characters without control characters", _is_text)
@@ -96,6 +110,8 @@ TEXT = Kind(f"a text of 1 to {MAX_LENGTH:,} characters without control character
 SETTING = Kind(
     f"a number from -{MAX_NUMBER:,} to {MAX_NUMBER:,}, true, false, null, or a list of these", _is_setting
 )
+# Arguments that are handed to another library: names of arguments and plain values, which may be nested.
+KEYWORDS = Kind("arguments by name ({name: value}), with plain values", _are_keywords)
 
 
 @dataclass(frozen=True)
@@ -170,6 +186,8 @@ def rule_of(hint: Any, **limits: Any) -> Rule | None:
     if origin in (Sequence, list):
         rule = rule_of(args[0])
         return None if rule is None else ListOf(rule, **limits)
+    if origin is Mapping:
+        return KEYWORDS
     if hint in (int, float):
         limit = MAX_INTEGER if hint is int else MAX_NUMBER
         low = {} if "above" in limits else {"low": -limit}

@@ -16,7 +16,7 @@ from tenet.corruptions import CORRUPTIONS
 from tenet.evaluation.mce import ALEXNET_ERRORS
 from tenet.files.weights import save_weights
 from tenet.networks import ResNet
-from tests.entry_points import ROOT, TINY, call, evaluate, train
+from tests.entry_points import ROOT, TINY, evaluate, train
 from tests.faults.places import Fault
 
 
@@ -35,7 +35,7 @@ def write_weights(run, folder):
 
 
 def test_evaluate_writes_json_csv_heatmap_and_a_table(run):
-    done = call("evaluate.py", f"run={run}", "corruptions.names=[contrast,brightness]", cwd=run.parent)
+    done = evaluate(f"run={run}", "corruptions.names=[contrast,brightness]", cwd=run.parent)
     report = json.loads((run / "evaluation" / "corruptions-part.json").read_text())
     assert report["source"] == "generated"
     assert report["corruptions_from"] == {"seed": 0}
@@ -47,15 +47,15 @@ def test_evaluate_writes_json_csv_heatmap_and_a_table(run):
     rows = (run / "evaluation" / "corruptions-part.csv").read_text().splitlines()
     assert len(rows) == 1 + 10
     assert (run / "evaluation" / "corruptions-part-heatmap.png").read_bytes().startswith(b"\x89PNG")
-    assert "contrast" in done.stdout
-    assert "no mCE" in done.stdout
+    assert "contrast" in done.output
+    assert "no mCE" in done.output
     pictures = "300 Julia sets rendered by this package (seed 0), not the authors' pictures"
     assert report["trained_with"] == {
         "overlaps": ["brightness", "contrast", "saturate"],
         "pictures": [pictures],
     }
     line = "trained with brightness, contrast, saturate: these corruptions overlap with the benchmark's"
-    assert f"{line}\ntrained with pictures: {pictures}\n" in done.stdout
+    assert f"{line}\ntrained with pictures: {pictures}\n" in done.output
     # A part of the sweep is no figure of the run.
     assert not any(name.startswith("corruption/") for name in json.loads((run / "summary.json").read_text()))
 

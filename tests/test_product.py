@@ -18,9 +18,12 @@ from tests.config.options import OPTIONS, composed, composed_with
 OBJECTIVES, AUGMENTATIONS, MIXINGS = (
     [option for name, option in OPTIONS if name == group] for group in ("objective", "augment", "mixing")
 )
+MULTI = ["dataset=arrays", "dataset.path=own.npz", "dataset.multi_label=true"]
 FACTS = DataFacts(2, (0.5, 0.5, 0.5))
 # What makes no sense with objective=jsd: equal views, and a first view that is not clean.
 EQUAL, UNCLEAN = {"none", "standard"}, {"pixmix"}
+# The objective for images with several classes, and the mixings that make no sense with such labels.
+MULTI_LABEL, BLENDS_LABELS = "binary_cross_entropy", {"mixup", "cutmix"}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +37,9 @@ def parts():
     }
 
 
-def is_refused(*arguments):
+def is_refused(*arguments, **data):
     try:
-        check_combination(*arguments)
+        check_combination(*arguments, **data)
     except ConfigError:
         return True
     return False
@@ -44,14 +47,21 @@ def is_refused(*arguments):
 
 def test_combinations_without_sense_are_refused_and_no_others(parts):
     refused = {
-        names
-        for names in product(OBJECTIVES, AUGMENTATIONS, MIXINGS)
-        if is_refused(*(parts[part] for part in zip(("objective", "augment", "mixing"), names, strict=True)))
+        (*names, multi_label)
+        for *names, multi_label in product(OBJECTIVES, AUGMENTATIONS, MIXINGS, (False, True))
+        if is_refused(
+            *(parts[part] for part in zip(("objective", "augment", "mixing"), names, strict=True)),
+            multi_label=multi_label,
+        )
     }
     assert refused == {
-        ("jsd", augment, mixing)
-        for augment, mixing in product(AUGMENTATIONS, MIXINGS)
-        if augment in EQUAL or mixing in UNCLEAN
+        (objective, augment, mixing, multi_label)
+        for objective, augment, mixing, multi_label in product(
+            OBJECTIVES, AUGMENTATIONS, MIXINGS, (False, True)
+        )
+        if multi_label != (objective == MULTI_LABEL)
+        or (multi_label and mixing in BLENDS_LABELS)
+        or (objective == "jsd" and (augment in EQUAL or mixing in UNCLEAN))
     }
 
 
@@ -59,13 +69,17 @@ def test_combinations_without_sense_are_refused_and_no_others(parts):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_other_combination_trains_with_inhibition_on_top(parts, objective, augment):
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(12) % 2
+    multi_label = objective == MULTI_LABEL
+    # Of two classes, each is present in two thirds of the images.
+    labels = (
+        torch.tensor([[1, 0], [0, 1], [1, 1]] * 4, dtype=torch.int8) if multi_label else torch.arange(12) % 2
+    )
     images = torch.randint(256, (12, 16, 16, 3), generator=generator, dtype=torch.uint8)
     torch.manual_seed(0)
     network = Network(ResNet(num_classes=2, depth=8, width=4), cut="stage_2").train()
     for mixing in MIXINGS:
         combination = parts["objective", objective], parts["augment", augment], parts["mixing", mixing]
-        if is_refused(*combination):
+        if is_refused(*combination, multi_label=multi_label):
             continue
         method = Inhibited(method=combination[0], layer="stage_2", groups=3, start_step=0, interval=1)
         loader = TrainingLoader(
@@ -82,32 +96,44 @@ def test_every_other_combination_trains_with_inhibition_on_top(parts, objective,
         assert len(updates) == 2, mixing
         plain, inhibited = updates
         assert torch.isfinite(torch.stack([plain.loss, inhibited.loss])).all()
-        assert 0 < inhibited.samples == int(plain.correct.sum()) <= len(batch.labels)
+        chosen = method.labels.chosen(batch.labels, plain.correct)
+        assert 0 < inhibited.samples == int(chosen.sum()) <= len(batch.labels)
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["augment=standard"], "^objective: it compares several views of each sample, but the chosen augment makes"),
-        (["augment=ipmix", "augment.rounds=0"], "^objective: .* the chosen augment makes them equal"),
-        (["mixing=pixmix"], "^mixing: it changes each view by itself, so that none is the clean one"),
+        (["objective=jsd", "augment=standard"], "^objective: it compares several views of each sample, but the chosen"),
+        (["objective=jsd", "augment=ipmix", "augment.rounds=0"], "^objective: .* the chosen augment makes them equal"),
+        (["objective=jsd", "mixing=pixmix"], "^mixing: it changes each view by itself, so that none is the clean one"),
+        (["objective=binary_cross_entropy"], "^objective: it is for images that may show several classes"),
+        (MULTI, "^objective: its softmax shares one label among the classes"),
+        ([*MULTI, "objective=jsd"], "^objective: its softmax shares one label among the classes"),
+        ([*MULTI, "objective=binary_cross_entropy", "mixing=cutmix"], "^mixing: it gives a sample shares of two classes"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_group_and_the_remedy(overrides, message):
-    config = composed("experiment=quickstart", "objective=jsd", *overrides)
+    config = composed("experiment=quickstart", *overrides)
     with pytest.raises(ConfigError, match=message + r".*choose .*="):
         Experiment(config).check()
 
 
 def test_a_mixing_says_whether_it_changes_all_views_alike(parts):
-    """The property that a refusal rests on."""
+    """The property that a refusal rests on: JSD's first view is then made of clean images alone."""
     views = Jsd.views
-    for name in MIXINGS:
+    clean, *augmented = torch.rand(views, 8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for name, step in product(MIXINGS, range(1, 5)):  # some mixings leave a part of the batches alone
         mixing = parts["mixing", name]
         if mixing is None:
             continue
-        images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0)).repeat(views, 1, 1, 1)
-        draw = Draw("cpu", seed=0, step=1)
-        batch = Batch(images=images, labels=torch.arange(8) % 2, step=1, draw=draw, views=views)
-        mixed = mixing.mix(batch, FACTS).images.unflatten(0, (views, 8))
-        assert torch.allclose(mixed[0], mixed[1], atol=1e-5) == mixing.is_alike_in_views, name
+
+        def mixed(*images, mixing=mixing, step=step):
+            draw = Draw("cpu", seed=0, step=step)
+            labels = torch.arange(8) % 2
+            batch = Batch(images=torch.cat(images), labels=labels, step=step, draw=draw, views=views)
+            return mixing.mix(batch, FACTS).images.unflatten(0, (views, 8))
+
+        same, different = mixed(*[clean] * views), mixed(clean, *augmented)
+        assert torch.allclose(same[0], same[1], atol=1e-5) == mixing.is_alike_in_views, name
+        if mixing.is_alike_in_views:
+            assert torch.allclose(different[0], same[0], atol=1e-5), name

@@ -152,8 +152,15 @@ def test_an_interrupted_run_continues_by_its_command_while_no_other_process_hold
     assert run.name.startswith("digits-resnet8-inhibition-seed0-")
     assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     # With rerun=true the old run is kept.
-    train(*TINY, "rerun=true", "trainer.max_steps=1", cwd=tmp_path)
+    short = train(*TINY, "rerun=true", "trainer.max_steps=1", cwd=tmp_path).output
     assert len(list((tmp_path / "runs").glob("*/weights.safetensors"))) == 2
+    again = train(*TINY, "trainer.max_steps=1", cwd=tmp_path).output
+    assert (
+        "finished at step 1 of 27; to continue beyond trainer.max_steps: python train.py resume=runs/"
+        in short
+    )
+    assert "has finished already: test error " in again
+    assert "; to continue beyond trainer.max_steps: python train.py resume=runs/" in again
 
 
 @pytest.mark.parametrize(
@@ -193,7 +200,7 @@ def test_help_is_for_people_and_cfg_prints_the_configuration(tmp_path):
     text = train("--help", cwd=tmp_path).output
     for part in (
         "usage: python train.py",
-        "dataset: arrays, cifar10, cifar100, digits",
+        "dataset: arrays, cifar10, cifar100, cub200, digits",
         "-m tenet.groups=2,4",
         "start_step: 500",
     ):

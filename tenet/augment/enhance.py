@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tenet.augment.augmix import OPERATORS, apply_operators
+from tenet.augment.chosen import replace_chosen
 
 Images = UInt8[Tensor, "batch channel h w"]
 Factors = Float[Tensor, " batch"]
@@ -77,6 +78,5 @@ def apply_any_operator(
     changed = apply_operators(images, nine, levels, signs)
     factors = SLOPE * levels + LEAST
     for name, enhance in zip(ENHANCEMENTS, ENHANCERS, strict=True):
-        is_chosen = (operators == ALL_OPERATORS.index(name))[:, None, None, None]
-        changed = torch.where(is_chosen, enhance(images, factors), changed)
+        changed = replace_chosen(changed, operators == ALL_OPERATORS.index(name), enhance, images, factors)
     return changed

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from tenet.augment.augmix import OPERATORS, apply_operators, draw_operators
+from tenet.augment.chosen import replace_chosen
 from tenet.augment.coefficients import add, draw_coefficients, mix_pixels, multiply
 from tenet.augment.frequency import to_bytes
 from tenet.augment.pictures import crop_pictures, describe_pictures, load_pictures
@@ -98,19 +99,20 @@ class IPMix(Augmentation):
         by_patches = torch.rand(len(chains), generator=generator, device=device) < 0.5
         counts = torch.randint(self.rounds + 1, (len(chains),), generator=generator, device=device)
         for step in range(self.rounds):
-            operated = self._operate(chains, generator=generator)
-            patched = mix_patches(chains, pictures, draw_patches(chains, beta=self.beta, generator=generator))
-            changed = torch.where(by_patches[:, None, None, None], patched, operated)
-            chains = torch.where((step < counts)[:, None, None, None], changed, chains)
+            draws = draw_operators(
+                (len(chains),), severity=self.severity, generator=generator, count=len(IPMIX_OPERATORS)
+            )
+            patches = draw_patches(chains, beta=self.beta, generator=generator)
+            is_due, before = step < counts, chains
+            chains = replace_chosen(chains, is_due & ~by_patches, apply_ipmix_operators, before, *draws)
+            chains = replace_chosen(chains, is_due & by_patches, patch, before, pictures, *patches)
         weights = torch._sample_dirichlet(torch.ones(batch, CHAINS, device=device), generator)
         blend = torch._sample_dirichlet(torch.ones(batch, 2, device=device), generator)[:, 0]
         return blend_chains(images, chains, weights=weights, blend=blend)
 
-    def _operate(self, images: Images, *, generator: torch.Generator) -> Images:
-        draws = draw_operators(
-            (len(images),), severity=self.severity, generator=generator, count=len(IPMIX_OPERATORS)
-        )
-        return apply_ipmix_operators(images, *draws)
+
+def patch(images: Images, pictures: Images, *draw: Tensor) -> Images:
+    return mix_patches(images, pictures, PatchDraw(*draw))
 
 
 def apply_ipmix_operators(
@@ -166,8 +168,7 @@ def mix_patches(images: Images, pictures: Images, draw: PatchDraw) -> Images:
     own, other = images.float() / 255, pictures.float() / 255
     mixed = mix_pixels(own, other, uniform=draw.uniform, threshold=draw.threshold)
     for name, function in (("add", add), ("multiply", multiply)):
-        is_chosen = (draw.way == WAYS.index(name))[:, None, None, None]
-        mixed = torch.where(is_chosen, function(own, other, draw.a, draw.b), mixed)
+        mixed = replace_chosen(mixed, draw.way == WAYS.index(name), function, own, other, draw.a, draw.b)
     return torch.where(draw.inside, to_bytes((255 * mixed).clamp(-HIGHEST, HIGHEST)), images)
 
 

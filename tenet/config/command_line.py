@@ -4,21 +4,26 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tenet.config.overrides import check_origin, is_hydras, null_for_none, parse, variants
-from tenet.config.rules import OPTIMIZER, check_rules, did_you_mean, flatten, without_foreign_keys
+from tenet.config.plugins import config_folders, installed_plugins
+from tenet.config.rules import OPTIMIZER, check_rules, did_you_mean, flatten, truncate, without_foreign_keys
 from tenet.config.run_config import first_line, resolve, resumed_config
 from tenet.errors import ConfigError, UserError
 from tenet.files.paths import user_path
@@ -26,6 +31,26 @@ from tenet.files.plain import read_yaml
 
 # Hydra's flags that load another configuration; the last one unpickles a file.
 CLOSED_FLAGS = ("config_path", "config_name", "config_dir", "experimental_rerun")
+
+
+class PluginOptions(SearchPathPlugin):
+    """Tells Hydra where the installed plugins keep their options."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for plugin in installed_plugins():
+            search_path.append(provider=plugin.package, path=f"file://{plugin.conf}")
+
+
+def register_options(config_dir: Path) -> None:
+    """Add the options of plugins to those in `config_dir`. Raises ConfigError for a plugin that can't be used."""
+    if len(config_folders(config_dir)) > 1:
+        Plugins.instance().register(PluginOptions)
+
+
+def open_config(config_dir: Path, config_name: str) -> AbstractContextManager[object]:
+    """The context in which Hydra composes. Raises ConfigError for a plugin that can't be used."""
+    register_options(config_dir)
+    return initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name)
 
 
 def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_name: str) -> list[str]:
@@ -44,6 +69,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             )
     overrides = parse(parsed.overrides)
     check_origin(overrides)
+    register_options(config_dir)  # --help lists them
     if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
         return []
     for override in overrides:
@@ -60,7 +86,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             f"{shared[0]}: the evaluations would overwrite each other's report; sweep only run= or weights=, or "
             "give each its own command with output="
         )
-    with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
+    with open_config(config_dir, config_name):
         for variant in variants(overrides):
             config = _compose(config_name, variant, config_dir)
             if parsed.package is not None and not isinstance(config.get(parsed.package), Mapping):
@@ -126,7 +152,7 @@ def call_with_config(
 def plan(overrides: Sequence[str], *, config_dir: Path, config_name: str) -> tuple[Path, dict[str, Any]]:
     """The folder, relative to the working directory, and the resolved configuration of the run that the
     overrides describe. Raises ConfigError."""
-    with initialize_config_dir(str(config_dir), version_base="1.3", job_name=config_name):
+    with open_config(config_dir, config_name):
         try:
             words = [null_for_none(word) for word in overrides]
             config = compose(config_name, words, return_hydra_config=True)
@@ -138,7 +164,10 @@ def plan(overrides: Sequence[str], *, config_dir: Path, config_name: str) -> tup
 
 def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mapping[str, Any]:
     """Compose with Hydra. Raises ConfigError that suggests the name that was probably meant."""
-    groups = {str(path.relative_to(config_dir)) for path in config_dir.rglob("*") if path.is_dir()}
+    folders = config_folders(config_dir)
+    groups = {
+        str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*") if path.is_dir()
+    }
     choices: list[Override] = []
     others: list[Override] = []
     for override in parse(overrides):
@@ -151,17 +180,29 @@ def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mappin
         (choices if override.key_or_group in groups else others).append(override)
     for choice in choices:
         group, option = choice.key_or_group, choice.value()
-        options = sorted(path.stem for path in (config_dir / group).glob("*.yaml"))
+        options = sorted(path.stem for path in option_files(group, folders))
         if not isinstance(option, dict) and option not in options:
             hint = did_you_mean(str(option), options)
-            raise ConfigError(f"{group}={option}: no such option{hint}; the options are {', '.join(options)}")
-    try:
-        # Without the other overrides: a key that `+key=value` adds must be one that exists.
+            raise ConfigError(
+                f"{group}={truncate(option)}: no such option{hint}; the options are {', '.join(options)}"
+            )
+
+    def check_keys() -> None:
+        """Without the other overrides: a key that `+key=value` adds must be one that exists."""
         config = compose(config_name, [choice.input_line or "" for choice in choices])
         keys = [key for key, _ in flatten(OmegaConf.to_container(config))]  # type: ignore[arg-type]
         for override in others:
-            _check_key(override, keys, groups, config_dir)
-        config = compose(config_name, overrides)
+            _check_key(override, keys, groups, folders)
+
+    try:
+        # Hydra refuses any other unknown key, so most commands need no second composition.
+        if any(one.is_add() or one.is_force_add() or one.is_delete() for one in others):
+            check_keys()
+        try:
+            config = compose(config_name, overrides)
+        except (HydraException, OmegaConfBaseException):
+            check_keys()  # its message suggests the nearest key
+            raise
         _check_taken(others, config)
         return config
     except (HydraException, OmegaConfBaseException) as error:
@@ -176,7 +217,13 @@ def _compose(config_name: str, overrides: list[str], config_dir: Path) -> Mappin
         ) from error
 
 
-def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str], config_dir: Path) -> None:
+def option_files(group: str, folders: Iterable[Path]) -> list[Path]:
+    return [file for folder in folders for file in (folder / group).glob("*.yaml")]
+
+
+def _check_key(
+    override: Override, keys: Sequence[str], groups: Iterable[str], folders: Iterable[Path]
+) -> None:
     """Raise ConfigError if the override's key is none of the composed `keys` and no prefix of one."""
     key = override.key_or_group
     group, _, name = key.partition(".")
@@ -184,12 +231,25 @@ def _check_key(override: Override, keys: Sequence[str], groups: Iterable[str], c
         return
     if any(known == key or known.startswith(f"{key}.") for known in keys):
         return
-    is_chosen = group in groups and any(known.startswith(f"{group}.") for known in keys)
-    if is_chosen and any(name in (read_yaml(option) or ()) for option in (config_dir / group).glob("*.yaml")):
+    if key.startswith("backbone.kwargs.") and "backbone.kwargs" in keys:
+        if override.is_add() or override.is_force_add():
+            return
+        raise ConfigError(
+            f"{override.input_line}: write +{override.input_line}; an argument of the model is added"
+        )
+    own = [known for known in keys if group in groups and known.startswith(f"{group}.")]
+    options = option_files(group, folders) if own else ()
+    of_options = {f"{group}.{one}" for option in options for one in read_yaml(option) or ()}
+    if key in of_options:
         raise ConfigError(f"the chosen {group} has no key {key}; choose another {group}=OPTION")
     hint = did_you_mean(key, [*keys, *groups])
+    if not any(known.rpartition(".")[2] == name for known in keys):  # otherwise another group has this key
+        candidates = (each - {f"{group}._target_"} for each in (set(own), of_options))
+        hint = next(filter(None, (did_you_mean(key, sorted(each)) for each in candidates)), hint)
     if group == OPTIMIZER:
         hint += f"; an argument of the optimizer's class is added by +{key}=VALUE"
+    if group == "backbone" and "backbone.kwargs" in keys:
+        hint += f"; an argument of the model is added by +backbone.kwargs.{name}=VALUE"
     raise ConfigError(f"there is no key {key}{hint}")
 
 

@@ -3,15 +3,14 @@
 import ast
 import collections.abc
 import functools
-import importlib.util
 import typing
 from collections.abc import Container, Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tenet.rules
-from tenet.config.build import ALLOWED_TARGETS, is_within, refusal
+from tenet.config.build import ALLOWED_TARGETS, is_allowed, refusal
+from tenet.config.sources import arguments_of, find_definition, parse_module
 from tenet.errors import ConfigError
 from tenet.rules import SETTING, Rule, above, at_least, at_most, below, length, rule_of
 
@@ -24,6 +23,9 @@ HINTS: dict[str, Any] = {
     "seed": SEED,
     "resume": str | None,
     "rerun": bool,
+    "backbone.weights": str | None,
+    "backbone.weights_key": str | None,
+    "backbone.weights_sha256": str | None,
     "optimizer.lr": Annotated[float, above(0)],
     "optimizer.momentum": Annotated[float, at_least(0), below(1)],
     "optimizer.nesterov": bool,
@@ -55,7 +57,7 @@ HINTS: dict[str, Any] = {
 RULES: dict[str, Rule] = {key: rule_of(hint) or SETTING for key, hint in HINTS.items()}
 
 # The names that annotations are evaluated with. A configuration can't give a value of another type, such as Tensor.
-NAMES = {**vars(collections.abc), **vars(typing), **vars(tenet.rules)}
+NAMES = {**vars(collections.abc), **vars(typing), **vars(tenet.rules), "typing": typing}
 
 
 def check_rules(config: Mapping[str, Any]) -> None:
@@ -64,10 +66,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     for key, value in flatten(config, whole=rules):
         group, _, name = key.rpartition(".")
         if name == "_target_" and group in ALLOWED_TARGETS:
-            # The classes of the other groups have been found in the sources of this package.
-            if group == OPTIMIZER and not is_within(str(value), ALLOWED_TARGETS[group].package):
-                raise refusal(truncate(value), key=group)
-            continue
+            continue  # `rules_for` has found it
         rule = rules.get(key)
         if rule is None:
             raise ConfigError(f"there is no key {truncate(key)}{did_you_mean(key[:MAX_SHOWN], rules)}")
@@ -122,16 +121,17 @@ def without_foreign_keys(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def keys_of_group(group: str) -> frozenset[str]:
-    """The arguments of all classes that the group's package offers."""
+    """The arguments of all classes, and of the functions that build backbones, that the group's package offers."""
     package = ALLOWED_TARGETS[group].package
     names = []
-    for node in _body(package):
+    for node in parse_module(package):
         if isinstance(node, ast.ImportFrom):
             names += [alias.asname or alias.name for alias in node.names]
         elif isinstance(node, ast.ClassDef):
             names.append(node.name)
-    found = [one for name in names if (one := _find(package, name)) and isinstance(one[1], ast.ClassDef)]
-    return frozenset(name for one in found for name, _ in _arguments(*one))
+    kinds = ast.ClassDef | ast.FunctionDef if group == "backbone" else ast.ClassDef
+    found = [one for name in names if (one := find_definition(package, name)) and isinstance(one[1], kinds)]
+    return frozenset(name for one in found for name, _ in arguments_of(*one))
 
 
 @functools.cache
@@ -142,71 +142,23 @@ def class_rules(target: str | None, *, group: str) -> dict[str, Rule]:
     `__init__`, or the fields of a dataclass, base classes included.
     Raises ConfigError if the package of the group defines no such class.
     """
-    allowed = ALLOWED_TARGETS[group]
-    module, _, name = (allowed.bases[0] if target is None else target).rpartition(".")
-    found = _find(module, name) if is_within(module, allowed.package) else None
-    if found is None or not is_within(found[0], allowed.package):
+    module, _, name = (ALLOWED_TARGETS[group].bases[0] if target is None else target).rpartition(".")
+    found = find_definition(module, name) if is_allowed(module, key=group) else None
+    if found is None or not is_allowed(found[0], key=group):
         if target is None:
             return {}  # the base class is not ours
         raise refusal(target, key=group)
     if (
         group == OPTIMIZER
     ):  # PyTorch's annotations describe tensors too; HINTS hold the rules of its arguments
-        return {name: SETTING for name, _ in _arguments(*found) if name != "params"}
-    return {name: _rule(annotation) for name, annotation in _arguments(*found)}
-
-
-def _find(module: str, name: str) -> tuple[str, ast.ClassDef | ast.FunctionDef] | None:
-    """The class or function called `name` in `module` or where `module` imports it from, and its own module."""
-    for node in _body(module):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return module, node
-        source = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-        if (
-            isinstance(node, ast.ImportFrom)
-            and source != module
-            and is_within(source, module.partition(".")[0])
-        ):
-            for alias in node.names:
-                if name == (alias.asname or alias.name):
-                    return _find(source, alias.name)
-    return None
-
-
-@functools.cache
-def _body(module: str) -> list[ast.stmt]:
-    """The parsed source of a module; empty where there is none."""
-    top, *parts = module.split(".")
-    spec = importlib.util.find_spec(top)
-    # Identifiers only: a part such as "/tmp/x" would lead out of the package.
-    if spec is None or spec.origin is None or not all(map(str.isidentifier, parts)):
-        return []
-    path = Path(spec.origin).parent.joinpath(*parts)
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return ast.parse(file.read_bytes()).body if file.is_file() else []
-
-
-def _arguments(module: str, node: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, ast.expr | None]]:
-    body = [node] if isinstance(node, ast.FunctionDef) else node.body
-    for item in body:
-        if isinstance(item, ast.FunctionDef) and (item is node or item.name == "__init__"):
-            for argument in [*item.args.args, *item.args.kwonlyargs]:
-                if argument.arg != "self":
-                    yield argument.arg, argument.annotation
-            return
-    for base in reversed(node.bases if isinstance(node, ast.ClassDef) else []):
-        if isinstance(base, ast.Name) and (found := _find(module, base.id)):
-            yield from _arguments(*found)
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        for item in body:
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-                yield item.target.id, item.annotation
+        return {name: SETTING for name, _ in arguments_of(*found) if name != "params"}
+    return {name: _rule(annotation) for name, annotation in arguments_of(*found)}
 
 
 def _rule(annotation: ast.expr | None) -> Rule:
     try:
         hint = eval(ast.unparse(annotation), NAMES) if annotation else None
-    except NameError:
+    except Exception:  # of other types, which no configuration can give
         hint = None
     return rule_of(hint) or SETTING
 
@@ -224,7 +176,9 @@ def flatten(
 
 
 def truncate(value: Any) -> str:
-    """The value as text for a message, at most MAX_SHOWN characters long."""
+    """The value as text for a message, at most MAX_SHOWN characters long; null, true and false as they are typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     try:
         text = str(value)
     except ValueError:

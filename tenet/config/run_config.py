@@ -1,5 +1,6 @@
 """The configuration of a run: resolved, named, written to its folder and read back."""
 
+import functools
 import hashlib
 import json
 import os
@@ -12,14 +13,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tenet import __version__
+from tenet.config.build import INITIAL_WEIGHTS
 from tenet.config.overrides import is_hydras, parse
 from tenet.config.rules import check_rules, flatten, without_foreign_keys
 from tenet.distributed import started_processes
 from tenet.errors import ConfigError
 from tenet.files.atomic import write_atomically
-from tenet.files.names import CONFIG_FILE
+from tenet.files.names import CONFIG_FILE, WEIGHTS_FILE
 from tenet.files.paths import user_path
-from tenet.files.plain import links_out, read_yaml
+from tenet.files.plain import links_out, read_yaml, sha256_of
 
 # The keys of every run's configuration.
 RUN_KEYS = (
@@ -46,8 +48,8 @@ MOVED = {
 # Options that the name of a run's folder leaves out.
 USUAL = {"objective": "cross_entropy", "mixing": "none"}
 
-# Keys in which two runs of the same experiment may differ.
-NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun")
+# Keys, and groups of keys, in which two runs of the same experiment may differ.
+NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun", "dataset.workers")
 
 # Keys that a resumed run may change: length, device and bookkeeping, never the experiment.
 CHANGEABLE_ON_RESUME = (
@@ -88,17 +90,61 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
         # Not Path.resolve, which fails for links in a circle; opening the file reports them.
         values["dataset"]["path"] = os.path.realpath(path)
         check_rules(values)  # the absolute path may hold characters that the relative one didn't
+    if values.get("backbone"):
+        values["backbone"] = _with_checksum(values["backbone"])
+        check_rules(values)
     return values
+
+
+def _with_checksum(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The group with the checksum of its file of initial weights, which is part of what the run is.
+
+    Without a file, the keys are left out. A run folder means its weights. Raises ConfigError if there is no such file.
+    """
+    kept = {name: value for name, value in backbone.items() if name not in INITIAL_WEIGHTS}
+    given, key = backbone.get("weights"), backbone.get("weights_key")
+    if given is None:
+        if key is not None:
+            raise ConfigError(f"backbone.weights_key={key} needs backbone.weights=FILE")
+        return kept
+    if kept.get("pretrained"):
+        raise ConfigError(f"backbone.weights={given} and backbone.pretrained=true: give one of them")
+    path = Path(os.path.realpath(user_path(given, key="backbone.weights")))
+    path = path / WEIGHTS_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise ConfigError(
+            f"backbone.weights={given}: {path} is not a file; give a file of weights or a run folder"
+        )
+    found = path.stat()
+    checksum = _checksum_of(path, found.st_size, found.st_ino, found.st_mtime_ns)
+    return {**kept, "weights": str(path), "weights_key": key, "weights_sha256": checksum}
+
+
+@functools.cache
+def _checksum_of(path: Path, *stamp: int) -> str:
+    """stamp: for the cache; a file is read again only if it has changed."""
+    return sha256_of(path)
 
 
 def run_id(config: Mapping[str, Any]) -> str:
     """Ten hexadecimal digits, a hash of the resolved configuration and the package version.
 
-    Keys for logging and for the treatment of an earlier run don't count.
+    The keys of NOT_THE_EXPERIMENT don't count.
     """
-    content = {key: value for key, value in config.items() if key not in NOT_THE_EXPERIMENT}
+    content = {
+        key: {name: part for name, part in value.items() if is_of_experiment(f"{key}.{name}")}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in config.items()
+        if is_of_experiment(key)
+    }
     text = json.dumps({"package_version": __version__, **content}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def is_of_experiment(key: str) -> bool:
+    """Whether two runs that differ in this key are of different experiments."""
+    return not {key, key.partition(".")[0]} & {*NOT_THE_EXPERIMENT}
 
 
 def run_name(*, _root_: Any) -> str:
@@ -199,9 +245,10 @@ def schedule_epochs(config: Mapping[str, Any]) -> Any:
 
 def fixed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """By dotted key, the settings that are the same in all parts of a run, however often it is resumed."""
-    changeable = (*NOT_THE_EXPERIMENT, *CHANGEABLE_ON_RESUME)
     values = {
-        key: value for key, value in flatten(config) if not {key, key.partition(".")[0]} & {*changeable}
+        key: value
+        for key, value in flatten(config)
+        if is_of_experiment(key) and key not in CHANGEABLE_ON_RESUME
     }
     return {**values, "trainer.schedule_epochs": schedule_epochs(config)}
 

@@ -51,11 +51,22 @@ def run(config: dict[str, Any], folder: Path | None) -> None:
     names = choose_names(asked["names"])
     dataset = build(config["dataset"], key="dataset")
     from tenet.corruptions.write import CLEAN, LABELS, ArchiveWriter
+    from tenet.data import ImageArrays
     from tenet.device import pick_device
     from tenet.run.progress import ProgressReport
 
     device = pick_device(config["device"])
+    if dataset.multi_label:
+        raise ConfigError(
+            "dataset: labels.npy of an archive holds one class an image, but images of this data set may show several; "
+            "evaluate.py corrupts them itself"
+        )
     splits = dataset.load()
+    if not isinstance(splits.test, ImageArrays):
+        raise ConfigError(
+            "the images of this data set stay on disk, and an archive is made of images in memory; evaluate.py makes "
+            "the same corruptions itself (leave corruptions.root out)"
+        )
     writer = ArchiveWriter(
         folder,
         splits.test.images,

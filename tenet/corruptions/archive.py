@@ -1,6 +1,7 @@
 """Readers of archives of corrupted images: .npy files, as of CIFAR-10-C, and trees of images, as of ImageNet-C."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tenet.corruptions.likeness import warn_of_other_images
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
-from tenet.data import ImageArrays, ImageSource, MappedImages
-from tenet.data.decode import read_image
-from tenet.data.folders import ClassFolder, find_classes, find_images
+from tenet.data import ImageArrays, ImageIndex, Images, ImageSource, MappedImages
+from tenet.data.arrays import as_class_numbers
+from tenet.data.folders import find_classes, find_images, index_folder, list_classes
 from tenet.errors import DatasetError
 from tenet.files.arrays import open_npy
 from tenet.files.json import read_json
@@ -21,10 +23,12 @@ from tenet.files.paths import user_path
 REMEDY = "unpack the official archive there, with its labels.npy"
 MAX_LABELS = 10**7
 NAMES = CORRUPTIONS + EXTRA_CORRUPTIONS
+logger = logging.getLogger("tenet")
 
 
 class OfficialArchive:
-    """A folder of `<corruption>.npy` uint8 [5 n, h, w, 3], severity 1 first, and `labels.npy` [5 n].
+    """A folder of `<corruption>.npy` uint8 [5 n, h, w, 3], severity 1 first, and `labels.npy`, integers [5 n] or as
+    `as_class_numbers` takes them.
 
     The images stay on disk: a cell reads a memory map. Nothing in a file is ever unpickled.
     kind: "files", or "generated" if this package wrote the archive, which its manifest shows.
@@ -100,14 +104,11 @@ class OfficialArchive:
     def _read_labels(self) -> np.ndarray:
         path = self.root / "labels.npy"
         labels = open_npy(path, remedy=REMEDY)
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        if labels.size > MAX_LABELS:
             raise DatasetError(
-                f"{path} holds {labels.dtype} {list(labels.shape)}, not integers [5 n]; use the official one"
+                f"{path} has {labels.size:,} values, more than {MAX_LABELS:,}; use the official one"
             )
-        if len(labels) > MAX_LABELS:
-            raise DatasetError(
-                f"{path} has {len(labels):,} rows, more than {MAX_LABELS:,}; use the official one"
-            )
+        labels = as_class_numbers(labels, source=str(path))
         if len(labels) == 0 or len(labels) % len(SEVERITIES):
             raise DatasetError(
                 f"{path} has {len(labels)} rows, not five times the number of images; it may be cut short: "
@@ -139,9 +140,10 @@ class OfficialArchive:
 
 
 class FolderArchive:
-    """A tree `<corruption>/<severity>/<class>/**/*.JPEG`; all cells must have the same classes.
+    """A tree `<corruption>/<severity>/<class>/**/*.JPEG`.
 
-    classes: names in the order of the labels; by default the names of the folders, sorted as in `find_classes`.
+    classes: names in the order of the labels, such as those of a subset of ImageNet; folders of other classes are left
+    out, with a line. By default the names of the folders, sorted as in `find_classes`, which all cells must have.
     Raises DatasetError with the folder that is missing, or the class that is not in every cell.
     """
 
@@ -155,40 +157,53 @@ class FolderArchive:
                 f"{self.root} holds no folder of a corruption; unpack the archive there, or give the folder "
                 f"that holds {NAMES[0]}"
             )
-        for name in self.names:
-            for severity in SEVERITIES:
-                classes = find_classes(self.root / name / str(severity), expected=classes)
+        folders = [self.root / name / str(severity) for name in self.names for severity in SEVERITIES]
+        allow_more = classes is not None
+        for folder in folders:
+            classes = find_classes(folder, expected=classes, allow_more=allow_more)
         self.classes = tuple(classes or ())
+        if others := set().union(*map(list_classes, folders)) - set(self.classes):
+            logger.warning(
+                "%s: %d of its classes left out, which the data set does not have", self.root, len(others)
+            )
         self._images_per_class: np.ndarray | None = None
         self._test: ImageSource | None = None
         self._size: tuple[int, int] | None = None
+        self._workers: int | None = None
 
     def check_fits(self, test: ImageSource) -> None:
         """Raise DatasetError if the first image has another size than these test images. From now on, `cell` does so if
         an image has, or if a class has more images than in the test set."""
         height, width = test.image_size()
         self._test, self._size = test, (width, height)
-        images, _ = find_images(self.root / self.names[0] / str(SEVERITIES[0]) / self.classes[0])
-        if images:
-            read_image(images[0], size=self._size)
+        self._workers = test.workers if isinstance(test, Images) else None
+        first = self.root / self.names[0] / str(SEVERITIES[0]) / self.classes[0]
+        if images := find_images(first)[0]:
+            index = ImageIndex.build(first, [(images[0], 0)], classes=self.classes[:1])
+            Images(index, size=self._size).read(torch.tensor([0]))
 
-    def cell(self, corruption: str, severity: int) -> ClassFolder:
+    def cell(self, corruption: str, severity: int) -> Images:
         """Raises DatasetError if the corruption is not present, or if a class has more or fewer images than in the
         cells that were opened before, or more than the test set; ValueError if no such corruption or severity exists."""
         check_present(self.root / corruption, self.names, severity)
-        cell = ClassFolder(self.root / corruption / str(severity), classes=self.classes, size=self._size)
+        cell = self._open(corruption, severity)
+        root = cell.index.root
         if self._test is not None:
-            check_counts(cell.root, cell.labels.numpy(), self._test)
+            check_counts(root, cell.labels.numpy(), self._test)
         # Otherwise an archive that was unpacked in part would be measured on fewer images, unnoticed.
         counts = np.bincount(cell.labels.numpy())
         if self._images_per_class is None:
             self._images_per_class = counts
         for label in np.flatnonzero(counts != self._images_per_class)[:1]:
             raise DatasetError(
-                f"{cell.root / self.classes[label]} has {counts[label]} images, but other cells have "
+                f"{root / self.classes[label]} has {counts[label]} images, but other cells have "
                 f"{self._images_per_class[label]} of this class; unpack the archive again"
             )
         return cell
+
+    def _open(self, corruption: str, severity: int) -> Images:
+        index = index_folder(self.root / corruption / str(severity), classes=self.classes, allow_more=True)
+        return Images(index, workers=self._workers, size=self._size)
 
     def identity(self) -> dict[str, object]:
         # The folders of classes only: millions of images would take too long.
@@ -244,4 +259,6 @@ def open_archive(
         return tree
     archive = OfficialArchive(folder, classes=test.classes)
     archive.check_fits(test, has_labels=has_labels)
+    if has_labels:
+        warn_of_other_images(archive, test)
     return archive

@@ -25,9 +25,9 @@ GRAIN_BLURS = {0.2: 0.0, 0.3: 0.43, 1.0: 0.49}
 
 
 def frost_texture(
-    height: int, width: int, *, draws: Draws, texture_scale: float
+    height: int, width: int, *, draws: Draws, texture_scale: float, weight: float = 1.0
 ) -> Float64[Tensor, "batch 3 {height} {width}"]:
-    """One crop of frost per image, in [0, 1]; texture_scale 1 is the scale of the photographs."""
+    """One crop of frost per image, in [0, weight]; texture_scale 1 is the scale of the photographs."""
     kinds = draws.integers(0, len(COLOURS))
     table = torch.tensor([COLOURS, GRAIN_DEVIATIONS], dtype=torch.float64, device=kinds.device)
     spreads = torch.tensor([BRIGHTNESS_DEVIATIONS, POLARITIES], dtype=torch.float64, device=kinds.device)
@@ -35,13 +35,9 @@ def frost_texture(
     brightness_deviations, polarities = spreads[:, kinds]
     means = colours + (brightness_deviations * draws.normal())[:, None]
     relief = crystals(height, width, draws=draws, texture_scale=texture_scale)
-    contrasts, means = (grains * polarities[:, None])[:, :, None, None], means[:, :, None, None]
-    texture = relief.new_empty(len(relief), 3, height, width)
-    # One channel after another, because all three do not fit into a CPU's cache.
-    for channel in range(3):
-        grain = torch.mul(relief, contrasts[:, channel], out=texture[:, channel])
-        grain.add_(means[:, channel]).div_(255).clamp_(0, 1)
-    return texture
+    contrasts = (grains * polarities[:, None] * (weight / 255))[:, :, None, None]
+    means = (means * (weight / 255))[:, :, None, None]
+    return torch.addcmul(means, relief[:, None], contrasts).clamp_(0, weight)
 
 
 def crystals(
@@ -51,13 +47,17 @@ def crystals(
     phases = draws.uniform(3, height, width // 2 + 1, high=2 * math.pi)
     angles = draws.uniform(1, high=math.pi / 3) + torch.arange(3, device=phases.device) * (math.pi / 3)
     rows, columns, spectrum = fractal_spectrum(height, width, texture_scale, phases.device)
-    along = columns * angles.cos()[:, :, None, None] + rows * angles.sin()[:, :, None, None]
-    # A needle fades exponentially from its root: the amplitude falls as 1 / sqrt(1 + (2 pi length frequency)^2).
-    along.mul_(2 * math.pi * NEEDLE_LENGTH * texture_scale).square_().add_(1).rsqrt_().mul_(spectrum)
+    length = 2 * math.pi * NEEDLE_LENGTH * texture_scale
+    one = phases.new_ones(())
     relief: Tensor | None = None
     # One direction after another, because the arrays of all three do not fit into a CPU's cache.
-    for phase, amplitude in zip(phases.unbind(1), along.unbind(1), strict=True):
-        waves = torch.complex(phase.cos().mul_(amplitude), phase.sin_().mul_(amplitude))
+    for phase, angle in zip(phases.unbind(1), angles[:, :, None, None].unbind(1), strict=True):
+        # A needle fades exponentially from its root: the amplitude falls as 1 / sqrt(1 + (2 pi length frequency)^2).
+        along = columns * (angle.cos() * length) + rows * (angle.sin() * length)
+        amplitude = torch.div(spectrum, torch.addcmul(one, along, along, out=along).sqrt_(), out=along)
+        waves = torch.empty_like(phase, dtype=torch.complex128)
+        torch.mul(phase.cos(), amplitude, out=waves.real)
+        torch.mul(phase.sin_(), amplitude, out=waves.imag)
         needles = torch.fft.irfft2(waves, s=(height, width))
         relief = needles if relief is None else torch.maximum(relief, needles, out=relief)
     assert relief is not None

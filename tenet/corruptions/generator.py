@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 
+import numpy as np
 import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
@@ -20,8 +22,6 @@ from tenet.files.weights import checksum
 # Values per chunk: large enough to hide the cost of a call, small enough for a CPU's caches and for a
 # fraction of a GPU's memory (about ten float64 tensors are alive at a time).
 CHUNK_VALUES = {"cpu": 2**17, "cuda": 2**24}
-# The calls for fog's many small arrays cost more than large chunks do.
-LEAST_IMAGES = {"fog": 4}
 
 RANDOM: dict[str, Callable[..., Tensor]] = {
     "gaussian_noise": noise.gaussian_noise,
@@ -83,9 +83,7 @@ def corrupt(
         return ON_LEVELS[corruption](images, **values)
     if corruption in RANDOM or corruption in RANDOM_ON_LEVELS:
         keys = image_keys(image_ids.to(images.device), seed=seed, corruption=corruption, severity=severity)
-    step = max(
-        LEAST_IMAGES.get(corruption, 1), CHUNK_VALUES.get(images.device.type, 2**20) // (3 * height * width)
-    )
+    step = max(1, CHUNK_VALUES.get(images.device.type, 2**20) // (3 * height * width))
     corrupted = torch.empty_like(images)
     for start in range(0, len(images), step):
         chunk = slice(start, start + step)
@@ -98,20 +96,22 @@ def corrupt(
             result = RANDOM[corruption](images_01, draws=Draws(keys[chunk]), **values)
         else:
             result = DETERMINISTIC[corruption](images_01, **values)
-        corrupted[chunk] = to_levels(result).permute(0, 2, 3, 1)
+        corrupted[chunk] = to_levels(result).permute(0, 2, 3, 1)  # and truncates to 8 bits
     return corrupted
 
 
 def to_float64_01(images: UInt8[Tensor, "batch h w 3"]) -> Float64[Tensor, "batch 3 h w"]:
     """Levels to [0, 1], with the channels before the rows."""
+    if images.device.type == "cpu":  # NumPy divides while it converts
+        return torch.from_numpy(np.divide(images.numpy().transpose(0, 3, 1, 2), 255.0, order="C"))
     batch, height, width, channels = images.shape
     images_01 = images.new_empty((batch, channels, height, width), dtype=torch.float64)
     return images_01.copy_(images.permute(0, 3, 1, 2)).div_(255)
 
 
 def to_levels(images_01: Tensor) -> Tensor:
-    """Clip to [0, 1] and truncate to 8 bits, as the official code does. Overwrites `images_01`."""
-    return images_01.mul_(255).add_(LEVEL_SLACK).clamp_(0, 255).to(torch.uint8)
+    """Clip to [0, 1] and scale to 255; the official code truncates to 8 bits. Overwrites `images_01`."""
+    return torch.add(images_01.new_tensor(LEVEL_SLACK), images_01, alpha=255, out=images_01).clamp_(0, 255)
 
 
 def check_channels_last(images: Tensor) -> None:
@@ -122,9 +122,8 @@ def check_channels_last(images: Tensor) -> None:
         raise ValueError(f"images have shape {list(images.shape)}, not [batch, h, w, 3]; move channels last")
 
 
-def check_least_size(images: UInt8[Tensor, "batch h w 3"]) -> None:
+def check_least_size(height: int, width: int) -> None:
     """Raise DatasetError for images of one row or one column, which can't be scaled down or blurred."""
-    height, width = images.shape[1:3]
     if min(height, width) < 2:
         raise DatasetError(
             f"images of {width} x {height} pixels can't be corrupted; they need at least 2 x 2. "
@@ -140,8 +139,8 @@ class GeneratedCell(ImageSource):
         self.corruption, self.severity, self.seed = corruption, severity, seed
 
     def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
-        for chosen in ids:
-            images, labels = next(self.clean.batches([chosen]))
+        ids, again = tee(ids)
+        for chosen, (images, labels) in zip(again, self.clean.batches(ids), strict=True):
             corrupted = corrupt(
                 images, corruption=self.corruption, severity=self.severity, seed=self.seed, image_ids=chosen
             )

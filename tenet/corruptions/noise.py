@@ -13,13 +13,13 @@ Levels = UInt8[Tensor, "batch h w 3"]
 
 
 def gaussian_noise(images_01: Images, *, draws: Draws, deviation: float) -> Images:
-    """Additive noise with the same deviation everywhere."""
-    return draws.normal(*images_01.shape[1:]).mul_(deviation).add_(images_01)
+    """Additive noise with the same deviation everywhere. Overwrites `images_01`."""
+    return images_01.add_(draws.normal(*images_01.shape[1:]), alpha=deviation)
 
 
 def speckle_noise(images_01: Images, *, draws: Draws, deviation: float) -> Images:
-    """Multiplicative noise: the deviation is proportional to the value."""
-    return draws.normal(*images_01.shape[1:]).mul_(deviation).mul_(images_01).add_(images_01)
+    """Multiplicative noise: the deviation is proportional to the value. Overwrites `images_01`."""
+    return images_01.addcmul_(images_01, draws.normal(*images_01.shape[1:]), value=deviation)
 
 
 def impulse_noise(images: Levels, *, draws: Draws, share: float) -> Levels:

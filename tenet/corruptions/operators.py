@@ -17,6 +17,9 @@ Boundary = Literal["nearest", "reflect", "mirror"]
 LEVEL_SLACK = 1e-6  # keeps a value just below a whole level, due to rounding errors, from truncation to the next lower one
 
 
+BLOCK_ROWS = 64  # of an operator that are applied at a time
+
+
 def to_whole_levels(images_01: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
     """Truncate to 8 bits, still in [0, 1], like a conversion to an integer image and back."""
     return (images_01 * 255 + LEVEL_SLACK).floor_().div_(255)
@@ -27,8 +30,28 @@ def apply_separable(
 ) -> Float64[Tensor, "*batch h2 w2"]:
     """Apply `rows` [h2, h] along the height and `columns` [w2, w] along the width; None changes nothing."""
     if columns is not None:
-        images = images @ columns.mT
-    return images if rows is None else rows @ images
+        images = _concatenate([images[..., used] @ part.mT for used, part in bands(columns)], dim=-1)
+    if rows is not None:
+        images = _concatenate([part @ images[..., used, :] for used, part in bands(rows)], dim=-2)
+    return images
+
+
+def _concatenate(parts: list[Tensor], *, dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)  # a single part is not copied
+
+
+@lru_cache(maxsize=128)
+def bands(operator: Operator) -> tuple[tuple[slice, Tensor], ...]:
+    """The operator as blocks of rows: the inputs that each block uses, and its weights for them.
+
+    A filter uses a few neighbours only: most of a large matrix is zero. Operators are cached, so each is split once.
+    """
+    parts = []
+    for block in operator.split(BLOCK_ROWS):
+        used = block.any(dim=0).nonzero()
+        inputs = slice(int(used.min()), int(used.max()) + 1)
+        parts.append((inputs, block[:, inputs].contiguous()))
+    return tuple(parts)
 
 
 def fold(indices: Int64[Tensor, "*shape"], size: int, *, boundary: Boundary) -> Int64[Tensor, "*shape"]:

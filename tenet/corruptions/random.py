@@ -28,6 +28,8 @@ STREAM_STEP = _signed(0xBB67AE8584CAA73B)
 ROUNDS = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)), (31, None))
 # The float64 with these exponent bits and k as the low 32 bits of its fraction is 2^20 + k / 2^32.
 EXPONENT = 0x413 << 52
+SURPLUS = 2.0**20 - 2.0**-33  # what such a number exceeds (k + 1/2) / 2^32 by
+HALF, LOW_MASK, LOW_BITS, HIGH_BITS = map(np.uint64, (32, 2**32 - 1, EXPONENT, EXPONENT | 2**31))
 
 
 def scramble(values: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
@@ -45,14 +47,17 @@ def scramble(values: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     return values
 
 
+UNSIGNED_ROUNDS = [(np.uint64(shift), factor and np.uint64(factor % 2**64)) for shift, factor in ROUNDS]
+
+
 def _scramble_unsigned(values: np.ndarray) -> None:
     """`scramble` with NumPy, which has unsigned shifts and faster products of 64 bits than torch on a CPU."""
     shifted = np.empty_like(values)
-    for shift, multiplier in ROUNDS:
-        np.right_shift(values, np.uint64(shift), out=shifted)
+    for shift, multiplier in UNSIGNED_ROUNDS:
+        np.right_shift(values, shift, out=shifted)
         np.bitwise_xor(values, shifted, out=values)
         if multiplier is not None:
-            np.multiply(values, np.uint64(multiplier % 2**64), out=values)
+            np.multiply(values, multiplier, out=values)
 
 
 def image_keys(
@@ -89,10 +94,10 @@ class Draws:
         """Uniform draws in the open interval (low, high), with 32 random bits each."""
         count = math.prod(shape)
         uniform = self._uniform_halves((count + 1) // 2).flatten(1)[:, :count]
-        if high - low != 1:
-            uniform = uniform.mul_(high - low)
         if low:
-            uniform = uniform.add_(low)
+            torch.add(uniform.new_tensor(low), uniform, alpha=high - low, out=uniform)
+        elif high != 1:
+            uniform.mul_(high)
         return uniform.reshape(-1, *shape)
 
     def normal(self, *shape: int) -> Float64[Tensor, "batch ..."]:
@@ -129,13 +134,31 @@ class Draws:
     def _uniform_halves(self, count: int) -> Float64[Tensor, "batch 2 {count}"]:
         """Two independent uniforms in (0, 1) from each of `count` hashes per image."""
         bits = self._hashes(count)
-        whole = bits.new_empty(len(bits), 2, count)
-        torch.bitwise_and(bits, 0xFFFFFFFF, out=whole[:, 1])
-        torch.bitwise_and(bits.bitwise_right_shift_(32), 0xFFFFFFFF, out=whole[:, 0]).bitwise_xor_(2**31)
         # float64 represents (k + 1/2) / 2^32 exactly: never 0 or 1, and equal on every device.
-        return whole.bitwise_or_(EXPONENT).view(torch.float64).sub_(2.0**20 - 2.0**-33)
+        if bits.device.type == "cpu":
+            halves = _exponents_with_halves(bits.numpy().view(np.uint64))
+            return torch.from_numpy(np.subtract(halves, SURPLUS, out=halves))
+        whole = bits.new_empty(len(bits), 2, count)
+        # the shift copies the sign, and the sum turns it into the same bits as on a CPU
+        torch.bitwise_right_shift(bits, 32, out=whole[:, 0]).add_(EXPONENT | 2**31)
+        torch.bitwise_and(bits, 2**32 - 1, out=whole[:, 1]).bitwise_or_(EXPONENT)
+        return whole.view(torch.float64).sub_(SURPLUS)
 
     def _hashes(self, count: int) -> Int64[Tensor, "batch {count}"]:
         keys = scramble(self._keys + _signed(STREAM_STEP * self._streams_used))
         self._streams_used += 1
-        return scramble(keys[:, None] + _positions(count, keys.device))
+        positions = _positions(count, keys.device)
+        if keys.device.type == "cpu":  # sums of integers, too, are faster in NumPy
+            return scramble(torch.from_numpy(keys.numpy()[:, None] + positions.numpy()))
+        return scramble(keys[:, None] + positions)
+
+
+def _exponents_with_halves(bits: np.ndarray) -> np.ndarray:
+    """2^20 + k / 2^32 for both halves k of each integer [batch, count]: float64 [batch, 2, count].
+
+    The highest bit is inverted.
+    """
+    whole = np.empty((len(bits), 2, bits.shape[1]), np.uint64)
+    np.bitwise_xor(np.right_shift(bits, HALF, out=whole[:, 0]), HIGH_BITS, out=whole[:, 0])
+    np.bitwise_or(np.bitwise_and(bits, LOW_MASK, out=whole[:, 1]), LOW_BITS, out=whole[:, 1])
+    return whole.view(np.float64)

@@ -9,10 +9,8 @@ from tenet.corruptions.archive import FolderArchive, OfficialArchive
 from tenet.corruptions.generator import GeneratedCorruptions
 from tenet.corruptions.names import CORRUPTIONS, GENERATOR_VERSION, SEVERITIES
 from tenet.data import ImageArrays, ImageSource
-from tenet.data.folders import ClassFolder
 from tenet.files.json import read_json
 from tenet.files.names import MANIFEST_FILE
-from tenet.files.weights import checksum
 
 # What is read of an archive: enough to tell two apart, a moment's reading of gigabytes.
 MAX_FILES, MAX_BLOCKS, BLOCK_BYTES = 256, 1024, 2**16
@@ -61,14 +59,6 @@ def archive_fingerprint(archive: OfficialArchive | FolderArchive) -> str:
     ]
     files = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
     return files_fingerprint(files, root=root)
-
-
-def images_fingerprint(source: ImageSource) -> str:
-    """Of images in memory, the source's own; of a folder of classes, over its files and not over its place."""
-    if isinstance(source, ClassFolder):
-        settings = [source.classes, source.resize, source.crop]
-        return checksum([settings, files_fingerprint(source.paths, root=source.root)])[:16]
-    return source.fingerprint()
 
 
 def files_fingerprint(paths: Iterable[Path], *, root: Path) -> str:

@@ -1,6 +1,7 @@
 """Snow, fog and frost."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float64
@@ -12,6 +13,8 @@ from tenet.corruptions.operators import apply_separable, to_whole_levels, zoom_o
 from tenet.corruptions.random import Draws
 
 Images = Float64[Tensor, "batch 3 h w"]
+
+COARSE_SIZE = 16  # points along an axis of a cloud that one matrix makes
 
 
 def snow(
@@ -55,7 +58,8 @@ def fog(images_01: Images, *, draws: Draws, thickness: float, decay: float) -> I
     cloud = plasma(1 << (max(height, width) - 1).bit_length(), draws=draws, decay=decay)
     brightest = images_01.amax(dim=(1, 2, 3), keepdim=True)
     scale = brightest / (brightest + thickness)
-    return images_01.mul_(scale).add_(cloud[:, None, :height, :width] * (scale * thickness))
+    added = cloud[:, None, :height, :width] * (scale * thickness)
+    return torch.addcmul(added, images_01, scale, out=images_01)
 
 
 def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch size size"]:
@@ -65,26 +69,53 @@ def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch s
     amplitude is divided by decay ** 2 from one scale to the next.
     """
     moves = draws.uniform(size, size, low=-1.0, high=1.0)
-    heights = torch.zeros_like(moves[:, :1, :1])
-    half, reach = size // 2, 1.0
-    while half:
-        step = 2 * half
-        beside, below = heights + heights.roll(-1, 2), heights + heights.roll(-1, 1)
-        centres = (below + below.roll(-1, 2)).div_(4).add_(moves[:, half::step, half::step], alpha=reach)
-        tops = beside.add_(centres).add_(centres.roll(1, 1)).div_(4)
-        sides = below.add_(centres).add_(centres.roll(1, 2)).div_(4)
-        finer = heights.new_empty(len(moves), size // half, size // half)
-        finer[:, ::2, ::2], finer[:, 1::2, 1::2] = heights, centres
-        torch.add(tops, moves[:, ::step, half::step], alpha=reach, out=finer[:, ::2, 1::2])
-        torch.add(sides, moves[:, half::step, ::step], alpha=reach, out=finer[:, 1::2, ::2])
-        heights, half, reach = finer, half // 2, reach / decay**2
+    # The first scales are many calls for few points; because they are linear, one matrix does the same.
+    few = min(size, COARSE_SIZE)
+    coarse = moves[:, :: size // few, :: size // few].reshape(-1, few**2)
+    heights = (coarse @ coarse_scales(few, decay, moves.device)).view(-1, few, few)
+    heights = finer_scales(heights, moves, decay=decay)
     heights -= heights.amin(dim=(1, 2), keepdim=True)
     return heights.div_(heights.amax(dim=(1, 2), keepdim=True))
+
+
+@lru_cache(maxsize=16)
+def coarse_scales(size: int, decay: float, device: torch.device) -> Float64[Tensor, "moves heights"]:
+    """Heights of all points of a small fractal for a displacement of 1 of each of them."""
+    moves = torch.eye(size**2, dtype=torch.float64, device=device).view(-1, size, size)
+    return finer_scales(torch.zeros_like(moves[:, :1, :1]), moves, decay=decay).flatten(1)
+
+
+def finer_scales(
+    heights: Float64[Tensor, "batch coarse coarse"],
+    moves: Float64[Tensor, "batch size size"],
+    *,
+    decay: float,
+) -> Float64[Tensor, "batch size size"]:
+    """Add scale after scale; `moves` are the displacements of all points.
+
+    From one scale to the next, heights are multiplied by 4, which is exact and turns means into sums.
+    """
+    size, points = moves.shape[-1], heights.shape[-1]
+    while points < size:
+        step, half = size // points, size // points // 2
+        reach = (4 / decay**2) ** (points.bit_length() - 1) * 4
+        beside, below = heights + heights.roll(-1, 2), heights + heights.roll(-1, 1)
+        centres = (below + below.roll(-1, 2)).add_(moves[:, half::step, half::step], alpha=reach)
+        tops = beside.add_(centres, alpha=0.25).add_(centres.roll(1, 1), alpha=0.25)
+        sides = below.add_(centres, alpha=0.25).add_(centres.roll(1, 2), alpha=0.25)
+        finer = heights.new_empty(len(moves), 2 * points, 2 * points)
+        torch.mul(heights, 4, out=finer[:, ::2, ::2])
+        torch.add(tops, moves[:, ::step, half::step], alpha=reach, out=finer[:, ::2, 1::2])
+        torch.add(sides, moves[:, half::step, ::step], alpha=reach, out=finer[:, 1::2, ::2])
+        finer[:, 1::2, 1::2] = centres
+        heights, points = finer, 2 * points
+    return heights
 
 
 def frost(
     images_01: Images, *, draws: Draws, image_weight: float, frost_weight: float, texture_scale: float
 ) -> Images:
     """A weighted sum of the image and a synthetic texture: see `frost_texture`."""
-    texture_01 = frost_texture(*images_01.shape[-2:], draws=draws, texture_scale=texture_scale)
-    return texture_01.mul_(frost_weight).add_(images_01, alpha=image_weight)
+    height, width = images_01.shape[-2:]
+    texture = frost_texture(height, width, draws=draws, texture_scale=texture_scale, weight=frost_weight)
+    return texture.add_(images_01, alpha=image_weight)

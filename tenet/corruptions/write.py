@@ -50,7 +50,7 @@ class ArchiveWriter:
         device: torch.device | str = "cpu",
     ) -> None:
         check_channels_last(images)
-        check_least_size(images)
+        check_least_size(*images.shape[1:3])
         self.folder, self.images, self.labels = folder, images, labels
         self.num_classes, self.seed, self.device = num_classes, seed, device
         self._chunk_size = max(1, CHUNK_BYTES // images[:1].numel())

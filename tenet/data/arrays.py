@@ -5,19 +5,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
 
+from tenet.data.multi_label import as_multi_label, check_shown
 from tenet.data.source import ImageBatch, ImageSource
 from tenet.errors import DatasetError
 from tenet.files.arrays import read_arrays
 from tenet.files.weights import checksum
 
 MAX_CLASS_NAME = 100
+MAX_CLASSES = 100_000  # that are known by the highest label alone
 logger = logging.getLogger("tenet")
 
 
@@ -26,7 +27,7 @@ class ImageArrays(ImageSource):
     """Images in memory, on one device."""
 
     images: UInt8[Tensor, "image h w 3"]
-    labels: Int64[Tensor, " image"]
+    labels: Int[Tensor, "image *class"]
     classes: tuple[str, ...] = ()
 
     def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
@@ -36,6 +37,10 @@ class ImageArrays(ImageSource):
 
     def fingerprint(self) -> str:
         return checksum([self.images, self.labels, self.classes])[:16]
+
+    @property
+    def held_bytes(self) -> int:
+        return self.images.nbytes + self.labels.nbytes
 
     def to(self, device: torch.device | str) -> "ImageArrays":
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
@@ -80,29 +85,23 @@ class MappedImages(ImageSource):
         return checksum([file, self._rows.start, self._rows.stop, self.labels, self.classes])[:16]
 
 
-class Splits(NamedTuple):
-    """The splits of a data set. `validation` is None unless a part of the training set is held out."""
-
-    train: ImageArrays
-    validation: ImageArrays | None
-    test: ImageArrays
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.train.classes
-
-
 def to_images_01(images: UInt8[Tensor, "batch h w 3"]) -> Float[Tensor, "batch 3 h w"]:
     return images.permute(0, 3, 1, 2).float() / 255
 
 
 def make_arrays(
-    images: np.ndarray, labels: np.ndarray, *, source: str, classes: Sequence[str] | None = None
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    source: str,
+    classes: Sequence[str] | None = None,
+    multi_label: bool = False,
 ) -> ImageArrays:
     """Check one split and convert it to tensors.
 
     images: uint8 [N, h, w, 3]; greyscale images may be [N, h, w] or [N, h, w, 1] and are repeated to three channels.
-    labels: integers [N], or [N, 1]; floats that are whole numbers are taken as integers.
+    labels: integers [N], or [N, 1]; floats that are whole numbers are taken as integers. With `multi_label` [N, class],
+        see `as_multi_label`.
     classes: the class names. If None, every label of at least 0 is accepted.
     Raises DatasetError, which names the `source` of the arrays and the violated rule.
     """
@@ -114,12 +113,15 @@ def make_arrays(
         raise DatasetError(
             f"{source}: images must have shape [N, height, width, 3], not {list(images.shape)}"
         )
-    labels = as_class_numbers(labels, source=source)
+    if multi_label:
+        labels = as_multi_label(labels, source=source, classes=classes)
+    else:
+        labels = as_class_numbers(labels, source=source).astype(np.int64)
     if len(images) != len(labels):
         raise DatasetError(f"{source}: {len(images)} images but {len(labels)} labels")
     if images.size == 0:
         raise DatasetError(f"{source}: there are no images, or they have no pixels: {list(images.shape)}")
-    if labels.min() < 0 or (classes is not None and labels.max() >= len(classes)):
+    if not multi_label and (labels.min() < 0 or (classes is not None and labels.max() >= len(classes))):
         counts_from_1 = classes is not None and (labels.min(), labels.max()) == (1, len(classes))
         remedy = "; subtract 1 from them" if counts_from_1 else ""
         end = "classes" if classes is None else len(classes)
@@ -130,7 +132,7 @@ def make_arrays(
         images = np.repeat(images, 3, axis=3)
     return ImageArrays(
         torch.from_numpy(np.ascontiguousarray(images)),
-        torch.from_numpy(labels.astype(np.int64)),
+        torch.from_numpy(labels),
         tuple(classes or ()),
     )
 
@@ -142,7 +144,11 @@ def as_class_numbers(labels: np.ndarray, *, source: str) -> np.ndarray:
         numbers = numbers.astype(np.int64)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         is_table = labels.ndim == 2
-        remedy = "; take labels.argmax(axis=1) if each row has a single 1" if is_table else ""
+        remedy = (
+            "; take labels.argmax(axis=1) if each row has a single 1, or give dataset.multi_label=true"
+            if is_table
+            else ""
+        )
         raise DatasetError(
             f"{source}: labels must be integers of shape [N], not {labels.dtype} {list(labels.shape)}{remedy}"
         )
@@ -178,11 +184,12 @@ def check_class_names(names: Sequence[str], *, source: str) -> None:
         raise DatasetError(f"{source}: {times} classes are named {name!r}; give each class its own name")
 
 
-def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays]:
+def read_npz(path: Path, *, multi_label: bool = False) -> tuple[ImageArrays, ImageArrays]:
     """Read the training set and the test set from an .npz file.
 
     Its keys are train_images, train_labels, test_images, test_labels and, optionally, classes. Without `classes`, the
-    numbers that occur in train_labels are the classes, by their number; a warning says so unless they count from 0.
+    numbers that occur in train_labels are the classes, by their number; a warning says so unless they count from 0. With
+    `multi_label`, the classes are the columns of the labels.
     Raises DatasetError, which names the file and the violated rule.
     """
     if not path.is_file():
@@ -195,19 +202,26 @@ def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays]:
             path,
         )
     sources = {split: f"{path} ({split}_images, {split}_labels)" for split in ("train", "test")}
-    labels = {
-        split: as_class_numbers(arrays[f"{split}_labels"], source=source) for split, source in sources.items()
-    }
+    convert = as_multi_label if multi_label else as_class_numbers
+    labels = {split: convert(arrays[f"{split}_labels"], source=source) for split, source in sources.items()}
     if "classes" in arrays:
         names = class_names(arrays["classes"], source=f"{path} (classes)")
+    elif multi_label:
+        names = [str(number) for number in range(labels["train"].shape[1])]
     else:
         names, labels = number_classes(labels, path=path)
     train, test = (
-        make_arrays(arrays[f"{split}_images"], labels[split], source=source, classes=names)
+        make_arrays(
+            arrays[f"{split}_images"], labels[split], source=source, classes=names, multi_label=multi_label
+        )
         for split, source in sources.items()
     )
-    check_trained(labels, path=path)
-    if absent := sorted(set(range(len(names))) - set(labels["train"].tolist())):
+    if multi_label:
+        absent = check_shown(labels, path=path)
+    else:
+        check_trained(labels, path=path)
+        absent = sorted(set(range(len(names))) - set(labels["train"].tolist()))
+    if absent:
         logger.warning(
             "%s: no training image of %d of %d classes, such as %s",
             path, len(absent), len(names), names[absent[0]],
@@ -216,6 +230,28 @@ def read_npz(path: Path) -> tuple[ImageArrays, ImageArrays]:
     if sizes[0] != sizes[1]:
         raise DatasetError(f"{path}: training images are {sizes[0]}, test images {sizes[1]}")
     return train, test
+
+
+def read_test_npz(path: Path, *, multi_label: bool = False) -> ImageArrays:
+    """Read the test set of an .npz file, which, unless its images are `multi_label`, need not hold a training set.
+
+    Without train_labels and `classes`, the classes are the numbers from 0 to the highest label. Raises DatasetError as
+    `read_npz` does.
+    """
+    if multi_label or not path.is_file() or read_arrays(path, (), optional=("train_labels",)):
+        return read_npz(path, multi_label=multi_label)[1]
+    arrays = read_arrays(path, ("test_images", "test_labels"), optional=("classes",))
+    source = f"{path} (test_images, test_labels)"
+    test = make_arrays(arrays["test_images"], arrays["test_labels"], source=source)
+    if "classes" in arrays:
+        names = class_names(arrays["classes"], source=f"{path} (classes)")
+    elif (highest := int(test.labels.max())) < MAX_CLASSES:
+        names = [str(number) for number in range(highest + 1)]
+    else:
+        raise DatasetError(
+            f"{source}: labels must be in [0, {MAX_CLASSES}), got {highest}; name the `classes`"
+        )
+    return make_arrays(arrays["test_images"], arrays["test_labels"], source=source, classes=names)
 
 
 def number_classes(

@@ -7,16 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from tenet.data.arrays import ImageArrays, Splits, make_arrays, read_npz
-from tenet.data.folders import ClassFolder
-from tenet.data.source import ImageSource
-from tenet.data.split import stratified_split
+from tenet.data.arrays import make_arrays, read_npz, read_test_npz
+from tenet.data.source import ImageSource, Splits
+from tenet.data.split import split, stratified_split
 from tenet.errors import DatasetError
 from tenet.files.atomic import locked
 from tenet.files.paths import user_path
@@ -30,11 +29,15 @@ if TYPE_CHECKING:
 class Dataset(ABC):
     """Settings common to all data sets.
 
-    validation_fraction: share of the training set held out for validation, [0, 1), stratified.
-    fraction: share of the remaining training set to use, (0, 1], stratified: the low-data regime.
+    validation_fraction: share of the training set held out for validation, [0, 1).
+    fraction: share of the remaining training set to use, (0, 1]: the low-data regime. Both are stratified by class; of
+        multi-label images they are drawn at random.
     split_seed: draws both; the same for all training seeds unless set.
     mean, std: by channel, of images in [0, 1], for normalisation.
     """
+
+    corruptions_note: ClassVar[str] = ""
+    """What a report on the published corrupted images of this data set must say."""
 
     fraction: Annotated[float, above(0), at_most(1)] = 1.0
     validation_fraction: Annotated[float, at_least(0), below(1)] = 0.0
@@ -42,8 +45,11 @@ class Dataset(ABC):
     mean: Annotated[Sequence[float], length(3)] = (0.5, 0.5, 0.5)
     std: Annotated[Sequence[Annotated[float, above(0)]], length(3)] = (0.5, 0.5, 0.5)
 
+    multi_label = False
+    """Whether an image may have several classes; its labels are then a row, see `ImageSource`."""
+
     @abstractmethod
-    def read(self) -> tuple[ImageArrays, ImageArrays]:
+    def read(self) -> tuple[ImageSource, ImageSource]:
         """The whole training set and the test set."""
 
     def files(self) -> Sequence[Path]:
@@ -62,9 +68,9 @@ class Dataset(ABC):
         train, test = self.read()
         validation = None
         if self.validation_fraction > 0:
-            train, validation = stratified_split(train, 1 - self.validation_fraction, seed=self.split_seed)
+            train, validation = split(train, 1 - self.validation_fraction, seed=self.split_seed)
         if self.fraction < 1:
-            train, _ = stratified_split(train, self.fraction, seed=self.split_seed)
+            train, _ = split(train, self.fraction, seed=self.split_seed)
         return Splits(train, validation, test)
 
 
@@ -78,7 +84,7 @@ class Digits(Dataset):
             raise DatasetError("dataset=digits: its images come with scikit-learn; install scikit-learn")
         return (Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz",)
 
-    def read(self) -> tuple[ImageArrays, ImageArrays]:
+    def read(self) -> tuple[ImageSource, ImageSource]:
         (path,) = self.files()
         try:
             rows = np.loadtxt(path, delimiter=",")
@@ -110,7 +116,7 @@ class Cifar(Dataset):
 
         return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
 
-    def read(self) -> tuple[ImageArrays, ImageArrays]:
+    def read(self) -> tuple[ImageSource, ImageSource]:
         from torchvision.datasets.utils import check_integrity
 
         source = self._source()
@@ -155,33 +161,20 @@ def _open_cifar(
 
 @dataclass(frozen=True, kw_only=True)
 class Arrays(Dataset):
-    """An `.npz` file (`path`) with train_images, train_labels, test_images, test_labels and, optionally, classes."""
+    """An `.npz` file (`path`) with train_images, train_labels, test_images, test_labels and, optionally, classes.
+
+    multi_label: labels are [N, class], 1 present, 0 absent, -1 not counted.
+    For evaluation, the test images and labels are enough.
+    """
 
     path: str
+    multi_label: bool = False
 
     def files(self) -> Sequence[Path]:
         return (user_path(self.path, key="dataset.path"),)
 
-    def read(self) -> tuple[ImageArrays, ImageArrays]:
-        return read_npz(user_path(self.path, key="dataset.path"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Folder(Dataset):
-    """Clean images for evaluation alone, `path`/<class>/**/*.JPEG, such as ImageNet's validation set.
-
-    resize, crop: the shorter side is scaled to `resize` pixels and the middle `crop` x `crop` kept; null: as is.
-    """
-
-    path: str
-    resize: Annotated[int, at_least(1), at_most(8192)] | None = None
-    crop: Annotated[int, at_least(1), at_most(8192)] | None = None
-
-    def read(self) -> tuple[ImageArrays, ImageArrays]:
-        raise DatasetError(
-            "dataset=folder is for evaluate.py alone: it streams images and has no training set"
-        )
+    def read(self) -> tuple[ImageSource, ImageSource]:
+        return read_npz(user_path(self.path, key="dataset.path"), multi_label=self.multi_label)
 
     def test_source(self) -> ImageSource:
-        path = user_path(self.path, key="dataset.path")
-        return ClassFolder(path, resize=self.resize, crop=self.crop)
+        return read_test_npz(user_path(self.path, key="dataset.path"), multi_label=self.multi_label)

@@ -1,19 +1,21 @@
-"""The base class of collections of labelled images, which are read by id."""
+"""The base class of collections of labelled images, which are read by id; parts of them, and the splits of a data set."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int, Int64, UInt8
 from torch import Tensor
+
+from tenet.files.weights import checksum
 
 
 class ImageBatch(NamedTuple):
-    """Images and their labels, on one device."""
+    """Images and their labels, on one device. labels: [batch], or [batch, class] if an image may have several."""
 
     images: UInt8[Tensor, "batch h w 3"]
-    labels: Int64[Tensor, " batch"]
+    labels: Int[Tensor, "batch *class"]
 
 
 class ImageSource(ABC):
@@ -26,8 +28,13 @@ class ImageSource(ABC):
 
     classes: tuple[str, ...]
     """Names, in the order of the labels."""
-    labels: Int64[Tensor, " image"]
-    """Of all images; known without reading them."""
+    labels: Int[Tensor, "image *class"]
+    """Of all images; known without reading them. int64 [image], or int8 [image, class] if an image may have several
+    classes: 1 present, 0 absent, -1 not counted."""
+
+    @property
+    def is_multi_label(self) -> bool:
+        return self.labels.ndim == 2
 
     @abstractmethod
     def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
@@ -40,10 +47,83 @@ class ImageSource(ABC):
     def fingerprint(self) -> str:
         """A short text that differs if any image, label or class does."""
 
+    def content_fingerprint(self) -> str:
+        """The same for a copy of the images in another place; by default, `fingerprint` is."""
+        return self.fingerprint()
+
     def __len__(self) -> int:
         return len(self.labels)
 
+    def images_by_class(self) -> list[int]:
+        """How many images show each class."""
+        if self.is_multi_label:
+            return (self.labels == 1).sum(dim=0).tolist()
+        return torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that the source takes, where it stays as long as the source does."""
+        return self.labels.nbytes
+
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the first image, which all others share. Reads it."""
-        first = next(iter(self.batches([torch.zeros(1, dtype=torch.int64)])))
+        """Height and width, which all images share. By default that of the first one, which is read."""
+        first = self.read(torch.zeros(1, dtype=torch.int64))
         return first.images.shape[1], first.images.shape[2]
+
+    def read(self, ids: Int64[Tensor, " chosen"]) -> ImageBatch:
+        """The images with these ids, in one batch."""
+        return next(iter(self.batches([ids])))
+
+    def take(self, ids: Int64[Tensor, " chosen"]) -> "ImageSource":
+        """The images with these ids, as a source."""
+        return Subset(self, ids)
+
+    def to(self, device: torch.device | str) -> "ImageSource":
+        """The source with its images on the device, if it holds them in memory; by default the source itself."""
+        return self
+
+    def for_training(self, seed: int) -> "ImageSource":
+        """The source as training reads it: with random crops, drawn by `seed`; by default the source itself."""
+        return self
+
+
+class Subset(ImageSource):
+    """The images of `source` with the given ids, which count from 0 here."""
+
+    def __init__(self, source: ImageSource, ids: Int64[Tensor, " chosen"]) -> None:
+        self.source, self.ids = source, ids
+        self.classes, self.labels = source.classes, source.labels[ids]
+
+    def batches(self, ids: Iterable[Int64[Tensor, " _"]], *, epoch: int = 0) -> Iterator[ImageBatch]:
+        return self.source.batches((self.ids[chosen] for chosen in ids), epoch=epoch)
+
+    def fingerprint(self) -> str:
+        return checksum([self.source.fingerprint(), self.ids])[:16]
+
+    @property
+    def held_bytes(self) -> int:
+        return self.source.held_bytes + self.ids.nbytes + self.labels.nbytes
+
+    def content_fingerprint(self) -> str:
+        return checksum([self.source.content_fingerprint(), self.ids])[:16]
+
+    def image_size(self) -> tuple[int, int]:
+        return self.source.image_size()
+
+    def to(self, device: torch.device | str) -> "Subset":
+        return Subset(self.source.to(device), self.ids)
+
+    def for_training(self, seed: int) -> "Subset":
+        return Subset(self.source.for_training(seed), self.ids)
+
+
+class Splits(NamedTuple):
+    """The splits of a data set. `validation` is None unless a part of the training set is held out."""
+
+    train: ImageSource
+    validation: ImageSource | None
+    test: ImageSource
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes

@@ -1,19 +1,50 @@
-"""Stratified split of a data set."""
+"""Parts of a data set: splits, stratified by class or at random where images have several; some images of each class."""
+
+import logging
 
 import numpy as np
 import torch
 
-from tenet.data.arrays import ImageArrays
+from tenet.data.source import ImageSource
 from tenet.errors import DatasetError
 
+logger = logging.getLogger("tenet")
 
-def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tuple[ImageArrays, ImageArrays]:
+
+def split(source: ImageSource, fraction: float, *, seed: int) -> tuple[ImageSource, ImageSource]:
+    """Draw `fraction` of the images; return them and the rest, in their order.
+
+    Stratified by class. Of multi-label images at random, because no split has the same share of each class; a message
+    says so. Raises DatasetError if a part would be empty, or without an image of some class.
+    """
+    return (random_split if source.is_multi_label else stratified_split)(source, fraction, seed=seed)
+
+
+def random_split(source: ImageSource, fraction: float, *, seed: int) -> tuple[ImageSource, ImageSource]:
+    """As `split`, without regard to the labels."""
+    images = len(source)
+    drawn = int(fraction * images)
+    if not 0 < drawn < images:
+        raise DatasetError(
+            f"{images} images can't be split into {fraction:g} and {1 - fraction:g}: a part is empty"
+        )
+    logger.info(
+        "%d of %d training images are drawn at random: images with several labels have no strata",
+        drawn,
+        images,
+    )
+    is_drawn = np.zeros(images, dtype=bool)
+    is_drawn[np.random.RandomState(seed).permutation(images)[:drawn]] = True
+    return _divide(source, is_drawn)
+
+
+def stratified_split(source: ImageSource, fraction: float, *, seed: int) -> tuple[ImageSource, ImageSource]:
     """Draw `fraction` of the images, with the same proportions of classes. Return them and the rest, in their order.
 
     Draws the same images as scikit-learn's train_test_split(stratify=labels, random_state=seed), whose import takes a
     second. Raises DatasetError if the drawn part would have no image of some class.
     """
-    labels = arrays.labels.numpy()
+    labels = source.labels.numpy()
     drawn_total = int(fraction * len(labels))
     classes, sizes = np.unique(labels, return_counts=True)
     if sizes.min() < 2 or min(drawn_total, len(labels) - drawn_total) < len(classes):
@@ -32,8 +63,25 @@ def stratified_split(arrays: ImageArrays, fraction: float, *, seed: int) -> tupl
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
     for members, share in zip(by_class, shares, strict=True):
         is_drawn[random.permutation(members)[:share]] = True
+    return _divide(source, is_drawn)
+
+
+def _divide(source: ImageSource, is_drawn: np.ndarray) -> tuple[ImageSource, ImageSource]:
     first, rest = np.flatnonzero(is_drawn), np.flatnonzero(~is_drawn)
-    return arrays.take(torch.from_numpy(first)), arrays.take(torch.from_numpy(rest))
+    return source.take(torch.from_numpy(first)), source.take(torch.from_numpy(rest))
+
+
+def take_per_class(source: ImageSource, images: int, *, seed: int) -> ImageSource:
+    """Draw `images` images of each class, or all of a class that has fewer, and keep their order.
+
+    With one seed, the images of a smaller number are among those of a larger one.
+    """
+    labels = source.labels.numpy()
+    random = np.random.RandomState(seed)
+    drawn = [
+        random.permutation(np.flatnonzero(labels == label))[:images] for label in range(len(source.classes))
+    ]
+    return source.take(torch.from_numpy(np.sort(np.concatenate(drawn))))
 
 
 def apportion(sizes: np.ndarray, seats: int, random: np.random.RandomState) -> np.ndarray:

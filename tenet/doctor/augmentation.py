@@ -1,6 +1,7 @@
 """A picture of images before and after augmentation, where an error is easy to see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tenet.config.build import build
-from tenet.data import Digits, ImageArrays
+from tenet.data import Digits, ImageSource
 from tenet.doctor.findings import Finding, Plan, ok, problem
 from tenet.errors import printable
 from tenet.files.figures import default_style
@@ -44,7 +45,7 @@ def draw_views(plan: Plan) -> tuple[list[str], dict[str, list[Tensor]]]:
     """The classes of a few images; by heading, the originals and draws of each view [image, 3, h, w] in [0, 1]."""
     # Random images would show nothing.
     train = Digits().load().train if plan.has_stand_ins else plan.experiment.splits.train
-    chosen = train.take(first_of_classes(train))
+    chosen = train.for_training(plan.config["seed"]).read(first_of_classes(train))
     images = chosen.images.permute(0, 3, 1, 2).contiguous()
     drawn = {"original": [images.float() / 255]}
     # Not the experiment's own, which may be compiled for a GPU.
@@ -55,12 +56,24 @@ def draw_views(plan: Plan) -> tuple[list[str], dict[str, list[Tensor]]]:
             seed: int = plan.config["seed"]
             generator = make_generator("cpu", seed=seed, purpose="doctor", step=step, rank=position)
             draws.append(view(images, generator=generator))
-    return [printable(train.classes[label])[:NAME_LENGTH] for label in chosen.labels.tolist()], drawn
+    return [printable(name)[:NAME_LENGTH] for name in names_of(chosen.labels, train.classes)], drawn
 
 
-def first_of_classes(train: ImageArrays) -> Tensor:
+def names_of(labels: Tensor, classes: Sequence[str]) -> list[str]:
+    """The class of each image, or all that it shows."""
+    if labels.ndim == 1:
+        return [classes[label] for label in labels.tolist()]
+    return [", ".join(compress(classes, row)) for row in (labels == 1).tolist()]
+
+
+def first_of_classes(train: ImageSource) -> Tensor:
     """Ids of the first image of each of the first classes; of more images if there are too few classes."""
-    first = np.unique(train.labels.numpy(), return_index=True)[1].tolist()
+    labels = train.labels.numpy()
+    if train.is_multi_label:
+        shown = labels == 1
+        first = shown.argmax(axis=0)[shown.any(axis=0)].tolist()
+    else:
+        first = np.unique(labels, return_index=True)[1].tolist()
     ids = dict.fromkeys([*first, *range(min(IMAGES, len(train)))])
     return torch.tensor(list(ids)[:IMAGES])
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from tenet.doctor.findings import Finding, Plan, ok, problem, warning
-from tenet.errors import DatasetError
 from tenet.files.paths import user_path
 
 if TYPE_CHECKING:
-    from tenet.data import Cifar, Folder, Splits
+    from tenet.data import Cifar, ImageSource, Splits
 
-# How many images of a folder are read, evenly spaced.
-SAMPLED_IMAGES = 64
+# Of images that stay on disk, all are decoded, but no more than this many of each part, evenly spaced.
+DECODED_IMAGES = 20_000
+LISTED_FILES = 10
 # Training and test images, and classes, of the data sets that random images can replace.
 CIFAR_SIZES = (50_000, 10_000)
 CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
@@ -35,11 +35,13 @@ def check(plan: Plan) -> Iterator[Finding]:
             return
     elif isinstance(dataset, Arrays) and Path(dataset.path).is_file():
         yield ok(f"{dataset.path}, {Path(dataset.path).stat().st_size / 1e6:,.1f} MB")
-    elif isinstance(dataset, Folder):
-        yield from check_class_folder(dataset)
+    elif isinstance(dataset, Folder):  # it has no training images
+        yield from check_decoding("test", dataset.test_source())
     with contextlib.redirect_stdout(io.StringIO()):  # some versions of torchvision print
         splits = plan.experiment.splits
     yield from check_contents(splits)
+    for name, part in parts_of(splits).items():
+        yield from check_decoding(name, part)
 
 
 def check_cifar_files(dataset: "Cifar") -> Finding:
@@ -85,39 +87,45 @@ def make_stand_ins(dataset: "Cifar") -> "Splits":
     return Splits(draw(round((train - held_out) * dataset.fraction)), validation, draw(test))
 
 
-def check_class_folder(dataset: "Folder") -> Iterator[Finding]:
-    """Count the images, and read a sample: all must be readable and have one size."""
-    from tenet.data.decode import read_image
-    from tenet.data.folders import ClassFolder
+def check_decoding(name: str, source: "ImageSource") -> Iterator[Finding]:
+    """Decode the images of a source that stay on disk, and name all that can't be read."""
+    from tenet.data import Images, Subset
 
-    root = user_path(dataset.path, key="dataset.path")
-    folder = ClassFolder(root, resize=dataset.resize, crop=dataset.crop)
-    by_class = torch.bincount(folder.labels).tolist()
-    counts = f"{len(folder):,} images in {len(by_class):,} classes ({format_range(by_class)} of each)"
-    yield ok(f"{root}: {counts}", images=len(folder))
-    sample = folder.paths[:: max(1, len(folder) // SAMPLED_IMAGES)]
-    sizes: dict[str, Path] = {}
-    unreadable = []
-    for path in sample:
-        try:
-            height, width, _ = read_image(path, resize=dataset.resize, crop=dataset.crop).shape
-            sizes.setdefault(f"{width} x {height}", path)
-        except DatasetError as error:
-            unreadable.append(str(error))
-    if unreadable:
-        others = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-        yield problem(f"of {len(sample)} sampled images: {unreadable[0]}{others}", "replace these files")
-    if len(sizes) > 1:
-        (first, one), (second, other), *_ = sizes.items()
-        yield problem(f"{one} has {first} pixels, {other} {second}", "dataset.resize, dataset.crop")
+    ids = torch.arange(len(source))
+    while isinstance(source, Subset):
+        ids = source.ids[ids]
+        source = source.source
+    if not isinstance(source, Images):
+        return
+    if len(ids) > DECODED_IMAGES:
+        ids = ids[torch.arange(DECODED_IMAGES) * len(ids) // DECODED_IMAGES]
+    broken = source.broken(ids)
+    share = f"{len(ids):,} of {len(source):,}" if len(ids) < len(source) else f"{len(ids):,}"
+    if broken:
+        listed = "; ".join(broken[:LISTED_FILES])
+        more = (
+            f"; and {len(broken) - LISTED_FILES:,} more (--json lists all)"
+            if len(broken) > LISTED_FILES
+            else ""
+        )
+        what = f"{len(broken):,} of {len(ids):,} {name} images can't be used: {listed}{more}"
+        yield problem(what, "replace or remove these files", broken=broken)
+    else:
+        yield ok(f"{source.index.root}: {share} {name} images decoded")
+
+
+def parts_of(splits: "Splits") -> dict[str, "ImageSource"]:
+    parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def check_contents(splits: "Splits") -> Iterator[Finding]:
+    from tenet.data import ImageArrays
+
     classes = len(splits.classes)
-    parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
-    held = {name: part for name, part in parts.items() if part is not None}
-    height, width = splits.train.images.shape[1:3]
-    by_class = torch.bincount(splits.train.labels, minlength=classes).tolist()
+    held = parts_of(splits)
+    height, width = splits.train.image_size()
+    by_class = splits.train.images_by_class()
     counts = ", ".join(f"{len(part):,} {name}" for name, part in held.items())
     yield ok(
         f"{counts} images of {width} x {height} in {classes} classes; {format_range(by_class)} training images "
@@ -126,10 +134,11 @@ def check_contents(splits: "Splits") -> Iterator[Finding]:
         classes=classes, training_images_by_class=by_class,
     )  # fmt: skip
     for name, part in held.items():
-        if absent := [splits.classes[label] for label in set(range(classes)) - set(part.labels.tolist())]:
+        counts_of_part = zip(splits.classes, part.images_by_class(), strict=True)
+        if absent := [name for name, count in counts_of_part if count == 0]:
             listed = ", ".join(sorted(absent)[:5])
             yield warning(f"no {name} images of {len(absent)} of the {classes} classes: {listed}")
-        if (highest := int(part.images.max())) <= 1:
+        if isinstance(part, ImageArrays) and (highest := int(part.images.max())) <= 1:
             yield problem(
                 f"the {name} images hold values from 0 to {highest}: they are almost black",
                 "store uint8 from 0 to 255, not images scaled to [0, 1]",

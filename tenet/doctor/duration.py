@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from tenet.data import ImageArrays
 from tenet.doctor.findings import Finding, NotExaminedError, Plan, ok, warning
 from tenet.doctor.rehearsal import INHIBITED, PLAIN, Rehearsal
 from tenet.experiment import Experiment
@@ -173,7 +174,7 @@ def measure(plan: Plan, *, max_batches: tuple[int, int]) -> tuple[Times, int]:
     # A forward takes about a third of a step.
     images = max(SMALLEST_BATCH, int(EVALUATION_BUDGET_S / (steps[PLAIN].median / whole / 3)))
     images = min(images, experiment.settings.evaluation_batch_size, max_batches[1], len(test))
-    part = test.take(torch.arange(images))
+    part = ImageArrays(*test.read(torch.arange(images)), test.classes)
     evaluations = [seconds for seconds, _ in time_items(map(experiment.classifier.predict, [part] * 3))]
     times = Times(
         plain_step=steps[PLAIN],

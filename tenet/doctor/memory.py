@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tenet.data import ImageArrays
 from tenet.doctor.findings import Finding, Plan, ok, problem, warning
 from tenet.doctor.hardware import GB, free_device_memory
 from tenet.doctor.rehearsal import Rehearsal
@@ -92,7 +93,7 @@ def check(plan: Plan) -> Iterator[Finding]:
     batches = {name: evaluated if name == EVALUATION else settings.batch_size for name in phases}
     # On CUDA the device holds the training images alone.
     held = [splits.train] if device.type == "cuda" else [part for part in splits if part]
-    images = sum(part.images.nbytes + part.labels.nbytes for part in held)
+    images = sum(part.held_bytes for part in held)
     state = {**measure_state(plan)._asdict(), "images": images}
     sizes = ", ".join(
         f"{name.replace('images', 'data set')} {format_bytes(size)}" for name, size in state.items() if size
@@ -148,7 +149,8 @@ def measure_phases(plan: Plan) -> dict[str, PeakMemory]:
         for size in (BATCHES[0], *BATCHES):  # the first step creates the optimizer's state
             for phase, history in bytes_.watch(rehearsal.steps(rehearsal.random_batch(size))):
                 histories.setdefault(phase, []).append(history)
-            part = experiment.splits.test.take(torch.arange(size)).to(experiment.device)
+            test = experiment.splits.test
+            part = ImageArrays(*test.read(torch.arange(size)), test.classes).to(experiment.device)
             for _, history in bytes_.watch(map(experiment.classifier.predict, [part])):
                 histories.setdefault(EVALUATION, []).append(history)
     return {phase: PeakMemory(found[1:]) for phase, found in histories.items()}

@@ -39,8 +39,8 @@ class Rehearsal:
         seed_global_generators(batch.images.device, seed=self.experiment.seed, step=batch.step)
         with torch.no_grad():
             # In train mode, as in the step that follows: the same weights and images lead to the same logits.
-            predicted = self.experiment.network.train()(batch.images).argmax(dim=1)
-        return replace(batch, labels=predicted[: len(batch.labels)], targets=None)
+            logits = self.experiment.network.train()(batch.images)[: len(batch.labels)]
+        return replace(batch, labels=self.experiment.method.labels.predicted(logits), targets=None)
 
     def random_batch(self, size: int) -> Batch:
         """A costly batch of random images, of `size` samples."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tenet import __version__
+from tenet.config.plugins import used_plugins
 from tenet.doctor.findings import Finding, Plan, ok, problem, warning
 from tenet.files.names import PATCH_FILE
 from tenet.run.environment import code_version
@@ -22,6 +23,9 @@ LISTED = ("torch", "torchvision", "hydra-core", "wandb")
 def check(plan: Plan) -> Iterator[Finding]:
     yield ok(f"Python {platform.python_version()}, {PACKAGE} {__version__}", python=platform.python_version())
     yield from check_packages()
+    if plugins := used_plugins(plan.config):
+        versions = ", ".join(f"{name} {version}" for name, version in plugins.items())
+        yield ok(f"plugins: {versions}", plugins=plugins)
     yield check_commit()
 
 

@@ -13,14 +13,19 @@ import numpy as np
 import torch
 
 from tenet.errors import ConfigError, DatasetError
-from tenet.evaluation.measures import Predictions
+from tenet.evaluation.measures import AnyPredictions, Predictions
+from tenet.evaluation.multi_label import MultiLabelPredictions
 from tenet.files.arrays import read_arrays
 from tenet.files.atomic import write_atomically
 from tenet.files.json import read_json
 from tenet.files.names import IDENTITY_FILE, PIN_FILE
 from tenet.files.plain import check_own, check_plain
 
-DTYPES = {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32}
+# The arrays of a cell, by what was predicted.
+KINDS: dict[type[AnyPredictions], dict[str, type]] = {
+    Predictions: {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32},
+    MultiLabelPredictions: {"logits": np.float32, "labels": np.int8},
+}
 logger = logging.getLogger("tenet")
 
 
@@ -89,19 +94,24 @@ class PredictionCache:
         """Whether an evaluation was asked to keep these predictions."""
         return (self.folder / PIN_FILE).exists()
 
-    def load(self, name: str) -> Predictions | None:
+    def load(self, name: str) -> AnyPredictions | None:
         """None for a cell that is missing or damaged: it must be predicted again."""
-        try:
-            arrays = read_arrays(self._path(name), Predictions._fields)
-        except DatasetError:
-            return None
-        shapes = {array.shape for array in arrays.values()}
-        is_right = all(arrays[field].dtype == dtype for field, dtype in DTYPES.items())
-        if not is_right or len(shapes) != 1 or len(shapes.pop()) != 1:
-            return None
-        return Predictions(**{field: torch.from_numpy(array) for field, array in arrays.items()})
+        for kind, dtypes in KINDS.items():
+            try:
+                arrays = read_arrays(self._path(name), list(dtypes))
+            except DatasetError:
+                continue
+            shapes = {array.shape for array in arrays.values()}
+            is_right = all(arrays[field].dtype == dtype for field, dtype in dtypes.items())
+            if (
+                is_right
+                and len(shapes) == 1
+                and len(shapes.pop()) == (2 if kind is MultiLabelPredictions else 1)
+            ):
+                return kind(**{field: torch.from_numpy(array) for field, array in arrays.items()})
+        return None
 
-    def save(self, name: str, predictions: Predictions) -> None:
+    def save(self, name: str, predictions: AnyPredictions) -> None:
         arrays = {field: tensor.numpy() for field, tensor in predictions._asdict().items()}
 
         def write(temporary: Path) -> None:

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Sequence
 
+from tenet.errors import ConfigError
 from tenet.evaluation.cache import PredictionCache
 from tenet.evaluation.classifier import Classifier
-from tenet.evaluation.measures import Predictions
+from tenet.evaluation.measures import AnyPredictions
 from tenet.evaluation.suites.suite import Suite
 from tenet.run.progress import ProgressReport
 
@@ -13,24 +14,31 @@ logger = logging.getLogger("tenet")
 
 
 def predict_suites(
-    suites: Sequence[Suite], classifier: Classifier, cache: PredictionCache
-) -> dict[str, Predictions]:
-    """Predictions by cell name; those that the cache holds are taken from it, the others are added to it."""
-    if cache.cached:
+    suites: Sequence[Suite], classifier: Classifier, cache: PredictionCache | None
+) -> dict[str, AnyPredictions]:
+    """Predictions by cell name; those that the cache holds are taken from it, the others are added to it.
+
+    With several processes, the main one has the cache and the others None.
+    """
+    if cache is not None and cache.cached:
         what = (
             "using the predictions that were kept"
             if cache.is_pinned
             else "continuing an interrupted evaluation"
         )
         logger.info("%s: %d sets of images are already measured", what, cache.cached)
-    done: dict[str, Predictions] = {}
+    broadcast = classifier.process_group.broadcast
+    done: dict[str, AnyPredictions] = {}
     with ProgressReport("evaluation", total=sum(map(len, suites)), unit="cell") as progress:
         for suite in suites:
             for name, source in suite.cells():
-                predictions = cache.load(name)
+                if name in done:
+                    raise ConfigError(f"suite {suite.name}: its cell {name} has the name of another cell")
+                predictions = broadcast(None if cache is None else cache.load(name))
                 if predictions is None:
                     predictions = classifier.predict(source)
-                    cache.save(name, predictions)
+                    if cache is not None:
+                        cache.save(name, predictions)
                 done[name] = predictions
                 progress.update(len(done), suite.describe(name, predictions))
     return done

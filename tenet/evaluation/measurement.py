@@ -87,19 +87,31 @@ class Measurement:
         )
         if not self.is_own_normalization:
             data += ", normalised otherwise than in training"
-        marks = f"{self.precision}, {', '.join(chain.from_iterable(suite.marks for suite in self.suites)) or 'generated'}"
+        marks = list(chain.from_iterable(suite.marks for suite in self.suites))
+        sources = [mark for mark in marks if mark != "part"]
+        if not sources and any(cell.startswith("corruption/") for cell in self.cells):
+            sources = ["generated"]
+        details = [self.precision, *sources, *(["a part of the benchmark"] if "part" in marks else [])]
         what = "the run's averaged weights" if self.is_average else "the run"
-        return printable(f"{what} on {data} ({marks})")
+        return printable(f"{what} on {data} ({', '.join(details)})")
 
-    def is_the_runs_own(self, output: Path, *, asked: bool) -> bool:
-        """Whether the figures belong into the run's summary: own data, fp32, and a standard source of corruptions.
+    def differences(self, output: Path, *, asked: bool, is_complete: bool = True) -> list[str]:
+        """What keeps the figures out of the run's summary; empty if they belong there.
 
-        asked: whether the user chose the name of the file.
+        output: the report's file. asked: whether the user chose its name. is_complete: whether it holds the whole benchmark.
         """
-        own_names = [path_name([]), path_name(PLAIN_MARKS)]
-        return (
-            self.is_own_data and set(self.marks) <= set(PLAIN_MARKS) and (asked or output.name in own_names)
-        )
+        sources = {mark for suite in self.suites for mark in suite.marks} - {*PLAIN_MARKS, "part"}
+        differences = {
+            "of other test images than the run's": not self.is_own_data,
+            "of its averaged weights": self.is_average,
+            "of images normalised otherwise than in training": not self.is_own_normalization,
+            f"in {self.precision}": self.precision != "fp32",
+            f"of other corruptions than the standard ones ({', '.join(sorted(sources))})": bool(sources),
+            "of a part of the benchmark": not is_complete or "part" in self.marks,
+        }
+        found = [what for what, is_so in differences.items() if is_so]
+        has_own_name = asked or output.name in (path_name([]), path_name(PLAIN_MARKS))
+        return found if found or has_own_name else [f"not those of {path_name([])}"]
 
     def content(self) -> dict[str, Any]:
         """For the JSON report."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from tenet.evaluation.metrics import (
@@ -15,6 +15,7 @@ from tenet.evaluation.metrics import (
     per_class_error_pct,
     rms_calibration_error_pct,
 )
+from tenet.evaluation.multi_label import MultiLabelPredictions
 from tenet.randomness import make_generator
 
 
@@ -26,13 +27,38 @@ class Predictions(NamedTuple):
     confidence: Float32[Tensor, " image"]
     nll: Float32[Tensor, " image"]
 
+    @classmethod
+    def pack(
+        cls, logits: Float[Tensor, "image class"], labels: Int64[Tensor, " image"]
+    ) -> Float32[Tensor, "image field"]:
+        """Everything about one batch in one tensor on its device, which is copied to the host once."""
+        log_probabilities = logits.log_softmax(dim=1)
+        likelihood, predicted = log_probabilities.max(dim=1)
+        true_likelihood = log_probabilities.gather(1, labels[:, None]).squeeze(1)
+        # Class numbers are exact in float32.
+        return torch.stack([predicted.float(), labels.float(), likelihood.exp(), -true_likelihood], dim=1)
+
+    @classmethod
+    def unpack(cls, packed: Float32[Tensor, "image field"]) -> "Predictions":
+        predicted, labels, confidence, nll = packed.T.contiguous()
+        return cls(predicted.long(), labels.long(), confidence, nll)
+
     @property
     def wrong(self) -> Bool[Tensor, " image"]:
         return self.predicted != self.labels
 
     @property
+    def errors(self) -> Float64[Tensor, " image"]:
+        """By image, 1 where it is wrong; their mean is the error."""
+        return self.wrong.double()
+
+    @property
     def error_pct(self) -> float:
-        return 100 * self.wrong.double().mean().item()
+        return 100 * self.errors.mean().item()
+
+    def training_figures(self) -> dict[str, float]:
+        """What training reports after an epoch."""
+        return {"error_pct": self.error_pct}
 
     @property
     def mean_nll(self) -> float:
@@ -42,15 +68,35 @@ class Predictions(NamedTuple):
     def rms_calibration_error_pct(self) -> float:
         return rms_calibration_error_pct(self.confidence, ~self.wrong)
 
+    def figures(self, *, calibration: bool = True, likelihood: bool = True) -> dict[str, float]:
+        """The chosen figures besides the error."""
+        figures = {"nll": self.mean_nll} if likelihood else {}
+        return figures | (
+            {"rms_calibration_error_pct": self.rms_calibration_error_pct} if calibration else {}
+        )
+
     def error_pct_by_class(self, classes: int) -> Float[Tensor, " class"]:
         return per_class_error_pct(self.wrong, self.labels, classes=classes)
+
+    def figures_by_class(self, classes: int) -> dict[str, Float[Tensor, " class"]]:
+        """The error of each class; NaN for a class without images."""
+        return {"error_pct_by_class": self.error_pct_by_class(classes)}
+
+
+AnyPredictions = Predictions | MultiLabelPredictions
+"""What a classifier predicts, by the labels of the images. Suites use the members that both have."""
+
+
+def kind_of(labels: Tensor) -> type[AnyPredictions]:
+    """labels: of some images, int64 [image] or int8 [image, class]."""
+    return Predictions if labels.ndim == 1 else MultiLabelPredictions
 
 
 @dataclass(frozen=True)
 class Measures:
     """Which figures to report besides the errors: the keys `measures` of evaluate.py.
 
-    classes: names, for the errors of each class.
+    classes: names, for the errors of each class. Of multi-label images there is no calibration error.
     """
 
     classes: tuple[str, ...] = ()
@@ -59,30 +105,30 @@ class Measures:
     per_class: bool = False
     intervals: bool = True
 
-    def figures_of(self, predictions: Predictions) -> dict[str, Any]:
+    def figures_of(self, predictions: AnyPredictions) -> dict[str, Any]:
         """Error, number of images, and the chosen figures of one set of images."""
         figures: dict[str, Any] = {"error_pct": predictions.error_pct, "images": len(predictions.labels)}
         if self.intervals:
             figures["interval_pct"] = self.interval_pct([predictions])
         return figures | self.means_of([predictions])
 
-    def means_of(self, sets: Sequence[Predictions]) -> dict[str, Any]:
+    def means_of(self, sets: Sequence[AnyPredictions]) -> dict[str, Any]:
         """Means over the sets of the chosen figures; no figures without sets."""
-        figures: dict[str, Any] = {}
-        if sets and self.likelihood:
-            figures["nll"] = mean([each.mean_nll for each in sets])
-        if sets and self.calibration:
-            figures["rms_calibration_error_pct"] = mean([each.rms_calibration_error_pct for each in sets])
-        if sets and self.per_class:
-            by_class = [each.error_pct_by_class(len(self.classes)) for each in sets]
-            errors = torch.stack(by_class).nanmean(dim=0).tolist()
-            # NaN: no image of this class.
-            known = [None if math.isnan(error) else error for error in errors]
-            figures["error_pct_by_class"] = dict(zip(self.classes, known, strict=True))
+        if not sets:
+            return {}
+        parts = [each.figures(calibration=self.calibration, likelihood=self.likelihood) for each in sets]
+        figures: dict[str, Any] = {name: mean([part[name] for part in parts]) for name in parts[0]}
+        if self.per_class:
+            by_class = [each.figures_by_class(len(self.classes)) for each in sets]
+            for name in by_class[0]:
+                values = torch.stack([part[name] for part in by_class]).nanmean(dim=0).tolist()
+                # NaN: no image of this class.
+                known = [None if math.isnan(value) else value for value in values]
+                figures[name] = dict(zip(self.classes, known, strict=True))
         return figures
 
     def interval_pct(
-        self, sets: Sequence[Predictions], *, weights: Sequence[float] | None = None
+        self, sets: Sequence[AnyPredictions], *, weights: Sequence[float] | None = None
     ) -> list[float] | None:
         """95 % bootstrap interval over images of the mean error; each set counts by its weight, 1 by default.
 
@@ -90,11 +136,11 @@ class Measures:
         """
         if not self.intervals or len({len(each.labels) for each in sets}) != 1:
             return None
-        wrong: Tensor = torch.stack([each.wrong for each in sets]).double() * 100
+        errors: Tensor = torch.stack([each.errors for each in sets]) * 100
         if weights is not None:
-            wrong *= torch.tensor(list(weights))[:, None]
+            errors *= torch.tensor(list(weights))[:, None]
         generator = make_generator("cpu", seed=0, purpose="bootstrap")
-        return list(bootstrap_interval(wrong, generator=generator))
+        return list(bootstrap_interval(errors, generator=generator))
 
 
 def as_metrics(prefix: str, figures: Mapping[str, Any]) -> dict[str, float]:
@@ -112,4 +158,13 @@ def describe(figures: Mapping[str, Any], of: str) -> str:
 
 
 def describe_images(figures: Mapping[str, Any]) -> str:
-    return "error " + describe(figures, f" of {figures['images']:,} images")
+    images = f" of {figures['images']:,} images"
+    if "map_pct" not in figures:
+        return "error " + describe(figures, images)
+    return f"{describe_map(figures)}, wrong labels {describe(figures, images)}"
+
+
+def describe_map(figures: Mapping[str, Any]) -> str:
+    """Such as `mAP 82.30 % (11 points 81.12 %, step sum 82.01 %)`."""
+    others = f"11 points {figures['map_11point_pct']:.2f} %, step sum {figures['map_step_sum_pct']:.2f} %"
+    return f"mAP {figures['map_pct']:.2f} % ({others})"

@@ -23,8 +23,8 @@ def save_figure(figure: "Figure", path: Path, *, dpi: float | None = None) -> Pa
 
 
 @default_style()
-def draw_heatmap(errors: CorruptionErrors, *, title: str) -> "Figure":
-    """Corruptions down, severities across, the error in every cell; extra corruptions below a gap."""
+def draw_heatmap(errors: CorruptionErrors, *, title: str, quantity: str = "top-1 error, %") -> "Figure":
+    """Corruptions down, severities across, the error or another `quantity` in every cell; extra corruptions below a gap."""
     from matplotlib.figure import Figure
 
     names = sorted(errors, key=lambda name: name not in CORRUPTIONS)
@@ -35,7 +35,7 @@ def draw_heatmap(errors: CorruptionErrors, *, title: str) -> "Figure":
     axes = figure.subplots()
     image = axes.imshow(values, cmap="magma_r", vmin=0, vmax=100, aspect="auto")
     axes.set_xticks(range(len(severities)), [str(severity) for severity in severities])
-    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("severity")
     axes.tick_params(length=0)
     axes.axhline(sum(name in CORRUPTIONS for name in names) - 0.5, color="white", linewidth=4)
@@ -45,7 +45,7 @@ def draw_heatmap(errors: CorruptionErrors, *, title: str) -> "Figure":
             color = "white" if value > 50 else "black"
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, color=color)
     axes.set_title(title, fontsize=10)
-    figure.colorbar(image, label="top-1 error, %", shrink=0.8)
+    figure.colorbar(image, label=quantity, shrink=0.8)
     return figure
 
 
@@ -64,7 +64,7 @@ def draw_curves(errors: CorruptionErrors, *, clean_pct: float, title: str) -> "F
         values = [errors[name][severity] for severity in severities]
         axes.axhline(clean_pct, color="gray", linestyle="--", linewidth=0.8)
         axes.plot(severities, values, marker="o", markersize=3, color="C0" if name in CORRUPTIONS else "C7")
-        axes.set_title(f"{name.replace('_', ' ')}: {mean(values):.1f} %", fontsize=8)
+        axes.set_title(f"{name}: {mean(values):.1f} %", fontsize=8)
         axes.set_ylim(0, 100)
         axes.set_xticks(severities)
         axes.grid(alpha=0.3)

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,14 @@ def write_figures(report: Summary, output: Path) -> list[Path]:
 
     def write_csv(temporary: Path) -> None:
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, RECORD)
+            # Suites may add columns.
+            writer = csv.DictWriter(
+                file, list(dict.fromkeys([*RECORD, *chain.from_iterable(report.records)]))
+            )
             writer.writeheader()
             for record in report.records:
-                writer.writerow({**record, "error_pct": f"{record['error_pct']:.4f}"})
+                rounded = {name: f"{value:.4f}" for name, value in record.items() if isinstance(value, float)}
+                writer.writerow({**record, **rounded})
 
     table = output.with_suffix(".csv")
     write_json(output, report.content)

@@ -10,7 +10,10 @@ from tenet.corruptions.names import GENERATOR_VERSION
 CLEAN = "clean"
 """The cell of the data set's own test images, which is always there: other suites compare with it."""
 # Settings of a data set that its test images don't depend on.
-NOT_OF_THE_TEST_SET = {"mean", "std", "fraction", "validation_fraction", "split_seed", "root"}
+NOT_OF_THE_TEST_SET = {
+    *("mean", "std", "fraction", "per_class", "validation_fraction", "split_seed", "root"),
+    *("scale", "ratio", "workers"),
+}
 
 
 def settings_of_test_set(dataset: Mapping[str, Any]) -> dict[str, Any]:

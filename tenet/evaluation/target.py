@@ -19,6 +19,7 @@ from tenet.files.names import (
     AVERAGED_WEIGHTS_FILE,
     EVALUATION_FOLDER,
     ORIGIN_FILE,
+    TOP_LEVEL_KEY,
     WEIGHTS_FILE,
 )
 from tenet.files.paths import user_path
@@ -273,7 +274,8 @@ class EvaluationTarget:
         So figures of official files, of generated corruptions and of a part of the cells never share a name.
         """
         if output is None:
-            key = "" if self.weights_key is None else f"-{self.weights_key}"
+            names = {None: "", TOP_LEVEL_KEY: "-top-level"}
+            key = names.get(self.weights_key, f"-{self.weights_key}")
             folder = EVALUATION_FOLDER if self.run_dir else f"{self.weights.stem}{key}-evaluation"
             check_own(self.weights.parent / folder)
             return self.weights.parent / folder / path_name(marks)

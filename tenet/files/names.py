@@ -18,6 +18,9 @@ EVALUATION_FOLDER = "evaluation"
 # The key of the averaged weights in a checkpoint; evaluate.py takes it as weights_key=.
 AVERAGED_KEY = "model_ema"
 
+# The key of weights that lie under no key of their file.
+TOP_LEVEL_KEY = "."
+
 # The folder of a multirun.
 RESULTS_FILE = "results.json"
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tenet.errors import CheckpointError, printable
 from tenet.files.interface import Interface
+from tenet.files.names import TOP_LEVEL_KEY
 
 logger = logging.getLogger("tenet")
 
@@ -37,7 +38,7 @@ class Place(NamedTuple):
 
     @property
     def key(self) -> str:
-        return self.prefix.removesuffix(".")
+        return self.prefix.removesuffix(".") or TOP_LEVEL_KEY
 
 
 def flatten_tensors(content: object, *, path: object) -> dict[str, Tensor]:
@@ -71,11 +72,13 @@ def _rename(
     return renamed
 
 
-def _refuse_collision(first: Tensor, second: Tensor, names: tuple[str, str], *, path: object) -> None:
+def _refuse_collision(
+    first: Tensor, second: Tensor, names: tuple[str, str], *, path: object, remedy: str = ""
+) -> None:
     if first is not second and not _equal(first, second):
         raise CheckpointError(
             f"{path} holds different values as {' and '.join(map(_shown, names))}, which are one weight; save one "
-            "network's state dict alone, or choose with weights_key="
+            f"network's state dict alone{remedy}"
         )
 
 
@@ -106,29 +109,26 @@ def find_state_dict(
 ) -> dict[str, Tensor]:
     """The state dict of `model`, from among the tensors of a file.
 
-    key: where in the file it is, such as `model_ema`. Without it averaged copies are passed over, and a message says
-    so. known: names of other tensors, which may be left out.
+    key: where in the file it is, such as `model_ema`, or `TOP_LEVEL_KEY`. Without it averaged copies are passed over, and a
+    message says so. known: names of other tensors, which may be left out.
     Raises CheckpointError if no part of the file fits, or if several do and none is preferred.
     """
     state = model.state_dict()
     expected = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
     named = _rename(tensors.items(), lambda name: _own_name(model, name), path=path)
-    everywhere = _places(named, expected)
-    if key is not None:
-        named = {name: tensor for name, tensor in named.items() if name.startswith(f"{key}.")}
-    places = [place for place in everywhere if key is None or place.prefix.startswith(f"{key}.")]
-    fitting = [place for place in places if _fits(place, expected)]
-    if key is not None and not places:
-        there = _some([place.key for place in everywhere if place.key]) or "no key"
-        raise CheckpointError(
-            f"weights_key={key}: {path} holds no weights of this network under it; they are under {there}"
-        )
-    chosen = _choose(fitting, path=path) if fitting else max(places, key=_size, default=Place("", {}))
-    used = {place.prefix + name for place in (*fitting, chosen) for name in state}
+    places = _places(named, expected)
+    whole = [place for place in places if _fits(place, expected)]
+    chosen = _pick(places, expected, key=key, path=path)
+    used = {place.prefix + name for place in (*whole, chosen) for name in state}
+    within = "" if key in (None, TOP_LEVEL_KEY) else f"{key}."
     unused = re.compile(getattr(model, "unused_names", "$^"))
-    others = [name for name in named if name not in used and name not in known]
+    others = [name for name in named if name.startswith(within) and name not in used and name not in known]
     spare = [name for name in others if not unused.search(name)]
-    _refuse_copies(chosen, named, spare, path=path)
+    copies = _copies(chosen, spare)
+    if key is not None and chosen.key == key:
+        spare = [name for name in spare if name not in copies]
+    elif whole:
+        _refuse_copies(copies, chosen, named, path=path)
     problems = {
         "missing": sorted(expected.keys() - chosen.weights.keys()),
         "unexpected": [name for name in spare if name.startswith(chosen.prefix)],
@@ -163,6 +163,28 @@ def _places(tensors: Mapping[str, Tensor], expected: Container[str]) -> list[Pla
     return [Place(prefix, weights) for prefix, weights in found.items()]
 
 
+def _pick(places: list[Place], expected: Mapping[str, Tensor], *, key: str | None, path: object) -> Place:
+    """The weights that are meant. If none fit, the nearest ones, for the message.
+
+    Raises CheckpointError if several fit and none is preferred, or if there are none under `key`.
+    """
+
+    def is_meant(place: Place) -> bool:
+        return key in (None, place.key) or place.prefix.startswith(f"{key}.")
+
+    below = [place for place in places if is_meant(place)]
+    if key is not None and not below:
+        there = _some([place.key for place in places]) or "no key"
+        raise CheckpointError(
+            f"weights_key={key}: {path} holds no weights of this network under it; they are under {there}"
+        )
+    fitting = [place for place in below if _fits(place, expected)]
+    exact = [place for place in fitting if place.key == key]
+    if fitting:
+        return _choose(exact or fitting, path=path)
+    return max(below, key=_size, default=Place("", {}))
+
+
 def _size(place: Place) -> int:
     return len(place.weights)
 
@@ -180,16 +202,16 @@ def _choose(fitting: list[Place], *, path: object) -> Place:
             different.append(place)
     plain = [place for place in different if not AVERAGED.search(place.key)] or different
     if len(plain) > 1:
-        keys = [place.key for place in plain if place.key]
+        keys = (_shown(place.key) for place in plain)
         raise CheckpointError(
             f"{path} holds several weights that fit and differ, as {_some([*_first_names(plain)])}; choose with "
-            f"weights_key={' or weights_key='.join(map(_shown, keys))}"
+            f"weights_key={' or weights_key='.join(keys)}"
         )
     if len(different) > 1:
         others = [place.key for place in different if place is not plain[0]]
         logger.warning(
             "%s: the weights are those of %s; for those of %s give weights_key=%s",
-            path, _shown(plain[0].key) or "the top level", _some(others), _shown(others[0]),
+            path, _shown(plain[0].key) if plain[0].prefix else "the top level", _some(others), _shown(others[0]),
         )  # fmt: skip
     return plain[0]
 
@@ -202,21 +224,28 @@ def _is_copy(first: Place, second: Place) -> bool:
     return all(_equal(tensor, second.weights[name]) for name, tensor in first.weights.items())
 
 
-def _refuse_copies(chosen: Place, named: Mapping[str, Tensor], spare: Iterable[str], *, path: object) -> None:
-    """Raise CheckpointError if the file also holds other values of a weight, as `x` and `module.x`."""
+def _copies(chosen: Place, spare: Iterable[str]) -> dict[str, str]:
+    """The names among `spare` by which the file also holds a weight, as `module.x` of `x`, and the weight's name."""
 
-    def unwrapped(name: str) -> list[str]:
-        return [part for part in name.split(".") if part != WRAPPER]
+    def unwrapped(name: str) -> tuple[str, ...]:
+        return tuple(part for part in name.split(".") if part != WRAPPER)
 
     parts = chosen.prefix.split(".")
     above = ["".join(f"{part}." for part in parts[:length]) for length in range(len(parts))]
     own = {outer + name: name for outer in above for name in chosen.weights}
-    own_unwrapped = {tuple(unwrapped(chosen.prefix + name)): name for name in chosen.weights}
-    for other in spare:
-        name = own.get(other) or own_unwrapped.get(tuple(unwrapped(other)))
-        if name is not None:
-            names = (chosen.prefix + name, other)
-            _refuse_collision(chosen.weights[name], named[other], names, path=path)
+    own_unwrapped = {unwrapped(chosen.prefix + name): name for name in chosen.weights}
+    found = {other: own.get(other) or own_unwrapped.get(unwrapped(other)) for other in spare}
+    return {other: name for other, name in found.items() if name is not None}
+
+
+def _refuse_copies(
+    copies: Mapping[str, str], chosen: Place, named: Mapping[str, Tensor], *, path: object
+) -> None:
+    """Raise CheckpointError if a copy has other values."""
+    for other, name in copies.items():
+        names = (chosen.prefix + name, other)
+        remedy = f", or choose with weights_key={_shown(chosen.key)}"
+        _refuse_collision(chosen.weights[name], named[other], names, path=path, remedy=remedy)
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:

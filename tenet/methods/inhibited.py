@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.inhibition import NonFiniteFeaturesError, group_channels, inhibition_mask, orthogonality_loss
-from tenet.inhibition.checks import check_labels
+from tenet.methods.labels import SINGLE_LABEL, LabelKind
 from tenet.methods.method import Batch, Method, Update
-from tenet.networks import Network, list_cuts, resolve_cut, unwrap
+from tenet.networks import Layout, Network, resolve_cut, unwrap
 from tenet.rules import at_least, at_most, check_arguments
 
 
@@ -30,8 +29,10 @@ class Inhibited(Method):
 
     method: the method whose updates are followed by inhibited ones.
     layer: the module after which the features are grouped and masked, by name; the network's `cut`.
+    layout: of the features there: auto, maps, channels_last, or tokens (tokens+1 leaves the first one out).
     groups: number of channel groups, from 1 to the channels at `layer`.
-    weight, orthogonality: factors of the inhibited cross-entropy and of the orthogonality loss.
+    weight, orthogonality: factors of the inhibited cross-entropy (binary where the method's labels are multi-label) and
+        of the orthogonality loss.
     interval, start_step: inhibited updates follow iterations from `start_step` on that are divisible by `interval`.
     max_iterations, tolerance: limits of the grouping (see `group_channels`).
 
@@ -40,6 +41,7 @@ class Inhibited(Method):
 
     method: Method
     layer: str
+    layout: str = "auto"
     groups: Annotated[int, at_least(1)] = 6
     weight: Annotated[float, at_least(0)] = 0.1
     orthogonality: Annotated[float, at_least(0)] = 1e-3
@@ -51,7 +53,8 @@ class Inhibited(Method):
 
     def __post_init__(self) -> None:
         check_arguments(type(self), vars(self))
-        self.views = self.method.views
+        Layout.parse(self.layout)
+        self.views, self.labels = self.method.views, self.method.labels
         self.inhibited_steps = 0
         self.skipped_steps = 0
         self._checked: Network | None = None
@@ -60,26 +63,27 @@ class Inhibited(Method):
         self._check_cut(unwrap(network))
         for update in self.method.updates(network, batch):
             # Step 1: the plain update. The copy of who was right to the host overlaps with its backward.
-            correct = None
+            right = None
             if update.correct is not None and self.is_due(batch.step):
-                correct = HostCopy(update.correct)
+                right = HostCopy(self.labels.chosen(update.batch.labels, update.correct))
+                decisive = self.labels.decisive(update.batch.labels, update.correct)
             yield update
 
             # Step 2: if an inhibited update is due, choose the samples that were right. All processes must agree.
-            if correct is None or update.is_refused:
+            if right is None or update.is_refused:
                 continue
             # The images that the plain update saw, which a method may have changed.
-            images, labels, targets = choose(update.batch, correct.read(), network=unwrap(network))
+            images, decisive, targets = choose(update.batch, right.read(), decisive, network=unwrap(network))
             # Whether any part of a batch has such samples is not known yet, so each part yields an update.
-            if batch.part is None and not self.process_group.any(len(labels) > 0):
+            if batch.part is None and not self.process_group.any(len(images) > 0):
                 self.skipped_steps += 1
                 continue
 
-            if len(labels) == 0:
+            if len(images) == 0:
                 inhibited = empty_update(network, update.batch)
             else:
                 # Step 3: the importance pass.
-                features, gradients = importance_pass(unwrap(network), images, labels)
+                features, gradients = importance_pass(unwrap(network), images, decisive, kind=self.labels)
                 # Step 4: groups of similar channels.
                 try:
                     assignments = group_channels(
@@ -101,7 +105,7 @@ class Inhibited(Method):
                 )
                 # Step 7: the masked forward.
                 features, logits = network(images, mask)
-                cross_entropy = F.cross_entropy(logits, targets)
+                cross_entropy = self.labels.loss(logits, targets)
                 # Step 8: orthogonality between the groups.
                 orthogonality = orthogonality_loss(features, assignments=assignments, groups=self.groups)
                 # Step 9: the loss of a second optimizer step.
@@ -109,7 +113,7 @@ class Inhibited(Method):
                 inhibited = make_update(
                     loss,
                     update.batch,
-                    samples=len(labels),
+                    samples=len(images),
                     cross_entropy=cross_entropy,
                     orthogonality=orthogonality,
                 )
@@ -131,18 +135,14 @@ class Inhibited(Method):
         return step >= self.start_step and step % self.interval == 0
 
     def check(self, network: Network, image_shape: tuple[int, int, int]) -> None:
-        """Raise ValueError unless the network has maps of at least `groups` channels at its cut.
+        """Raise ValueError unless the network has at least `groups` channels at its cut.
 
         Runs the network on one image of `image_shape`, [3, h, w]; on the meta device this computes nothing.
         """
-        assert network.cut is not None
-        cuts = list_cuts(network.backbone, image_shape)
-        if network.cut not in cuts:
-            raise ValueError(
-                f"layer={self.layer} can't be cut: it must run once and return one tensor of maps; choose among "
-                f"{', '.join(cuts)}"
-            )
-        channels = cuts[network.cut][0]
+        try:
+            channels = network.find_cut(image_shape).maps[0]
+        except ValueError as error:
+            raise ValueError(f"layer={self.layer} {error}") from error
         if self.groups > channels:
             raise ValueError(
                 f"groups={self.groups} exceeds the {channels} channels at layer {self.layer}; "
@@ -159,32 +159,38 @@ class Inhibited(Method):
 
 
 class Chosen(NamedTuple):
-    """Images of the first view. targets: the shares of the classes where samples were mixed, otherwise the labels."""
+    """Images of the first view. decisive: the labels that were right, as their kind has it (see `LabelKind`).
+    targets: the shares of the classes where samples were mixed, otherwise the labels."""
 
     images: Float[Tensor, "chosen 3 h w"]
-    labels: Int64[Tensor, " chosen"]
+    decisive: Tensor
     targets: Tensor
 
 
-def choose(batch: Batch, correct: Tensor, *, network: Network) -> Chosen:
-    """The samples that were right: whose first view was predicted as their label.
+def choose(batch: Batch, right: Bool[Tensor, " batch"], decisive: Tensor, *, network: Network) -> Chosen:
+    """The samples whose first view was right.
 
-    Returns none if fewer were right than a forward of the network in train mode needs. `correct` is on the host.
+    Returns none if fewer were right than a forward of the network in train mode needs. `right` is on the host.
     """
     images = batch.images[: len(batch.labels)].detach()
-    ids = correct.nonzero().squeeze(1)
+    ids = right.nonzero().squeeze(1)
     _, channels, height, width = images.shape
     if len(ids) < network.min_batch_size((channels, height, width)):
         ids = ids[:0]
     ids = ids.to(batch.labels.device, non_blocking=True)
-    return Chosen(images[ids], batch.labels[ids], batch.hard_or_soft_targets[ids])
+    return Chosen(images[ids], decisive[ids], batch.hard_or_soft_targets[ids])
 
 
 def importance_pass(
-    network: Network, images: Float[Tensor, "batch 3 height width"], labels: Int64[Tensor, " batch"]
+    network: Network,
+    images: Float[Tensor, "batch 3 height width"],
+    labels: Int64[Tensor, " batch"] | Bool[Tensor, "batch class"],
+    *,
+    kind: LabelKind = SINGLE_LABEL,
 ) -> Importance:
-    """Step 3: features at the cut, and the gradients there of the summed true-class sigmoid scores.
+    """Step 3: features at the cut, and the gradients there of the summed sigmoid scores of the right labels.
 
+    labels: the true classes; of multi-label samples, those of their classes that were right.
     Leaves the network's mode, gradients and BatchNorm statistics unchanged. Only the part behind the cut builds a
     graph. Raises ValueError, on the CPU, for a label that is none of the network's classes.
     """
@@ -202,8 +208,7 @@ def importance_pass(
     try:
         with torch.no_grad(), network.at_cut(start_graph):
             logits = network(images)
-            check_labels(labels, logits.shape[1])
-            scores = logits.gather(1, labels[:, None]).sigmoid()
+            scores = kind.scores(logits, labels)
             # With respect to the features alone: no parameter's gradient is touched.
             (gradients,) = torch.autograd.grad(scores.sum(), kept[0])
     finally:

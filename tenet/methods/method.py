@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tenet.distributed import ProcessGroup
+from tenet.methods.labels import SINGLE_LABEL, LabelKind
 from tenet.randomness import derive_seed, make_generator
 
 
@@ -16,7 +17,8 @@ class Batch:
     """What one iteration trains on.
 
     images: float32 [views * batch, 3, h, w] in [0, 1]; the first `batch` of them are the first view of each sample.
-    labels: int64 [batch]; where samples were mixed, the class of the larger share.
+    labels: int64 [batch]; where samples were mixed, the class of the larger share. Multi-label: int8 [batch, class], 1
+        present, 0 absent, -1 not counted.
     step: the iteration, counted from 1.
     draw: returns a generator on the images' device for one purpose, which depends on the seed, the step and the
         process alone (see `Draw`).
@@ -36,7 +38,7 @@ class Batch:
 
     @property
     def hard_or_soft_targets(self) -> Tensor:
-        """What `torch.nn.functional.cross_entropy` takes for one view."""
+        """What the loss of one view takes."""
         return self.labels if self.targets is None else self.targets
 
     def is_correct(self, logits: Tensor) -> Tensor:
@@ -74,11 +76,13 @@ class Update:
     """One step of the optimizer.
 
     loss: a scalar, the mean over `samples` samples of this process; may be 0 samples, for a process or a part of a batch
-        that only takes part in a step of the others.
+        that only takes part in a step of the others. A multi-label loss may be a mean over entries of the labels:
+        `samples` is then their number, an integer on the device.
     terms: by metric name (the loop adds `train/`), means over the same samples, without gradient.
     batch: what the loss was computed on.
-    correct: bool [batch], the samples whose prediction was right. They count in the training error, and an inhibited
-        update may follow on them; None: neither.
+    correct: bool, of the shape of the batch's labels: which predictions were right. They count in the training error,
+        and an inhibited update may follow on them; None: neither.
+    counted: bool, of the same shape, which of them count in the training error; None: all.
     name: what messages call the loss.
 
     The loop fills in the rest once the step is taken: `gradient_norm`, or `is_refused` if the loss or its gradient was not
@@ -88,9 +92,10 @@ class Update:
 
     loss: Tensor
     batch: Batch
-    samples: int
+    samples: int | Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
     correct: Tensor | None = None
+    counted: Tensor | None = None
     name: str = "loss"
     gradient_norm: Tensor | None = None
     is_refused: bool = False
@@ -113,6 +118,8 @@ class Method(ABC):
 
     views = 1
     """The views of each sample that a batch must hold together; 1: views are samples of their own."""
+    labels: LabelKind = SINGLE_LABEL
+    """The kind of label that the method trains on."""
 
     @abstractmethod
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:

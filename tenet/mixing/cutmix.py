@@ -28,6 +28,8 @@ class CutMix(Mixing):
     Source: Yun et al., ICCV 2019 (arXiv 1905.04899); clovaai/CutMix-PyTorch, train.py.
     """
 
+    mixes_labels = True
+
     def __init__(
         self,
         beta: Annotated[float, at_least(0.1), at_most(1000)] = 1.0,

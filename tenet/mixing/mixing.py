@@ -29,8 +29,10 @@ class Mixing(ABC):
     """The benchmark's corruptions that the mixing shows the network in training."""
     picture_source: str = ""
     """Where the pictures come from that it mixes into the images, for reports; empty: it mixes none."""
+    mixes_labels = False
+    """Whether a mixed sample has shares of several classes."""
     is_alike_in_views = True
-    """Whether all views of a sample change alike; otherwise none of them stays the clean one."""
+    """Whether all views of a sample change alike: the first is then made of clean images alone."""
 
     @abstractmethod
     def mix(self, batch: Batch, facts: DataFacts) -> Batch:

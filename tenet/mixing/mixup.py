@@ -15,6 +15,8 @@ class Mixup(Mixing):
     alpha: 1 on CIFAR, 0.2 on ImageNet. Source: Zhang et al., ICLR 2018 (arXiv 1710.09412).
     """
 
+    mixes_labels = True
+
     def __init__(self, alpha: Annotated[float, at_least(0.1), at_most(1000)] = 1.0) -> None:
         check_arguments(Mixup.__init__, locals())
         self.alpha = float(alpha)

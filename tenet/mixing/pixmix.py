@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from tenet.augment.augmix import OPERATORS, draw_operators
+from tenet.augment.chosen import replace_chosen
 from tenet.augment.coefficients import add, draw_coefficients, multiply
 from tenet.augment.enhance import ALL_OPERATORS, OVERLAPS, apply_any_operator
 from tenet.augment.pictures import crop_pictures, describe_pictures, load_pictures
@@ -104,19 +105,15 @@ def pixmix(
 ) -> Float[Tensor, "batch 3 h w"]:
     """Mix images in [0, 1]. start: its changes are where an image begins, if it is active in it."""
 
-    def changed(draws: PixMixRound) -> Tensor:
-        return apply_any_operator(images, draws.operators, draws.levels, draws.signs).float() / 255
+    def changed(others: Tensor, chosen: Tensor, draws: PixMixRound) -> Tensor:
+        inputs = (images, draws.operators, draws.levels, draws.signs)
+        return replace_chosen(others, chosen, apply_any_operator, *inputs).float() / 255
 
-    def column(values: Tensor) -> Tensor:
-        return values[:, None, None, None]
-
-    mixed = torch.where(column(start.is_active), changed(start), images.float() / 255)
+    mixed = changed(images, start.is_active, start)
     for draws in rounds:
-        other = torch.where(column(draws.with_picture), pictures.float() / 255, changed(draws))
-        both = torch.where(
-            column(draws.by_adding),
-            add(mixed, other, draws.a, draws.b),
-            multiply(mixed, other, draws.a, draws.b),
-        )
-        mixed = torch.where(column(draws.is_active), both.clamp(0, 1), mixed)
+        other = changed(pictures, draws.is_active & ~draws.with_picture, draws)
+        inputs = (mixed, other, draws.a, draws.b)
+        for chosen, mix in ((draws.by_adding, add), (~draws.by_adding, multiply)):
+            mixed = replace_chosen(mixed, draws.is_active & chosen, mix, *inputs)
+        mixed = mixed.clamp(0, 1)
     return mixed

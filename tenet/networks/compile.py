@@ -20,7 +20,7 @@ def compile_network(network: Network, *, batch_size: int, backend: str = "induct
     """
     import torch._dynamo
 
-    network.fix_min_batch_size()
+    network.fix_shapes()
     # torch 2.6 has this name of the limit and not the newer one, recompile_limit; later versions have both.
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, RECOMPILATIONS)
     for module in find_regions(network.backbone, network.cut):

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tenet.networks.cuts import resolve_cut
+from tenet.networks.cuts import Cut, find_cuts, resolve_cut, take_cut
+from tenet.networks.layouts import Layout
 
-# A function of the features at the cut; what it returns takes their place.
+# A function of the features at the cut, as maps [batch, channel, h, w]; what it returns takes their place.
 AtCut = Callable[[Tensor], Tensor]
 
 
@@ -24,6 +25,7 @@ class Network(nn.Module):
         is what is saved and loaded: it keeps the names that its authors gave.
     mean, std: by channel, of images in [0, 1].
     cut: the name of the module whose output can be intercepted and masked (see `tenet.networks.cuts`), or None.
+    layout: that of the features at the cut, which the method gets as maps; None: found out when it is first needed.
     precision: fp32, or bf16 (autocast).
     channels_last: memory format of the weights and the images.
     classes, image_size: names in the order of the logits, and height and width of the training images, as far as they
@@ -44,6 +46,7 @@ class Network(nn.Module):
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
         cut: str | None = None,
+        layout: Layout | None = None,
         precision: str = "fp32",
         channels_last: bool = False,
         classes: Sequence[str] = (),
@@ -67,6 +70,7 @@ class Network(nn.Module):
         self.precision = precision
         self._min_batch_size = min_batch_size
         self._at_cut: AtCut | None = None
+        self.layout = layout
         self.cut = None if cut is None else resolve_cut(backbone, cut)
         if self.cut is not None:
             backbone.get_submodule(self.cut).register_forward_hook(self._intercept)
@@ -100,9 +104,26 @@ class Network(nn.Module):
             self._min_batch_size = find_min_batch_size(copy.deepcopy(self).to("meta"), image_shape)
         return self._min_batch_size
 
-    def fix_min_batch_size(self) -> None:
-        """Assume 1 unless it is known: it can't be found out on a compiled network."""
+    def find_cut(self, image_shape: tuple[int, int, int]) -> Cut:
+        """What the module at the cut returns for images of `image_shape`, [3, h, w]; sets `layout` if it is None.
+
+        Runs the backbone; on the meta device this computes nothing. Raises ValueError, with the reason and the nearest
+        names that can be cut, if this module can't.
+        """
+        assert self.cut is not None
+        outer, self._at_cut = self._at_cut, None
+        try:
+            cuts = find_cuts(self.backbone, image_shape)
+        finally:
+            self._at_cut = outer
+        cut = take_cut(cuts, self.cut, layout=self.layout)
+        self.layout = cut.layout
+        return cut
+
+    def fix_shapes(self) -> None:
+        """Assume maps and a smallest batch of 1 unless they are known: they can't be found out on a compiled network."""
         self._min_batch_size = self._min_batch_size or 1
+        self.layout = self.layout or Layout()
 
     @contextmanager
     def at_cut(self, function: AtCut) -> Iterator[None]:
@@ -116,9 +137,21 @@ class Network(nn.Module):
             self._at_cut = outer
 
     def _intercept(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        return None if self._at_cut is None else self._at_cut(output)
+        if self._at_cut is None:
+            return None
+        assert self.layout is not None
+        return self.layout.from_maps(self._at_cut(self.layout.to_maps(output)), output)
 
     def _logits(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch class"]:
+        if self._at_cut is not None and self.layout is None:
+            with torch.no_grad():
+                outline = copy.deepcopy(self).to("meta")
+            _, channels, height, width = images.shape
+            try:
+                outline.find_cut((channels, height, width))
+            except ValueError as error:
+                raise ValueError(f"cut={self.cut} {error}") from error
+            self.layout = outline.layout
         with self._autocast(images.device):
             normalized = (images - self.mean) / self.std
             logits = self.backbone(normalized.contiguous(memory_format=self.memory_format))

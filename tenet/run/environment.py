@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -22,14 +23,15 @@ GIT_TIMEOUT_S = 10  # git may hang if the repository is on a network drive
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def write_environment(run_dir: Path, *, processes: int = 1) -> None:
+def write_environment(run_dir: Path, *, processes: int = 1, plugins: Mapping[str, str] | None = None) -> None:
     """Write `environment.json`, and `code.patch` if tracked files differ from the commit.
 
-    processes: how many train together.
+    processes: how many train together. plugins: those that the run uses, with their versions.
     If a resumed run has another environment than before, the earlier files are kept under names that end with their
     date and time.
     """
-    environment, patch = describe_environment(processes=processes), _uncommitted_changes()
+    environment = describe_environment(processes=processes) | {"plugins": dict(plugins or {})}
+    patch = _uncommitted_changes()
     before = read_json(run_dir / ENVIRONMENT_FILE)
     if before and before != environment:
         since = time.strftime("%Y%m%d-%H%M%S", time.localtime((run_dir / ENVIRONMENT_FILE).stat().st_mtime))

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from tenet.config.overrides import as_argument
 from tenet.config.rules import flatten, truncate
-from tenet.config.run_config import NOT_THE_EXPERIMENT, load_config, read_config, run_id
+from tenet.config.run_config import is_of_experiment, load_config, read_config, run_id
 from tenet.distributed import is_main_process
 from tenet.errors import ConfigError, StorageError, UserError
 from tenet.files.atomic import hold, remove_leftovers
@@ -157,11 +157,11 @@ class RunFolder:
             logger.info("continuing %s", shown(self.path))
             return None
         check_finished(self.path, config)
-        logger.info(
-            "%s has finished already: test error %.2f %%; rerun=true starts again",
-            shown(self.path),
-            summary["test/error_pct"],
-        )
+        what_next = "rerun=true starts again"
+        if config["trainer"].get("max_steps") is not None:
+            what_next = f"{how_to_go_on(self.path)}; {what_next}"
+        error_pct = summary["test/error_pct"]
+        logger.info("%s has finished already: test error %.2f %%; %s", shown(self.path), error_pct, what_next)
         return selection_error(summary)
 
     def _final_figures(self) -> dict[str, float]:
@@ -299,6 +299,12 @@ def explain_how_to_resume(run_dir: Path) -> Iterator[None]:
         raise
 
 
+def how_to_go_on(run_dir: Path) -> str:
+    """For the message about a run that has finished at its `trainer.max_steps`."""
+    command = f"python train.py {as_argument('resume', shown(run_dir))} trainer.max_steps=null"
+    return f"to continue beyond trainer.max_steps: {command}"
+
+
 def prepare_to_resume(run_dir: Path, *, step: int, last_step: int) -> None:
     """Remove the summary and the weights of a finished run that continues from the checkpoint of `step`.
 
@@ -319,7 +325,7 @@ def _difference(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
     """Describe the first key that differs, as in ` (trainer.epochs is 300 there, not 200)`."""
     first, second = dict(flatten(stored)), dict(flatten(requested))
     for key in first.keys() | second.keys():
-        is_experiment = key.partition(".")[0] not in NOT_THE_EXPERIMENT
+        is_experiment = is_of_experiment(key)
         if is_experiment and first.get(key) != second.get(key):
             return f" ({key} is {truncate(first.get(key))} there, not {truncate(second.get(key))})"
     return ""

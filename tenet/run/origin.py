@@ -21,7 +21,7 @@ logger = logging.getLogger("tenet")
 def fingerprints(splits: "Splits") -> dict[str, str]:
     """The fingerprint of each part of a data set, by its name."""
     parts = zip(("training", "validation", "test"), splits, strict=True)
-    return {name: part.fingerprint() for name, part in parts if part is not None}
+    return {name: part.content_fingerprint() for name, part in parts if part is not None}
 
 
 def stamp(files: Iterable[Path]) -> dict[str, list[int]]:

@@ -7,6 +7,7 @@ none runs twice. (Optuna's own heartbeat would repeat it as another trial.)
 
 import fcntl
 import hashlib
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,12 @@ PRUNERS = ("median", "hyperband", "none")
 ORIGIN = "origin"  # the attribute of a trial
 MIN_TRIALS = 10  # completed trials for an estimate of the importances
 ENGINE = {"connect_args": {"timeout": 60}}  # seconds that SQLite waits for the write of another process
+# By what SQLite says.
+REMEDIES = {
+    "database is locked": "end the process that holds it",
+    "readonly database": "get permission to write to it and to its folder, or give another --storage=FILE",
+    "Permission denied": "get permission to write to its folder, or give another --storage=FILE",
+}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # constant_liar, HyperbandPruner and the plots are experimental in Optuna 4 and 5.
@@ -156,12 +163,21 @@ class Study:
 
     @contextmanager
     def _as_config_error(self) -> Iterator[None]:
-        """Convert the errors of SQLite, SQLAlchemy, Alembic and Optuna about the content of the storage."""
+        """Convert the errors of SQLite, SQLAlchemy, Alembic and Optuna about the storage; SQLite's own reason is told
+        if there is one."""
         try:
             yield
         except Exception as error:
-            reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
-            raise ConfigError(f"{self.storage} can't be used as the study's storage: {reason}") from error
+            told = cause = error
+            while isinstance(cause, Exception):
+                told = cause if isinstance(cause, sqlite3.Error | OSError) else told
+                cause = cause.__cause__  # type: ignore[assignment]
+            reason = " ".join(str(told).split("\n")[0].split()) or type(told).__name__
+            remedy = next((remedy for words, remedy in REMEDIES.items() if words in reason), None)
+            remedy = "" if remedy is None else f"; {remedy}, then start the same command again"
+            raise ConfigError(
+                f"{self.storage} can't be used as the study's storage: {reason}{remedy}"
+            ) from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

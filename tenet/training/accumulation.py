@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tenet.distributed import ProcessGroup
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.methods.method import Batch, Method, Update
 from tenet.networks import unwrap
 
 
-def updates_in_parts(method: Method, network: nn.Module, batch: Batch, *, parts: int) -> Iterator[Update]:
+def updates_in_parts(
+    method: Method,
+    network: nn.Module,
+    batch: Batch,
+    *,
+    parts: int,
+    process_group: ProcessGroup = SINGLE_PROCESS,
+) -> Iterator[Update]:
     """The updates of `method`, each with the gradient of the whole batch, which is computed in `parts` parts.
 
     The method runs once for each part, all of them in step: it continues after its first `yield` when the weights have
@@ -24,7 +31,9 @@ def updates_in_parts(method: Method, network: nn.Module, batch: Batch, *, parts:
     if parts == 1:
         yield from method.updates(network, batch)
         return
-    running = [method.updates(network, part) for part in split(batch, parts, network=network)]
+    # As DistributedDataParallel does before a forward, unless it leaves the gradients alone.
+    process_group.share_buffers(network)
+    running = [method.updates(network, part) for part in split_batch(batch, parts, network=network)]
     while True:
         updates = (next(one, None) for one in running)
         with no_sync(network):
@@ -61,9 +70,9 @@ class AccumulatedUpdate(Update):
                 (part.loss * part.samples).backward()
                 part.loss = part.loss.detach()
                 self.done.append(part)
-        self.samples = sum(part.samples for part in self.done)
+        self.samples = sum((part.samples for part in self.done), start=0)
         device = self.loss.device
-        own = torch.tensor(float(self.samples), dtype=self.loss.dtype, device=device)
+        own = torch.as_tensor(self.samples, dtype=self.loss.dtype, device=device)
         everyone = process_group.all_reduce_sum(own)
         if not everyone:  # such as an inhibited update where no prediction was right
             self.is_empty = True
@@ -78,9 +87,11 @@ class AccumulatedUpdate(Update):
             ).sum()
             for name in self.done[0].terms
         }
-        self.loss = torch.stack([part.loss * part.samples for part in self.done]).sum() / max(1, self.samples)
+        self.loss = torch.stack([part.loss * part.samples for part in self.done]).sum() / own.clamp(min=1)
         if all(part.correct is not None for part in self.done):
             self.correct = torch.cat([part.correct for part in self.done if part.correct is not None])
+        if all(part.counted is not None for part in self.done):
+            self.counted = torch.cat([part.counted for part in self.done if part.counted is not None])
         return self.loss
 
 
@@ -94,7 +105,7 @@ def average_over_samples(gradients: list[Tensor], samples: Tensor, process_group
     torch._foreach_div_(gradients, samples)
 
 
-def split(batch: Batch, parts: int, *, network: nn.Module) -> list[Batch]:
+def split_batch(batch: Batch, parts: int, *, network: nn.Module) -> list[Batch]:
     """A batch in at most `parts` parts of nearly equal size, each large enough for a forward in train mode."""
     _, channels, height, width = batch.images.shape
     least = unwrap(network).min_batch_size((channels, height, width))

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import product
 from typing import Protocol, runtime_checkable
 
@@ -69,6 +69,7 @@ class Bookkeeper:
         self.stop, self.process_group = stop or StopSignals(), process_group
         self.progress = ProgressReport("training", total=last_step, unit="step", done=state.step)
         self.images, self.clock = 0, time.perf_counter()
+        self.epoch_of: dict[str, int] = {}  # of each figure that this process has measured
         self.evaluated_images = evaluated_images
         self.seconds_per_image: float | None = None  # of the last evaluation
         self.saved_at = time.monotonic()
@@ -112,7 +113,8 @@ class Bookkeeper:
             interruption: BaseException | None = None
             started = time.monotonic()
             try:
-                with self.stop.at_once():
+                # Several processes stop together, between two batches.
+                with self.stop.at_once() if self.process_group.size == 1 else nullcontext():
                     metrics = self.evaluate()
             except (KeyboardInterrupt, Preempted) as error:
                 interruption = error
@@ -125,7 +127,7 @@ class Bookkeeper:
             if step == self.last_step:  # the figure of all images replaces that of a subset
                 for name in [name for name in self.state.metrics if "_subset/" in name]:
                     del self.state.metrics[name]
-            self.state.metrics.update(metrics)
+            self._keep(metrics)
             self.checkpoints.check_folder()
             self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics}, step=step)
         self.state.closed_step = step
@@ -189,30 +191,43 @@ class Bookkeeper:
         metrics |= {f"train/{name}": count for name, count in self.state.method.counters().items()}
         if self.settings.on_nonfinite == "skip":
             metrics["train/nonfinite_steps"] = self.state.nonfinite_steps
-        self.state.metrics.update(metrics)
         speed = {}
         if now > self.clock:  # a clock may stand still
             speed["speed/images_per_s"] = self.images / (now - self.clock)
-        self.state.metrics.update(speed)
+        self._keep(metrics | speed)
         self.images, self.clock = 0, now
         self.checkpoints.check_folder()
         self.tracker.log({"epoch": step / self.steps_per_epoch, **metrics, **speed}, step=step)
 
+    @property
+    def _epoch(self) -> int:
+        """The running epoch, or the one that has just ended, counted from 1."""
+        return (self.state.step - 1) // self.steps_per_epoch + 1
+
+    def _keep(self, metrics: Mapping[str, float]) -> None:
+        self.state.metrics.update(metrics)
+        self.epoch_of |= dict.fromkeys(metrics, self._epoch)
+
     def _status(self) -> str:
-        """Such as `epoch 3/8  loss 0.412  error 12.31 %  test 9.10 %  1,234 images/s`."""
+        """Such as `epoch 3/8  loss 0.412  error 12.31 %  test error 9.10 % (epoch 2)  1,234 images/s`.
+
+        Figures of training are of the running epoch; the epoch of an earlier evaluation is said.
+        """
         metrics = self.state.metrics
-        epochs = self.settings.epochs
-        epoch = min(epochs, (self.state.step - 1) // self.steps_per_epoch + 1)
-        parts = [f"epoch {epoch}/{epochs}"]
-        if "train/loss" in metrics:
+        now = {name for name, epoch in self.epoch_of.items() if epoch == self._epoch}
+        parts = [f"epoch {self._epoch}/{self.settings.epochs}"]
+        if "train/loss" in now:
             parts.append(f"loss {metrics['train/loss']:.3f}")
-        if "train/error_pct" in metrics:
+        if "train/error_pct" in now:
             parts.append(f"error {metrics['train/error_pct']:.2f} %")
         for split, kind, part in product(("validation", "test"), ("", "_ema"), ("", "_subset")):
             name = f"{split}{kind}{part}"
-            if f"{name}/error_pct" in metrics:
-                parts.append(f"{name.replace('_', ' ')} error {metrics[f'{name}/error_pct']:.2f} %")
-        if "speed/images_per_s" in metrics:
+            if (key := f"{name}/error_pct") in self.epoch_of and key in metrics:
+                when = "" if key in now else f" (epoch {self.epoch_of[key]})"
+                parts.append(f"{name.replace('_', ' ')} error {metrics[key]:.2f} %{when}")
+            if (key := f"{name}/map_pct") in self.epoch_of and key in metrics:
+                parts.append(f"mAP {metrics[key]:.2f} %")
+        if "speed/images_per_s" in now:
             parts.append(f"{metrics['speed/images_per_s']:,.0f} images/s")
         return "  ".join(parts)
 

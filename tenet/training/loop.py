@@ -42,7 +42,7 @@ def train(
     """Train from `state` (a new one or a checkpoint's, see `TrainingState.restore`), which is changed in place.
 
     evaluate: returns metrics to log after an epoch; they are not used for model selection. With several processes, each
-    calls this with its share of the batches, and only the main process evaluates and tracks. Resuming is exact for the
+    calls this with its share of the batches, all of them evaluate, and the main process tracks. Resuming is exact for the
     same number of processes, because all randomness is a function of `seed`, the step and the rank.
     evaluated_images: of one evaluation during training, and of all at its end; for the time that is left.
 
@@ -87,7 +87,9 @@ def train(
                 seed_global_generators(
                     batch.images.device, seed=seed, step=batch.step, rank=process_group.rank
                 )
-                for update in updates_in_parts(method, parallel, batch, parts=settings.accumulate):
+                for update in updates_in_parts(
+                    method, parallel, batch, parts=settings.accumulate, process_group=process_group
+                ):
                     optimizer.step(update)
                     state.means.add(update)
                 books.after_step(batch)

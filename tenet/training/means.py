@@ -12,7 +12,7 @@ WRONG = "wrong"
 class RunningMeans:
     """Sums by name, on the device: adding never makes the host wait.
 
-    Each update adds its terms and, if it counts in the error, its gradient norm and the samples that were wrong. The
+    Each update adds its terms and, if it counts in the error, its gradient norm and the predictions that were wrong. The
     terms of several processes are scaled (`ProcessGroup.loss_scale`), so that their mean is the mean over all samples;
     the gradient is the same in all of them.
     """
@@ -32,7 +32,11 @@ class RunningMeans:
             self._add(name, term, 1)
         if update.correct is not None:
             self._add("gradient_norm", update.gradient_norm, 1)
-            self._add(WRONG, update.correct.numel() - update.correct.sum(), update.correct.numel())
+            wrong = ~update.correct
+            count: int | Tensor = update.correct.numel()
+            if update.counted is not None:
+                wrong, count = wrong & update.counted, update.counted.sum()
+            self._add(WRONG, wrong.sum(), count)
         is_first = ~torch.isfinite(update.loss + update.gradient_norm) & (self._first_nonfinite == 0)
         self._first_nonfinite += is_first * update.batch.step
 
@@ -69,7 +73,7 @@ class RunningMeans:
             sums.zero_()
         self._first_nonfinite.zero_()
 
-    def _add(self, name: str, value: Tensor, count: int) -> None:
+    def _add(self, name: str, value: Tensor, count: int | Tensor) -> None:
         if name not in self._sums:
             self._sums[name] = self._zeros(2)
         self._sums[name][0] += value

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
@@ -117,6 +118,15 @@ def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         trial.step()
     except Exception as error:
         raise ValueError(f"the optimizer can't continue from its state ({error})") from error
+    numbers = [value for state in optimizer.state.values() for value in state.values()]
+    moved = [parameter for group in trial.param_groups for parameter in group["params"]]
+    if not all(_is_finite(value) for value in (*numbers, *moved)):
+        raise ValueError("the optimizer's state holds or leads to numbers that are not finite")
+
+
+def _is_finite(value: object) -> bool:
+    """Whether all of a tensor's or a scalar's numbers are; anything else, such as None, has none."""
+    return not isinstance(value, Tensor | float) or bool(torch.isfinite(torch.as_tensor(value)).all())
 
 
 def _check_means(saved: Mapping[str, Any]) -> dict[str, list[float]]:

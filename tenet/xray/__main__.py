@@ -21,7 +21,7 @@ from torch import Tensor
 from tenet.config.rules import did_you_mean
 from tenet.config.run_config import read_config
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
-from tenet.data import ImageArrays
+from tenet.data import ImageSource
 from tenet.entry import run_and_report_errors
 from tenet.errors import ConfigError, NonFiniteOutputError, printable
 from tenet.evaluation.classifier import Classifier
@@ -62,7 +62,7 @@ def open_experiment(config: Mapping[str, Any], *, layer: str | None, groups: int
 
 
 def choose_images(
-    classifier: Classifier, test: ImageArrays, asked: Sequence[int] | None
+    classifier: Classifier, test: ImageSource, asked: Sequence[int] | None
 ) -> Int64[Tensor, " chosen"]:
     """The images asked for, or the first correctly classified one of each of the first classes.
 
@@ -76,7 +76,7 @@ def choose_images(
     chosen = []
     for label in sorted({*range(NUM_CLASSES)} & {*test.labels.tolist()}):
         for ids in (test.labels == label).nonzero()[:, 0].split(50):
-            if (is_right := ~classifier.predict(test.take(ids)).wrong).any():
+            if (is_right := classifier.predict(test, ids).errors == 0).any():
                 chosen.append(ids[is_right][0])
                 break
     if not chosen:
@@ -97,6 +97,10 @@ def run(options: argparse.Namespace) -> None:
     experiment = open_experiment(config, layer=options.layer, groups=options.groups)
     network, inhibited, test = experiment.network, experiment.inhibited, experiment.splits.test
     assert inhibited is not None
+    if test.is_multi_label:
+        raise ConfigError(
+            f"{options.run_dir}: an X-ray is of images with one label each, not of multi-label images"
+        )
     weights = find_weights(options.run_dir)
     saved = read_weights(weights)
     load_weights(network.backbone, saved)

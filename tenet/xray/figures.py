@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from tenet.data import ImageArrays, to_images_01
+from tenet.data import ImageSource, to_images_01
 from tenet.inhibition import group_channels, group_importance, group_maps, inhibition_mask
 from tenet.methods import Inhibited, importance_pass
 from tenet.networks import Network
@@ -107,7 +107,7 @@ class XRay(NamedTuple):
 
 def make_xray(
     network: Network,
-    test: ImageArrays,
+    test: ImageSource,
     ids: Int64[Tensor, " chosen"],
     inhibited: Inhibited,
     *,
@@ -118,7 +118,7 @@ def make_xray(
     """X-ray the test images with these ids."""
     from tenet.corruptions.generator import corrupt
 
-    chosen = test.take(ids)
+    chosen = test.read(ids)
     # The same pixels as in evaluate.py, which uses this seed and the images' ids.
     changed = corrupt(chosen.images, corruption=corruption, severity=severity, image_ids=ids)
 

@@ -1,5 +1,7 @@
 """Every option of every group in conf/, composed and built as the entry points do."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,29 @@ GROUPS = (
     "tracking",
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
-# Values that an option requires.
-REQUIRED = {"arrays": ["dataset.path=own.npz"], "folder": ["dataset.path=own"]}
+# Values that an option or an experiment requires.
+REQUIRED = {"arrays": ["dataset.path=own.npz"]}
+REQUIRED |= {name: ["dataset.path=own"] for name in ("folder", "images", "finetune")}
+REQUIRED |= {library: ["backbone.name=resnet18"] for library in ("timm", "torchvision")}
 
 
 def composed(*overrides: str, name: str = "train") -> dict[str, Any]:
+    return deepcopy(_compose(name, overrides))
+
+
+@cache
+def _compose(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return resolve(compose(name, list(overrides)))
 
 
 def composed_with(group: str, option: str) -> dict[str, Any]:
-    return composed(f"{group}={option}", *REQUIRED.get(option, []))
+    """A configuration with this option, and with options of the other groups that other calls ask for."""
+    row = [option for name, option in OPTIONS if name == group].index(option)
+    by_group = {name: [option for one, option in OPTIONS if one == name] for name in GROUPS}
+    chosen = {name: options[row % len(options)] for name, options in by_group.items()}
+    required = [word for option in chosen.values() for word in REQUIRED.get(option, [])]
+    return composed(*(f"{name}={option}" for name, option in chosen.items()), *required)
 
 
 def build_group(group: str, config: dict[str, Any]) -> Any:

@@ -20,8 +20,8 @@ from tests.config.options import CONF, GROUPS, OPTIONS, build_group, composed, c
 
 def test_every_group_of_the_configuration_is_built_in_a_test() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
-    # The launcher is no part of a run: tests/launching/test_executors.py.
-    assert folders - {"hydra", "experiment", "launcher"} == set(GROUPS)
+    # The launcher and the suite are no parts of a run: tests/launching/test_executors.py, tests/config/test_plugins.py.
+    assert folders - {"hydra", "experiment", "launcher", "suite"} == set(GROUPS)
     assert ("seed", *GROUPS) == RUN_KEYS
 
 
@@ -34,7 +34,7 @@ def test_every_option_composes_and_builds_with_all_its_values(group: str, option
         assert built is None
         return
     name = expected.rpartition(".")[2]
-    assert type(built).__name__ == (name if name[0].isupper() else "ResNet"), "imagenet_resnet is a function"
+    assert type(built).__name__ == (name if name[0].isupper() else "ResNet"), "functions build ResNets"
     for name, value in config[group].items():
         settings = built.defaults if group == "optimizer" else vars(built)
         if name in settings:
@@ -61,18 +61,10 @@ def test_a_class_of_the_right_package_and_the_wrong_kind_is_refused(key: str, ta
             locate(target, key=key)
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
-def test_every_experiment_composes_builds_and_can_be_cut_and_grouped(experiment: str) -> None:
-    config = composed(f"experiment={experiment}")
-    for group in GROUPS:
-        build_group(group, config)
-    Experiment({**config, "tracking": composed("tracking=none")["tracking"]}).check()
-
-
 @pytest.mark.parametrize("backbone", [option for group, option in OPTIONS if group == "backbone"])
 def test_the_default_inhibition_fits_every_backbone(backbone: str) -> None:
-    outline = Experiment(composed(f"backbone={backbone}", "trainer.device=cpu")).outline
-    assert outline.cut is not None
+    default = composed("trainer.device=cpu")
+    assert Experiment({**default, "backbone": composed_with("backbone", backbone)["backbone"]}).outline.cut
 
 
 def test_the_default_is_the_official_recipe() -> None:
@@ -205,7 +197,9 @@ def test_every_allowed_module_has_an_option_that_needs_it() -> None:
         yaml.safe_load((CONF / group / f"{option}.yaml").read_text())["_target_"] for group, option in OPTIONS
     ]
     used = {target.rpartition(".")[0] for target in targets if target is not None}
-    assert used == {allowed.package for key, allowed in ALLOWED_TARGETS.items() if key != "launcher"}
+    assert used == {
+        allowed.package for key, allowed in ALLOWED_TARGETS.items() if key not in ("launcher", "suite")
+    }
 
 
 @pytest.mark.parametrize(

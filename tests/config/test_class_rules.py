@@ -19,6 +19,7 @@ from tenet.rules import (
     FLAG,
     SETTING,
     TEXT,
+    AnyOf,
     ListOf,
     Number,
     OneOf,
@@ -70,7 +71,8 @@ def test_the_source_says_what_the_imported_class_says(group: str, target: str) -
         (Annotated[int | None, at_least(1)], OrNull(Number(1, 10**9, integer=True))),
         (Annotated[Sequence[Annotated[float, above(0)]], length(3)], ListOf(Number(above=0, high=10**6), 3)),
         (Annotated[str, "a comment"], TEXT),
-        (str | int, None),
+        (int | Literal["any"], AnyOf((Number(-(10**9), 10**9, integer=True), OneOf(("any",))))),
+        (Path | int, None),
         (dict[str, int], None),
         (Path, None),
         ("Tensor", None),
@@ -144,7 +146,7 @@ def test_a_new_class_and_its_option_need_no_other_change(tmp_path: Path) -> None
         "scale=2.5 passes",
         "backbone.depth=7: must be an integer of at least 8 and at most 1,000,000,000",
         "backbone.scale=big: must be a number of at least -1,000,000 and at most 1,000,000",
-        "there is no key backbone.scal; did you mean backbone.scale, backbone, backbone._target_?",
+        "there is no key backbone.scal; did you mean backbone.scale, backbone.weights, backbone.depth?",
         "the chosen backbone has no key backbone.width; choose another backbone=OPTION",
         "2.5",
     ], done.stderr
@@ -159,7 +161,8 @@ def test_a_class_that_the_package_does_not_define_has_no_rules() -> None:
         "os.PathLike",
     ):
         with pytest.raises(
-            ConfigError, match=rf"^dataset\._target_={target}: must be a class of tenet\.data$"
+            ConfigError,
+            match=rf"^dataset\._target_={target}: must be a class of tenet\.data(, and no.* os .*)?$",
         ):
             class_rules(target, group="dataset")
 

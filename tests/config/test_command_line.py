@@ -27,25 +27,21 @@ def refusal(*arguments: str, name: str = "train") -> str:
     "arguments",
     [
         [],
-        ["tenet.groups=4", "seed=3"],
-        ["dataset=arrays", "dataset.path=own.npz"],
-        ["tenet=none"],
-        ["experiment=quickstart", "tenet.start_step=0"],
-        ["optimizer=adamw", "optimizer.lr=1e-3", "optimizer.betas=[0.8,0.9]"],
-        ["+optimizer.amsgrad=true", "optimizer=adamw"],
-        ["++tenet.groups=4"],
-        ["trainer.max_steps=null"],
-        ["tracking.tags=[a,b]", "tracking.name=seed-${seed}"],
-        ["tracking.name='groups=2, 3 (first)'", 'tracking.notes="a, b"'],
-        ["hydra.run.dir=somewhere", "hydra.verbose=true"],
+        [
+            "seed=3", "++tenet.groups=4", "trainer.max_steps=null", "tracking.tags=[a,b]", "tracking.name=seed-${seed}",
+            "hydra.run.dir=somewhere", "hydra.verbose=true", "resume=null",
+        ],
+        [
+            "tenet=none", "dataset=arrays", "dataset.path=own.npz", "optimizer=adamw", "optimizer.lr=1e-3",
+            "optimizer.betas=[0.8,0.9]", "+optimizer.amsgrad=true", "tracking.name='groups=2, 3 (first)'",
+            'tracking.notes="a, b"',
+        ],
         ["-m", "seed=0,1", "tenet.groups=2,4", "tenet.interval=range(1,4)"],
-        ["-m", "tenet=none,inhibition"],
-        ["-m", "tracking.name='a, b','c=d'"],
+        ["-m", "tenet=none,inhibition", "tracking.name='a, b','c=d'"],
         ["-m", "augment=glob(*)", "seed=0,1"],
-        ["--cfg", "job", "tenet.groups=4"],
-        ["resume=null"],
+        ["--cfg", "job", "experiment=quickstart", "tenet.start_step=0"],
     ],
-)
+)  # fmt: skip
 def test_a_right_command_line_passes_and_gives_its_overrides(arguments: list[str]) -> None:
     assert check(*arguments) == [argument for argument in arguments if "=" in argument]
 
@@ -61,10 +57,8 @@ def test_the_examples_of_the_evaluation_pass() -> None:
     [
         # A misspelt key, option, group
         (["tenet.group=4"], "there is no key tenet.group; did you mean tenet.groups"),
-        (["tenet.gruops=4"], "there is no key tenet.gruops; did you mean tenet.groups"),
         (["groups=4"], "there is no key groups; did you mean tenet.groups"),
         (["batch_size=8"], "there is no key batch_size; did you mean trainer.batch_size"),
-        (["sead=4"], "there is no key sead; did you mean seed"),
         (["dataset=cifar1000"], "dataset=cifar1000: no such option; did you mean cifar100, cifar10"),
         (
             ["tenet=inhibit"],
@@ -73,8 +67,7 @@ def test_the_examples_of_the_evaluation_pass() -> None:
         (["trainer=fast"], "trainer=fast: no such option; the options are default"),
         (["experiment=quikstart"], "experiment=quikstart: no such option; did you mean quickstart"),
         (["backbon=resnet8"], "there is no key backbon; did you mean backbone"),
-        (["tenet=null"], "tenet=None: no such option"),
-        (["tenet=3"], "tenet=3: no such option"),
+        (["tenet=null"], "tenet=null: no such option"),
         # A key of another option
         (
             ["dataset.path=own.npz"],
@@ -83,21 +76,15 @@ def test_the_examples_of_the_evaluation_pass() -> None:
         (["tenet=none", "tenet.groups=4"], "the chosen tenet has no key tenet.groups"),
         # Values of the wrong kind, and out of range
         (["tenet.groups=four"], "tenet.groups=four: must be an integer of at least 1"),
-        (["tenet.groups=2.5"], "tenet.groups=2.5: must be an integer"),
         (["tenet.groups='4'"], "tenet.groups=4: must be an integer"),
-        (["tenet.groups=true"], "tenet.groups=True: must be an integer"),
-        (["tenet.groups="], "tenet.groups=: must be an integer"),
-        (["tenet.groups=null"], "tenet.groups=None: must be an integer"),
+        (["tenet.groups=null"], "tenet.groups=null: must be an integer"),
         (["tenet.groups={a:1}"], "tenet.groups={'a': 1}: must be an integer"),
         (["tenet={groups:0}"], "tenet.groups=0: must be an integer"),
         (["++tenet.groups=0"], "tenet.groups=0: must be an integer"),
         (["experiment=quickstart", "tenet.groups=0"], "tenet.groups=0: must be an integer"),
-        (["augment.flip=1"], "augment.flip=1: must be true or false"),
         (["optimizer.lr=nan"], "optimizer.lr=nan: must be a number of more than 0"),
-        (["dataset.fraction=0"], "dataset.fraction=0: must be a number of more than 0 and at most 1"),
         (["dataset.std=[1,1]"], "dataset.std=[1, 1]: must be a list of 3 of a number of more than 0"),
         (["trainer.device=tpu"], "trainer.device=tpu: must be one of auto, cpu, cuda"),
-        (["seed=-1"], "seed=-1: must be an integer of at least 0"),
         (["seed=${oc.env:HOME}"], "seed=/"),
         (["seed=${nowhere}"], "seed: Interpolation key 'nowhere' not found"),
         # Values that are missing
@@ -107,24 +94,18 @@ def test_the_examples_of_the_evaluation_pass() -> None:
         (["seed=1", "tracking.name=a (b"], "tracking.name=a (b can't be read as KEY=VALUE"),
         # Keys that nothing would read, and keys that must stay
         (["+new=1"], "there is no key new"),
-        (["++new.deep=1"], "there is no key new.deep"),
         (["+tenet.group=4"], "there is no key tenet.group; did you mean tenet.groups"),
-        (["++tenet.group=4"], "there is no key tenet.group; did you mean tenet.groups"),
         (["+run=runs/one"], "there is no key run"),
         (["~tenet"], "~tenet: keys can't be removed; choose another option, such as tenet=none"),
-        (["~tenet.groups"], "~tenet.groups: keys can't be removed"),
         (["~seed"], "~seed: keys can't be removed"),
         # Sweeps
         (["seed=1,2"], "seed=1,2 is a sweep: add -m"),
         (["tenet=none,inhibition"], "tenet=none,inhibition is a sweep: add -m"),
-        (["seed=range(0,3)"], "seed=range(0,3) is a sweep: add -m"),
-        (["-m", "tenet.groups=4,0"], "tenet.groups=0: must be an integer"),
         (
             ["-m", "seed=1,2", "tenet.groups=4,2,0", "tenet.interval=1,2"],
             "tenet.groups=0: must be an integer",
         ),
         (["-m", "tenet.interval=range(-1,4)"], "tenet.interval=-1: must be an integer"),
-        (["-m", "seed=range(3,-2,-1)"], "seed=-1: must be an integer"),
         (["-m", "tenet.groups=choice(1,0)"], "tenet.groups=0: must be an integer"),
         (["-m", "dataset=digits,cifar1"], "dataset=cifar1: no such option; did you mean cifar10"),
         (["-m", "dataset=digits,arrays"], "dataset.path is missing"),

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from tenet.config.overrides import as_argument, as_override, null_for_none, parse
 from tenet.files.paths import user_path
-from tests.entry_points import TINY, call, evaluate, train
+from tests.entry_points import TINY, evaluate, train
 
 NAMES = [
     *("né", "日本", "a b", " ", "a,b", "[a]", "{a:1}", "a=b", "a#b", "a(b)", "a'b", 'a"b', "a;b", "*", "$x", "`x`", "!x"),
@@ -57,10 +57,9 @@ def test_commands_printed_by_a_run_with_an_odd_name_work(
     name = "né 1e5 'a\\b\""
     monkeypatch.setenv("HOME", str(tmp_path))
     started = train(*TINY, as_override("hydra.run.dir", tmp_path / name), "trainer.max_steps=2", cwd=tmp_path)
-    (resume,) = printed_command(started.output, "continue: python train.py ")
+    (resume,) = printed_command(started.output, "trainer.max_steps: python train.py ")
     assert read_back(resume) == name
-    # Not a fork, which would have the home folder of an earlier test.
-    resumed = call("train.py", as_override("resume", f"~/{name}"), "trainer.max_steps=4", cwd=tmp_path).stdout
+    resumed = train(as_override("resume", f"~/{name}"), "trainer.max_steps=4", cwd=tmp_path).output
     assert "step 4" in resumed
     run = printed_command(resumed, "evaluate: python evaluate.py ")
     evaluate(*run, "corruptions.names=[fog]", "corruptions.severities=[1]", cwd=tmp_path)

@@ -59,7 +59,7 @@ def test_every_key_has_a_rule_and_its_default_keeps_it(option: Path) -> None:
 def test_every_rule_belongs_to_a_key() -> None:
     keys = {key for _, key, _ in KEYS}
     # These come with the data, the objective and the launcher, not from a configuration.
-    built = {"backbone.num_classes", "tenet.method", "tenet.process_group"}
+    built = {"backbone.num_classes", "backbone.weights_sha256", "tenet.method", "tenet.process_group"}
     # An optimizer of PyTorch takes more arguments than its option lists: `+optimizer.amsgrad=true`.
     ruled = {key for key, _, _ in every_rule() if not key.startswith("optimizer.")}
     assert ruled - keys == built
@@ -124,7 +124,7 @@ def test_leaves_are_dotted_keys_and_a_list_is_a_value() -> None:
     [
         ({"tenet": {"groups": 0}}, "tenet.groups=0: must be an integer of at least 1"),
         ({"tenet": {"groups": {"a": 1}}}, "tenet.groups={'a': 1}: must be an integer of at least 1"),
-        ({"seed": True}, "seed=True: must be an integer of at least 0"),
+        ({"seed": True}, "seed=true: must be an integer of at least 0"),
         ({"tenet": {"group": 4}}, "there is no key tenet.group; did you mean tenet.groups"),
         ({"trainer": 3}, "there is no key trainer"),
     ],

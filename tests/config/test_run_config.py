@@ -188,5 +188,5 @@ def test_a_class_that_is_not_allowed_is_refused_and_its_module_not_imported(
     run_dir: Path, target: Any
 ) -> None:
     rewrite(run_dir, "dataset", _target_=target)
-    with pytest.raises(ConfigError, match=r"^dataset\._target_=.*: must be a class of tenet\.data$"):
+    with pytest.raises(ConfigError, match=r"^dataset\._target_=.*: must be a class of tenet\.data"):
         read_config(run_dir)

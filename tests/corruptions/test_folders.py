@@ -64,9 +64,14 @@ def test_a_class_that_is_not_in_every_cell_is_named(tree):
         FolderArchive(tree)
 
 
-def test_classes_other_than_the_expected_ones_are_named(tree):
-    with pytest.raises(DatasetError, match="snow/1/n10 is none of the 2 expected classes"):
-        FolderArchive(tree, classes=["n01", "n02"])
+def test_a_data_set_of_fewer_classes_leaves_the_others_out_with_a_line(tree, caplog):
+    (tree / "fog" / "2" / "n99").mkdir()
+    archive = FolderArchive(tree, classes=["n10", "n01"])
+    assert f"{tree}: 2 of its classes left out" in caplog.text
+    whole = read_whole(FolderArchive(tree, classes=CLASSES).cell("fog", 3))
+    part = read_whole(archive.cell("fog", 3))
+    assert part.labels.tolist() == [1, 1, 0, 0]
+    assert torch.equal(part.images, whole.images[whole.labels != CLASSES.index("n02")])
     with pytest.raises(DatasetError, match="snow/1/n20 is missing"):
         FolderArchive(tree, classes=[*CLASSES, "n20"])
 

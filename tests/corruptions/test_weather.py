@@ -122,3 +122,7 @@ def test_contact_sheet_is_a_picture(tmp_path):
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.height > sheet.width > 400
+        # The clean image is the first, and alone in its row.
+        row = np.asarray(sheet.convert("RGB"))[:, :, :3][sheet.height * 40 // 1600 :][:20]
+        assert row[:, sheet.width // 2 :].min() == 255
+        assert row[:, : sheet.width // 3].min() < 128

@@ -82,6 +82,34 @@ def test_a_class_without_training_images_and_an_unused_split_are_said(
     assert "val_images and val_labels are not used; dataset.validation_fraction" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("classes", "names"), [(None, ("0", "1", "2")), (np.array(["cat", "dog", "owl", "rat"]), None)]
+)
+def test_a_test_set_alone_is_taken_for_evaluation_and_not_for_training(
+    tmp_path: Path, classes: np.ndarray | None, names: tuple[str, ...] | None
+) -> None:
+    path = write(tmp_path / "own.npz", train_images=None, train_labels=None, classes=classes)
+    test = Arrays(path=str(path)).test_source()
+    assert test.classes == (names or ("cat", "dog", "owl", "rat"))
+    assert test.labels.tolist() == [2, 1, 0]
+    with pytest.raises(DatasetError, match="lacks train_images, train_labels; it holds test_images"):
+        Arrays(path=str(path)).load()
+
+
+def test_the_test_set_for_evaluation_is_that_of_training(tmp_path: Path) -> None:
+    data = Arrays(
+        path=str(
+            write(
+                tmp_path / "own.npz",
+                classes=None,
+                train_labels=np.arange(1, 7),
+                test_labels=np.array([2, 1, 3]),
+            )
+        )
+    )
+    assert data.test_source().fingerprint() == data.load().test.fingerprint()
+
+
 def test_a_test_label_that_training_never_sees_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "own.npz", classes=None, test_labels=np.array([0, 3, 1], dtype=np.uint8))
     with pytest.raises(DatasetError, match="label 3 of the test set never occurs in the training set"):

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tenet.data import ClassFolder
 from tenet.data.decode import read_image
 from tenet.errors import DatasetError
-from tests.data.trees import picture, read_whole, write_classes
+from tests.data.trees import folder_of, picture, read_whole, write_classes
 
 
 @pytest.fixture
@@ -89,6 +88,23 @@ def test_the_exif_orientation_is_not_applied(tmp_path):
     assert read_image(tmp_path / "image.jpg").shape == (5, 6, 3)
 
 
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])
+def test_of_an_animation_the_first_image_is_read(tmp_path, suffix):
+    path = tmp_path / f"image.{suffix}"
+    picture(90).save(path, save_all=True, append_images=[picture(200)], lossless=True)
+    assert read_image(path)[2, 2].tolist() == list(picture(90).getpixel((2, 2)))
+
+
+@pytest.mark.parametrize("suffix", ["jp2", "avif"])
+def test_newer_formats_are_as_in_pillow(tmp_path, suffix):
+    if suffix == "avif":
+        pytest.importorskip("PIL.AvifImagePlugin")
+    path = tmp_path / f"image.{suffix}"
+    picture(90, size=(64, 48)).save(path)
+    with Image.open(path) as file:
+        assert np.array_equal(read_image(path), np.asarray(file.convert("RGB")))
+
+
 # --- bounds
 
 
@@ -107,7 +123,7 @@ def test_a_file_that_claims_more_pixels_than_are_allowed_is_refused_before_it_is
     )
     monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
     with pytest.raises(DatasetError, match=r"val_0\.png has 9000 x 9000 pixels, more than"):
-        read_whole(ClassFolder(clean), batch_size=1)
+        read_whole(folder_of(clean), batch_size=1)
 
 
 def test_a_bomb_is_refused_in_one_line(tmp_path):

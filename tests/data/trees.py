@@ -1,12 +1,12 @@
 """Small folders of images, and the reading of whole sources."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from tenet.data import ImageBatch, ImageSource
+from tenet.data import Crops, ImageBatch, Images, ImageSource, index_folder
 
 CLASSES = ["n01", "n02", "n10"]
 
@@ -23,6 +23,11 @@ def write_classes(folder: Path, *, offset: int = 0, images: int = 2) -> None:
             # Named against the order in which they are written, with all three suffixes.
             suffix = ("JPEG", "png", "jpg")[index % 3]
             picture(offset + 10 * label + 2 * index).save(folder / name / f"val_{9 - index}.{suffix}")
+
+
+def folder_of(root: Path, *, classes: Sequence[str] | None = None, **cut: int) -> Images:
+    """The images in folders of classes, as tests read them, decoded in this process."""
+    return Images(index_folder(root, classes=classes), Crops(**cut))
 
 
 def read(source: ImageSource, *, batch_size: int) -> Iterable[ImageBatch]:

@@ -166,11 +166,9 @@ def test_a_team_asks_for_a_batch_that_it_can_share_and_for_one_run_at_a_time(tmp
     small = torchrun(ROOT / "train.py", *TINY, "trainer.batch_size=1", cwd=tmp_path)
     assert small.returncode != 0
     assert "trainer.batch_size=1 is shared by 2 processes" in small.stderr
-    for arguments in (["train.py", "-m", "seed=0,1"], ["evaluate.py", "run=nowhere"]):
-        done = torchrun(ROOT / arguments[0], *arguments[1:], cwd=tmp_path)
-        assert done.returncode != 0
-        assert "torchrun" in done.stderr
-    assert "one run" in done.stderr or "one process" in done.stderr
+    done = torchrun(ROOT / "train.py", "-m", "seed=0,1", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "torchrun is for one run" in done.stderr
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -123,22 +124,35 @@ def test_a_file_that_is_no_data_set_is_a_problem(tmp_path: Path) -> None:
     assert statuses(found_by(data.check, plan)) == ["ok", "problem"]
 
 
-def test_a_folder_with_images_that_can_not_be_read_is_a_problem(tmp_path: Path) -> None:
+def test_all_images_on_disk_that_can_not_be_read_are_named_at_once(tmp_path: Path) -> None:
+    for part, name in product(("train", "val"), ("cat", "dog")):
+        (tmp_path / "images" / part / name).mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (10, 8)).save(tmp_path / "images" / part / name / f"{index}.png")
+    (tmp_path / "images/train/cat/1.png").write_bytes(b"torn")
+    (tmp_path / "images/train/dog/2.png").write_bytes(b"")
+    cuts = ("dataset.resize=8", "dataset.crop=8", "dataset.workers=1", "dataset.fraction=1.0")
+    plan = plan_in(tmp_path, "dataset=images", f"dataset.path={tmp_path / 'images'}", *cuts, with_data=False)
+    counted, torn, whole = found_by(data.check, plan)
+    assert "6 training, 6 test images of 8 x 8 in 2 classes; 3 training images of each" in counted.what
+    assert torn.status == "problem"
+    assert "2 of 6 training images can't be used" in torn.what
+    assert all(str(tmp_path / "images/train" / name) in torn.what for name in ("cat/1.png", "dog/2.png"))
+    assert (whole.status, "6 test images decoded" in whole.what) == ("ok", True)
+
+
+def test_a_folder_for_evaluation_with_images_of_two_sizes_is_a_problem(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
-        for index in range(3):
-            Image.new("RGB", (10, 8)).save(tmp_path / "images" / name / f"{index}.png")
-    (tmp_path / "images" / "cat" / "1.png").write_bytes(b"torn")
+        Image.new("RGB", (10, 8)).save(tmp_path / "images" / name / "0.png")
     Image.new("RGB", (6, 6)).save(tmp_path / "images" / "dog" / "2.png")
     plan = plan_in(
         tmp_path, "dataset=folder", f"dataset.path={tmp_path / 'images'}", "dataset.resize=null",
         "dataset.crop=null", with_data=False,
     )  # fmt: skip
-    counted, torn, sizes, *_ = found_by(data.check, plan)
-    assert "6 images in 2 classes (3 of each)" in counted.what
-    assert (torn.status, str(tmp_path / "images/cat/1.png") in torn.what) == ("problem", True)
-    assert "10 x 8 pixels" in sizes.what
-    assert "6 x 6" in sizes.what
+    sizes, *_ = found_by(data.check, plan)
+    assert "1 of 3 test images can't be used" in sizes.what
+    assert "6 x 6 pixels, the images before it 10 x 8" in sizes.what
 
 
 def test_an_archive_of_corruptions_is_held_against_the_data_set_and_its_manifest(tmp_path: Path) -> None:

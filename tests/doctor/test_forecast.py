@@ -34,7 +34,6 @@ def test_live_bytes_counts_tensors_until_they_die_and_views_once() -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        (),
         ("optimizer=adamw", "trainer.on_nonfinite=skip"),
         # Large in weights and small in activations: of few images, the optimizer's step takes most.
         ("backbone=resnet50", "backbone.blocks=[1,1,1,1]"),
@@ -146,7 +145,6 @@ def train_run(plan: Plan, *, checkpoints: Checkpoints) -> TrainingState:
 @pytest.mark.parametrize(
     "overrides",
     [
-        (),
         ("trainer.max_steps=13", "trainer.evaluate_every_epochs=2", "trainer.checkpoint_every_steps=4"),
         ("dataset.validation_fraction=0.5", "trainer.checkpoint_every_steps=3", "tenet.interval=2"),
         ("tenet=none",),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tenet.data import ImageArrays
+from tenet.errors import ConfigError
 from tenet.evaluation.cache import PredictionCache
 from tenet.evaluation.classifier import Classifier
 from tenet.evaluation.loop import predict_suites
@@ -89,6 +90,15 @@ def test_an_interrupted_loop_predicts_only_the_cells_that_are_missing(
     assert list(resumed) == list(whole) == ["mirror/upright", "mirror/mirrored"]
     for name in whole:
         assert all(torch.equal(a, b) for a, b in zip(whole[name], resumed[name], strict=True))
+
+
+def test_two_cells_of_one_name_are_refused(suite, classifier, tmp_path):
+    other = Mirrored(suite.images + 1)
+    other.name = "other"
+    with pytest.raises(
+        ConfigError, match=r"^suite other: its cell mirror/upright has the name of another cell"
+    ):
+        predict_suites([suite, other], classifier, PredictionCache(tmp_path / "cells", identity={}))
 
 
 def test_the_identity_of_a_suite_follows_from_its_images(suite):

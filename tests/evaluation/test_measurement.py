@@ -13,12 +13,12 @@ from tenet.corruptions.generator import GeneratedCorruptions
 from tenet.corruptions.names import CORRUPTIONS
 from tenet.corruptions.source import describe_source
 from tenet.corruptions.write import ArchiveWriter
-from tenet.data import ClassFolder, ImageArrays
+from tenet.data import ImageArrays
 from tenet.errors import ConfigError
 from tenet.evaluation.measurement import Measurement
 from tenet.evaluation.measures import Measures
 from tenet.evaluation.suites.clean import Clean
-from tests.data.trees import write_classes
+from tests.data.trees import folder_of, write_classes
 from tests.evaluation.suites.test_corruptions import Archive, make_suite
 
 DATASET = {"_target_": "tenet.data.Arrays", "path": "/data/mine.npz", "mean": [0.5] * 3}
@@ -155,14 +155,28 @@ def test_a_chosen_file_is_not_replaced_by_another_measurement(tmp_path):
 
 def test_only_the_standard_measurements_of_own_data_enter_the_summary(tmp_path):
     def enters(measurement, name="corruptions.json", *, asked=False):
-        return measurement.is_the_runs_own(tmp_path / name, asked=asked)
+        return not measurement.differences(tmp_path / name, asked=asked)
 
     assert enters(measure())
     assert enters(measure(source=FILES), "corruptions-files.json")
     assert not enters(measure(source=FILES), "corruptions-files-second-01234567.json")
-    assert [other.is_the_runs_own(tmp_path / "x.json", asked=True) for other, _ in OTHERS[:3]] == [False] * 3
+    assert not any(enters(other, "x.json", asked=True) for other, _ in OTHERS[:3])
     assert not enters(measure(source={**FILES, "kind": "generated"}), "x.json", asked=True)
     assert not enters(replace(measure(), is_own_data=False))
+    assert not enters(measure(), "corruptions-15-corruptions.json")
+
+
+@pytest.mark.parametrize(
+    ("measurement", "differences"),
+    [
+        (measure(is_average=True), ["of its averaged weights"]),
+        (measure(is_own_data=False), ["of other test images than the run's"]),
+        (measure(names=["fog"], precision="bf16"), ["in bf16", "of a part of the benchmark"]),
+        (measure(source={**GENERATED, "seed": 2}), ["of other corruptions than the standard ones (seed2)"]),
+    ],
+)
+def test_why_figures_stay_out_of_the_summary_is_said(tmp_path, measurement, differences):
+    assert measurement.differences(tmp_path / "x.json", asked=True) == differences
 
 
 @pytest.mark.parametrize(
@@ -190,6 +204,10 @@ def test_reports_of_earlier_versions_are_told_apart_by_what_they_say(tmp_path, r
             "the run on its own test images, normalised otherwise than in training (fp32, generated)",
         ),
         (measure(precision="bf16"), "the run on its own test images (bf16, generated)"),
+        (
+            measure(names=["fog"], is_average=True),
+            "the run's averaged weights on its own test images (fp32, generated, a part of the benchmark)",
+        ),
         (measure(source={**GENERATED, "seed": 2}), "the run on its own test images (fp32, seed2)"),
         (measure(is_own_data=False), "the run on test images of arrays mine, not its own (fp32, generated)"),
     ],
@@ -251,6 +269,6 @@ def test_a_generated_archive_of_the_same_images_is_the_generator_and_one_of_othe
 def test_a_folder_of_images_is_known_by_its_content_wherever_it_lies(tmp_path):
     def measured(name):
         write_classes(tmp_path / name)
-        return Clean(ClassFolder(tmp_path / name), Measures()).measured()
+        return Clean(folder_of(tmp_path / name), Measures()).measured()
 
     assert measured("a") == measured("b")

@@ -1,12 +1,13 @@
 """What is evaluated, and the suites that a configuration asks for."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
 
-from tenet.data import ClassFolder, ImageArrays
+from tenet.data import ImageArrays
 from tenet.errors import ConfigError
 from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
@@ -15,7 +16,7 @@ from tenet.evaluation.suites.clean import Clean
 from tenet.evaluation.target import EvaluationTarget, find_weights
 from tenet.files.weights import save_weights
 from tenet.networks import ResNet
-from tests.data.trees import write_classes
+from tests.data.trees import folder_of, read_whole, write_classes
 
 BACKBONE = {"_target_": "tenet.networks.ResNet", "depth": 8, "width": 4}
 DIGITS = {"_target_": "tenet.data.Digits", "mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
@@ -192,6 +193,8 @@ def test_reports_of_other_measurements_have_other_names(run_dir):
     assert marked == run_dir / "evaluation" / "corruptions-files-part.json"
     alone = EvaluationTarget(run_dir / "w.pth", dataset=DIGITS, backbone=BACKBONE)
     assert alone.report_path(None, marks=["part"]) == run_dir / "w-evaluation" / "corruptions-part.json"
+    chosen = replace(alone, weights_key=".")
+    assert chosen.report_path(None, marks=[]) == run_dir / "w-top-level-evaluation" / "corruptions.json"
     assert alone.report_path("x.json", marks=["part"]).name == "x.json"
     with pytest.raises(ConfigError, match=r"output=x\.txt: must be a \.json file"):
         alone.report_path("x.txt", marks=[])
@@ -216,7 +219,7 @@ def test_test_images_are_the_runs_own_by_the_record_of_the_training_or_else_by_t
 # --- suites
 
 
-def suites_of(test, corruptions=None, **changes):
+def suites_of(test, corruptions=None, *, option=lambda test, measures: None, **changes):
     asked = {"root": None, "names": None, "severities": [1, 2], "seed": 3, "normalize": "auto"}
     config = {
         "corruptions": {**asked, **(corruptions or {})},
@@ -225,7 +228,8 @@ def suites_of(test, corruptions=None, **changes):
         "cifar_p": None,
         **changes,
     }
-    return build_suites(config, test, model=Model("mine", "digits", "ResNet"), device=torch.device("cpu"))
+    model, device = Model("mine", "digits", "ResNet"), torch.device("cpu")
+    return build_suites(config, test, model=model, device=device, build_option=option)
 
 
 def images(classes=("a", "b")):
@@ -260,11 +264,21 @@ def test_other_benchmarks_are_measured_if_their_folders_are_given(tmp_path):
         suites_of(images(), cifar101=str(tmp_path))
 
 
-def test_streamed_images_need_an_archive(tmp_path):
+def test_images_on_disk_are_corrupted_like_those_in_memory(tmp_path):
     write_classes(tmp_path)
-    with pytest.raises(ConfigError, match=r"give corruptions\.root=DIR"):
-        suites_of(ClassFolder(tmp_path))
-    clean, corruptions = suites_of(ClassFolder(tmp_path), {"names": []})
+    source = folder_of(tmp_path)
+    held = ImageArrays(*source.read(torch.arange(6)), source.classes)
+    on_disk, in_memory = (
+        [read_whole(cell.source) for cell in suites_of(clean, {"names": ["gaussian_noise"]})[1].cells()]
+        for clean in (source, held)
+    )
+    assert on_disk
+    assert all(
+        torch.equal(*pair)
+        for cells in zip(on_disk, in_memory, strict=True)
+        for pair in zip(*cells, strict=True)
+    )
+    clean, corruptions = suites_of(folder_of(tmp_path), {"names": []})
     assert len(next(clean.cells()).source) == 6
     assert list(corruptions.cells()) == []
 
@@ -276,3 +290,12 @@ def test_images_of_one_row_are_refused_before_they_are_corrupted():
     ):
         suites_of(test)
     assert len(suites_of(test, {"names": []})[1]) == 0
+
+
+def test_the_suite_of_an_option_comes_last_and_needs_a_name_of_its_own():
+    class Again(Clean):
+        name = "again"
+
+    assert [suite.name for suite in suites_of(images(), option=Again)] == ["clean", "corruptions", "again"]
+    with pytest.raises(ConfigError, match="suite: its name, clean, is that of another suite"):
+        suites_of(images(), option=Clean)

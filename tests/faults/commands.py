@@ -34,11 +34,15 @@ TINY = (
     "trainer.device=cpu",
     "hydra.run.dir=run",
 )
-# The modules that a command imports. They are imported once, and each process is a fork of the process that has them.
-PRELOADED = (
-    "torch", "torch._dynamo", "hydra", "omegaconf", "yaml", "rich.progress", "jaxtyping", "numpy", "pytest",
-    "safetensors.torch", "matplotlib.figure", "matplotlib.backends.backend_agg",
-)  # fmt: skip
+# What commands import. It is imported once, by a server whose forks the processes are: a command then starts in a tenth
+# of a second. The first use of the server decides, so all tests use this one.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([
+    "pytest", "torch._dynamo", "torchvision.datasets", "safetensors.torch", "matplotlib.pyplot", "rich.progress", "wandb",
+    "train", "evaluate", "tenet.experiment", "tenet.launching", "tenet.evaluation.cache", "tenet.evaluation.report",
+    "tenet.evaluation.suites", "tenet.corruptions.archive", "tenet.compare.__main__", "tenet.doctor.__main__",
+    "tenet.search.command", "tenet.xray.__main__",
+])  # fmt: skip
 
 
 def write_data(folder: Path, *, seed: int = 0, size: int = 16, count: int = 20) -> None:
@@ -61,15 +65,13 @@ class Ended(NamedTuple):
 
 
 class Command:
-    """`python SCRIPT.py ARGUMENTS` in the folder `cwd`, in its own process group."""
+    """`python SCRIPT.py ARGUMENTS` in the folder `cwd` and the present environment, in its own process group."""
 
     def __init__(self, script: str, *arguments: str, cwd: Path, fault: Fault | None = None) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOADED))
-        self._output, theirs = context.Pipe(duplex=False)
+        self._output, theirs = FORKS.Pipe(duplex=False)
         # A daemon, so that a failing test leaves no process behind.
-        self._process = context.Process(
-            target=_run, args=(script, arguments, cwd, fault, theirs), daemon=True
+        self._process = FORKS.Process(
+            target=_run, args=(script, arguments, cwd, dict(os.environ), fault, theirs), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -168,7 +170,11 @@ def assert_same_run(run_dir: Path, whole: Path) -> None:
     assert not list(run_dir.glob(".*.tmp"))
 
 
-def _run(script: str, arguments: tuple[str, ...], cwd: Path, fault: Fault | None, output: Connection) -> None:
+def _run(
+    script: str, arguments: tuple[str, ...], cwd: Path, environment: dict[str, str], fault: Fault | None,
+    output: Connection,
+) -> None:  # fmt: skip
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # it may start workers
     gc.freeze()  # the garbage collector need not search the objects inherited from the fork
     os.setsid()
     for descriptor, name in {1: "stdout", 2: "stderr"}.items():
@@ -176,6 +182,8 @@ def _run(script: str, arguments: tuple[str, ...], cwd: Path, fault: Fault | None
         setattr(sys, name, os.fdopen(descriptor, "w", buffering=1))
     output.close()
     os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
     os.environ.pop("WANDB_SERVICE", None)  # belongs to the tests' own process, which may have ended it
     import torch
 

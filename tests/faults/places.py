@@ -50,7 +50,6 @@ ACTIONS: dict[str, Callable[[], Any]] = {
     "int": lambda: os.kill(os.getpid(), signal.SIGINT),
     "forbid": forbid_files_to_grow,
     "fill": fill_the_disk_with_ballast,
-    "rename": lambda: Path("run").rename("moved"),
     "replace": lambda: (Path("run").rename("moved"), Path("run").mkdir()),
     "remove": lambda: shutil.rmtree("run"),
     "unlock": lambda: Path("run/.lock").unlink(),

@@ -97,8 +97,6 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grac
     ("package", "number", "told", "code", "last"),
     [
         ("hydra.", signal.SIGTERM, "", PREEMPTED, STOPPED),
-        ("numpy.", signal.SIGTERM, "stopped by SIGTERM; continue: the same command\n", PREEMPTED, STOPPED),
-        ("hydra.", signal.SIGINT, "", INTERRUPTED, "interrupted\n"),
         ("numpy.", signal.SIGINT, "interrupted; continue: the same command\n", INTERRUPTED, "interrupted\n"),
     ],
 )
@@ -114,18 +112,12 @@ def test_a_signal_within_an_import_stops_the_run_before_it_begins(
     assert ended.stderr == last
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "told"),
-    [(signal.SIGTERM, PREEMPTED, STOPPED), (signal.SIGINT, INTERRUPTED, "interrupted\n")],
-)
-def test_a_signal_within_the_import_of_torch_stops_an_evaluation(
-    whole: Path, here: Path, number: int, code: int, told: str
-) -> None:
+def test_a_signal_within_the_import_of_torch_stops_an_evaluation(whole: Path, here: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", WITHIN_AN_IMPORT, "numpy.", str(int(number)), ROOT / "evaluate.py", f"run={whole}",
+        [sys.executable, "-c", WITHIN_AN_IMPORT, "numpy.", str(int(signal.SIGTERM)), ROOT / "evaluate.py", f"run={whole}",
          "output=report.json"],
         cwd=here, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert ended.returncode == code, ended.stderr
-    assert ended.stderr == told
+    assert ended.returncode == PREEMPTED, ended.stderr
+    assert ended.stderr == STOPPED
     assert not (here / "report.json").exists()

@@ -57,8 +57,10 @@ assert len(built.asm["cubin"]) > 1000
 
 @pytest.mark.parametrize(
     ("code", "interpret"),
-    [(QUESTIONS, "1"), (BUILD, "0")],
-    ids=["equals the plain rounds", "builds for a GPU"],
+    [
+        pytest.param(QUESTIONS, "1", id="equals the plain rounds"),
+        pytest.param(BUILD, "0", id="builds for a GPU", marks=pytest.mark.slow),
+    ],
 )
 def test_the_kernel(code, interpret):
     # In a separate process: Triton reads TRITON_INTERPRET when it is imported.

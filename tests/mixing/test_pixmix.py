@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from tenet.augment import enhance
+from tenet.augment.chosen import replace_chosen
 from tenet.augment.coefficients import add, draw_coefficients, mix_pixels, multiply
 from tenet.augment.enhance import ALL_OPERATORS
 from tenet.augment.pictures import crop_pictures, load_pictures
@@ -147,3 +148,17 @@ def test_pictures_of_a_folder_are_used_and_an_empty_folder_is_refused(tmp_path):
     pictures = load_pictures(str(tmp_path), size=32, group="mixing")
     assert pictures.shape == (2, 3, 36, 36)
     assert pictures.amax((2, 3)).tolist() == [[200, 0, 0], [7, 7, 7]]
+
+
+@pytest.mark.parametrize("chosen", [[], [1, 4], range(6)])
+def test_a_change_of_chosen_images_is_that_of_all_images(chosen):
+    """A CPU computes the chosen ones alone."""
+    operators = torch.arange(6) * 2  # of both kinds
+    inputs = (IMAGES, operators, torch.full((6,), 2.5), torch.ones(6))
+    is_chosen = torch.zeros(6, dtype=torch.bool)
+    is_chosen[list(chosen)] = True
+    expected = torch.where(
+        is_chosen[:, None, None, None], enhance.apply_any_operator(*inputs), PICTURES.repeat(2, 1, 1, 1)
+    )
+    actual = replace_chosen(PICTURES.repeat(2, 1, 1, 1), is_chosen, enhance.apply_any_operator, *inputs)
+    assert torch.equal(actual, expected)

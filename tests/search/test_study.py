@@ -1,5 +1,6 @@
 """Trials in an SQLite file: none is lost and none runs twice, even if processes are killed."""
 
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,18 @@ def test_a_file_that_is_no_study_is_refused_in_one_line(tmp_path: Path) -> None:
         ConfigError, match=r"study\.db can't be used as the study's storage: .*not a database"
     ):
         study(tmp_path, 1)
+
+
+def test_a_storage_that_can_not_be_written_is_told_with_the_remedy(tmp_path: Path, monkeypatch) -> None:
+    study(tmp_path, 1)
+    read_only = f"file:{tmp_path / 'study.db'}?mode=ro"
+    monkeypatch.setattr(
+        "tenet.search.study.ENGINE", {"creator": lambda: sqlite3.connect(read_only, uri=True)}
+    )
+    with pytest.raises(
+        ConfigError, match=r"study\.db can't .*: attempt to write a readonly database; get perm"
+    ):
+        Study(space(tmp_path), storage=tmp_path / "study.db", total=2, pruner="none", evaluations=6)
 
 
 def test_a_study_is_not_continued_on_other_data_than_its_trials_were_trained_on(tmp_path: Path) -> None:

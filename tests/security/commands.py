@@ -1,7 +1,5 @@
-"""Run the project's commands in separate processes, forked from one that has done the imports. A command then starts in a
-tenth of a second, and its memory can be limited and measured."""
+"""The project's commands in forks whose memory is limited and measured."""
 
-import multiprocessing
 import os
 import resource
 import runpy
@@ -11,15 +9,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.faults.commands import FORKS
+
 ROOT = Path(__file__).resolve().parents[2]
-PRELOADED = [
-    "matplotlib.pyplot", "safetensors.torch", "torch._dynamo",
-    "torchvision.datasets", "train", "evaluate", "tenet.networks", "tenet.evaluation.cache", "tenet.compare.__main__",
-    "tenet.corruptions.archive", "tenet.data", "tenet.doctor.__main__", "tenet.evaluation.report", "tenet.training.loop",
-    "tenet.search.command", "tenet.xray.__main__",
-]  # fmt: skip
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(PRELOADED)
 # The training runs of these tests take seconds on one core.
 TINY = ("experiment=quickstart", "dataset.fraction=0.1", "backbone.width=4", "tenet.groups=3", "tenet.start_step=2",
         "trainer.batch_size=64", "trainer.epochs=1")  # fmt: skip
@@ -61,9 +53,9 @@ def run(
     spare_mb: address space beyond what the process starts with. Fails if the command does not end in time.
     """
     told = cwd / ".told"
-    receive, send = CONTEXT.Pipe(duplex=False)
+    receive, send = FORKS.Pipe(duplex=False)
     arguments = ([str(word) for word in words], cwd, dict(environment or {}), spare_mb, told, send)
-    process = CONTEXT.Process(target=_work, args=arguments)
+    process = FORKS.Process(target=_work, args=arguments)
     process.start()
     send.close()
     process.join(timeout_s)

@@ -78,6 +78,7 @@ def inner(rule: Rule) -> Rule:
 
 def is_taken(key: str, target: str | None, rule: Rule, value: int | float) -> bool:
     """Whether a configuration may hold the value; in each place of a list, where the key is of a list."""
+    rule = rule.rule if isinstance(rule, OrNull) else rule
     whole = [value] * (rule.length or 1) if isinstance(rule, ListOf) else value
     try:
         check_rules(configuration(key, target, whole))

@@ -7,28 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from tenet.config.command_line import check_command_line
+from tenet.errors import ConfigError, printable
+from tests.config.options import CONF
 from tests.security.commands import TINY, run
 
-REFUSED: list[tuple[list[str], str]] = [
-    # Hydra's flags
+# Refused while the command line is read.
+READ: list[tuple[list[str], str]] = [
     (["--config-name=nope"], "--config-name: not supported"),
     (["--config-dir=nope"], "--config-dir: not supported"),
     (["--config-path", "nope"], "--config-path: not supported"),
     (["--config-n=nope"], "--config-name: not supported"),
     (["--cfg", "job", "--package", "tenett"], "--package tenett: no group; did you mean tenet?"),
     (["--cfg", "all", "--package", "seed"], "--package seed: no group"),
-    (["--cfg=nope"], "argument --cfg/-c: invalid choice: 'nope'"),
     (["--nope"], "unrecognized arguments: --nope"),
-    (["--resolve"], "The --resolve flag can only be used in conjunction with --cfg"),
-    (["--shell-completion"], "Expecting one subcommand"),
-    # Hydra's own settings
-    (["hydra.verbose=3"], "hydra.verbose=3: must be true, false, a logger's name or a list of names"),
     (["hydra.job_logging.root.level=LOUD"], "hydra.job_logging.root.level=LOUD: must be one of DEBUG, INFO"),
-    (["hydra.run.dir=${nowhere}"], "hydra.run.dir: Interpolation key 'nowhere' not found"),
-    (["hydra.run.dir=/dev/null/x"], "Not a directory"),
-    (["hydra.run.dir='a\x1b[2J'"], "hydra.run.dir=a?[2J: must be a path of 1 to 4,096 printable characters"),
     (["hydra/launcher=nope"], "hydra/launcher=nope: must be one of tenet, basic"),
-    # Numbers that are too large
     (
         ["backbone.depth=600000002"],
         "backbone.depth=600000002: must be an integer of at least 11 and at most 2,000",
@@ -40,13 +34,24 @@ REFUSED: list[tuple[list[str], str]] = [
     (["trainer.batch_size=1000000000000"], "must be an integer of at least 1 and at most 1,000,000,000"),
     (["optimizer.lr=1e308"], "optimizer.lr=1e+308: must be a number of more than 0 and at most 1,000,000"),
     (["seed=" + "9" * 5000], "can't be read as KEY=VALUE"),
-    (["backbone=resnet20", "backbone.depth=200", "backbone.width=4096"], "of memory; choose a smaller one"),
-    # Brackets without end
     (["seed=" + "[" * 5000], "can't be read as KEY=VALUE"),
     (["seed=${seed}"], "seed: Recursive interpolation detected"),
-    # Optimizers that the loop can't use
-    (["+optimizer.differentiable=true", "optimizer=adamw"], "optimizer: it can't take a step"),
     (["+optimizer.capturable={a: 1}", "optimizer=adamw"], "optimizer.capturable={'a': 1}: must be a number"),
+    (["resume="], "resume=: must be a text"),
+    (["resume=${nope}"], "resume: Interpolation key 'nope' not found; give a folder"),
+    (["=1"], "=1 can't be read as KEY=VALUE"),
+]
+# Refused by the command, most of them when it builds what the command line asks for.
+RUN: list[tuple[list[str], str]] = [
+    (["--cfg=nope"], "argument --cfg/-c: invalid choice: 'nope'"),
+    (["--resolve"], "The --resolve flag can only be used in conjunction with --cfg"),
+    (["--shell-completion"], "Expecting one subcommand"),
+    (["hydra.verbose=3"], "hydra.verbose=3: must be true, false, a logger's name or a list of names"),
+    (["hydra.run.dir=${nowhere}"], "hydra.run.dir: Interpolation key 'nowhere' not found"),
+    (["hydra.run.dir=/dev/null/x"], "Not a directory"),
+    (["hydra.run.dir='a\x1b[2J'"], "hydra.run.dir=a?[2J: must be a path of 1 to 4,096 printable characters"),
+    (["backbone=resnet20", "backbone.depth=200", "backbone.width=4096"], "of memory; choose a smaller one"),
+    (["+optimizer.differentiable=true", "optimizer=adamw"], "optimizer: it can't take a step"),
     (
         ["optimizer._target_=torch.optim.lr_scheduler.LambdaLR"],
         "LambdaLR: must derive from torch.optim.Optimizer",
@@ -55,19 +60,22 @@ REFUSED: list[tuple[list[str], str]] = [
         ["tracking._target_=tenet.tracking.Tracker", "tracking=none"],
         "tracking._target_=tenet.tracking.Tracker: ",
     ),
-    # Paths that are no files
-    (["resume="], "resume=: must be a text"),
     (["resume=/dev/null"], "/dev/null is not a run folder"),
     (["dataset=arrays", "dataset.path=/dev/zero"], "dataset.path=/dev/zero is not a file"),
     (["dataset=arrays", "dataset.path='~nosuch/x'"], "dataset.path=~nosuch/x: there is no such home folder"),
     (["dataset.root='~nosuch/x'"], "dataset.root=~nosuch/x: there is no such home folder"),
-    (["resume=${nope}"], "resume: Interpolation key 'nope' not found; give a folder"),
     (["resume='a${b}c'"], "resume: Interpolation key 'b' not found; give a folder"),
-    (["=1"], "=1 can't be read as KEY=VALUE"),
 ]
 
 
-@pytest.mark.parametrize(("words", "start"), REFUSED, ids=[words[-1][:40] for words, _ in REFUSED])
+@pytest.mark.parametrize(("words", "start"), READ, ids=[words[-1][:40] for words, _ in READ])
+def test_a_wrong_command_line_is_refused_in_one_line(words: list[str], start: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check_command_line(words, config_dir=CONF, config_name="train")
+    assert start in printable(str(error.value))
+
+
+@pytest.mark.parametrize(("words", "start"), RUN, ids=[words[-1][:40] for words, _ in RUN])
 def test_a_wrong_command_is_refused_in_one_line(tmp_path: Path, words: list[str], start: str) -> None:
     done = run("train.py", *words, cwd=tmp_path)
     assert start in done.refusal()
@@ -100,10 +108,14 @@ HANDLER = "{class:logging.FileHandler,filename:copied}"
         "+launcher@hydra.sweeper=serial",
     ],
 )
-@pytest.mark.parametrize("flag", ["--cfg=hydra", "--hydra-help", "-m"])
-def test_no_setting_of_hydra_names_code(tmp_path: Path, flag: str, word: str) -> None:
-    done = run("train.py", flag, word, cwd=tmp_path)
-    assert re.search("not supported|must be|leave out @", done.refusal())
+def test_no_setting_of_hydra_names_code(tmp_path: Path, word: str) -> None:
+    assert re.search("not supported|must be|leave out @", run("train.py", "-m", word, cwd=tmp_path).refusal())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--cfg=hydra", "--hydra-help"])
+def test_no_flag_leads_around_the_check_of_hydras_settings(tmp_path: Path, flag: str) -> None:
+    assert "not supported" in run("train.py", flag, f"+hydra.callbacks.x={COPY}", cwd=tmp_path).refusal()
     assert list(tmp_path.iterdir()) == []
 
 

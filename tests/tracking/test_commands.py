@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +10,10 @@ import pytest
 
 from tenet.config.run_config import read_config, run_id
 from tenet.run.metrics_file import read_metrics
+from tests.faults.commands import Command, Ended
 from tests.tracking.wandb_offline import RunRecords, read_wandb_file, wandb_files
 from tests.tracking.wandb_server import serving
 
-ROOT = Path(__file__).resolve().parents[2]
 SECRET = "planted-3b2e9c4d"
 ROWS = 12
 ARGUMENTS = [
@@ -25,31 +23,16 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-class Command(NamedTuple):
-    code: int
-    output: str
-
-
-def start(script: str, *arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:
+def start(script: str, *arguments: str, cwd: Path, **variables: str) -> Command:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *arguments],
-        cwd=cwd,
-        env={**kept, "OMP_NUM_THREADS": "1", "SECRET_TOKEN": SECRET, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def end(process: subprocess.Popen[str]) -> Command:
-    output, _ = process.communicate(timeout=120)
-    return Command(process.returncode, output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", {**kept, "SECRET_TOKEN": SECRET, **variables})
+        return Command(script, *arguments, cwd=cwd)
 
 
 class Runs(NamedTuple):
     folder: Path
-    commands: dict[str, Command]
+    commands: dict[str, Ended]
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +58,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     with serving(turns="stall") as turning:
         processes = {
             "good": start(
-                "train.py", *ARGUMENTS, "hydra.run.dir=good", "tracking.artifacts=checkpoints", cwd=folder, **offline
+                "train", *ARGUMENTS, "hydra.run.dir=good", "tracking.artifacts=checkpoints", cwd=folder, **offline
             ),
-            "turned": start("train.py", *ARGUMENTS, "hydra.run.dir=turned", cwd=folder, **turning.environment),
+            "turned": start("train", *ARGUMENTS, "hydra.run.dir=turned", cwd=folder, **turning.environment),
         }  # fmt: skip
-        return Runs(folder, {name: end(process) for name, process in processes.items()})
+        return Runs(folder, {name: process.wait() for name, process in processes.items()})
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +109,7 @@ def test_weights_and_checkpoint_artifacts_carry_their_figures(run_dir: Path) -> 
 
 @pytest.fixture(scope="module")
 def evaluated(runs: Runs, run_dir: Path) -> RunRecords:
-    code, output = end(start("evaluate.py", f"run={run_dir}", cwd=runs.folder, WANDB_MODE="offline"))
+    code, output = start("evaluate", f"run={run_dir}", cwd=runs.folder, WANDB_MODE="offline").wait()
     assert code == 0, output
     training, evaluation = map(read_wandb_file, wandb_files(run_dir))
     assert (evaluation.run.run_id, evaluation.run.project) == (training.run.run_id, training.run.project)

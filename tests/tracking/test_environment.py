@@ -1,8 +1,6 @@
 """W&B's own variables are heard where no key is typed, and a wrong one is named."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 from tenet.errors import ConfigError
 from tenet.tracking import WandbTracking
+from tests.entry_points import train
 from tests.tracking.wandb_offline import read_wandb_file, wandb_files
 
 VARIABLES = {
@@ -27,6 +26,7 @@ VARIABLES = {
 def _wandb_that_reads_the_environment_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import wandb
 
+    os.environ.pop("WANDB_SERVICE", None)  # not to be restored: the service ends with this test
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     wandb.teardown()
@@ -91,19 +91,14 @@ def test_a_variable_that_wandb_cannot_read_is_named_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_each_job_of_a_multirun_has_an_id_of_its_own(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
-    command = [
-        *(sys.executable, str(root / "train.py"), "-m", "seed=0,1", "experiment=quickstart", "dataset.fraction=0.05"),
-        *("backbone.width=4", "tenet=none", "trainer.max_steps=1", "tracking=wandb", "tracking.mode=offline"),
-    ]  # fmt: skip
-    environment = {**os.environ, "WANDB_RUN_ID": "mine", "WANDB_RUN_GROUP": "theirs", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (
-        done.stderr.count("WANDB_RUN_ID is the id of one run") + done.stdout.count("WANDB_RUN_ID is the id")
-        == 1
-    )
+def test_each_job_of_a_multirun_has_an_id_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")
+    done = train(
+        "-m", "seed=0,1", "experiment=quickstart", "dataset.fraction=0.05", "backbone.width=4", "tenet=none",
+        "trainer.max_steps=1", "tracking=wandb", "tracking.mode=offline", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.output.count("WANDB_RUN_ID is the id of one run") == 1
     runs = [read_wandb_file(*wandb_files(folder)).run for folder in (tmp_path / "runs").glob("digits-*")]
     assert len({run.run_id for run in runs} - {"mine"}) == 2
     assert {run.run_group for run in runs} == {"theirs"}

@@ -51,6 +51,7 @@ def run(
     *,
     backbone=None,
     network=None,
+    cut="stage_2",
     method=None,
     loader=None,
     lr=0.05,
@@ -67,7 +68,7 @@ def run(
     settings = TrainingSettings(**{"epochs": 3, "log_every_steps": 4, **settings})
     network = network or Network(
         backbone or make_backbone(),
-        cut="stage_2",
+        cut=cut,
         precision=settings.precision,
         channels_last=settings.channels_last,
         min_batch_size=min_batch_size,

@@ -7,7 +7,7 @@ from torch import nn
 from tenet.methods import Batch, CrossEntropy, Draw, Inhibited, Jsd
 from tenet.networks import Network
 from tenet.randomness import make_generator
-from tenet.training.accumulation import split
+from tenet.training.accumulation import split_batch
 from tests.entry_points import TINY
 from tests.entry_points import train as train_command
 from tests.training.runs import STEPS_PER_EPOCH, run
@@ -104,7 +104,7 @@ def test_a_refused_step_in_parts_changes_nothing(tmp_path):
 def test_parts_hold_all_views_of_their_samples_and_enough_samples_for_batch_norm():
     (batch,) = [*Loader(views=3).epoch(0)][:1]
     network = Network(nn.Flatten(), min_batch_size=2)
-    parts = split(batch, 5, network=network)
+    parts = split_batch(batch, 5, network=network)
     assert [len(part.labels) for part in parts] == [3, 2, 2]
     images = torch.cat([part.images.unflatten(0, (3, -1)) for part in parts], dim=1).flatten(0, 1)
     assert torch.equal(images, batch.images)

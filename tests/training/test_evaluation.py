@@ -1,5 +1,6 @@
 """The evaluation within training: on how many images, how often, and how long it takes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,14 @@ def test_the_time_left_counts_the_evaluations_that_are_left(tmp_path):
     assert books.evaluations_left_s() == 240
     state.closed_step = state.step = 24
     assert books.evaluations_left_s() == 0
+
+
+def test_the_status_shows_the_figures_of_the_running_epoch_and_tells_the_epoch_of_an_earlier_evaluation(
+    tmp_path, capsys
+):
+    run(tmp_path, epochs=4, log_every_steps=10, evaluate_every_epochs=2)  # 6 steps an epoch
+    first, second, third, last = (line for line in capsys.readouterr().out.splitlines() if "epoch" in line)
+    assert first.startswith("training  step 6/24  epoch 1/4  0:")
+    assert re.search(r"epoch 2/4  loss [\d.]+  error [\d.]+ %  test error 50\.00 %  [\d,]+ images/s", second)
+    assert "epoch 3/4  test error 50.00 % (epoch 2)  0:" in third
+    assert re.search(r"epoch 4/4  loss [\d.]+  error [\d.]+ %  test error 50\.00 %  [\d,]+ images/s", last)

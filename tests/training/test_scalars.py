@@ -43,6 +43,15 @@ def test_what_contradicts_itself_is_refused(saved, tmp_path):
         assert_refused({**saved, "means": {**saved["means"], "loss": [1.0, count]}}, tmp_path)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf], ids=repr)
+def test_the_numbers_of_the_optimizer_are_finite(saved, tmp_path, bad):
+    for name in next(iter(saved["optimizer"]["state"].values())):
+        optimizer = copy.deepcopy(saved["optimizer"])
+        value = next(iter(optimizer["state"].values()))[name]
+        value.view(-1)[0] = bad
+        assert_refused({**saved, "optimizer": optimizer}, tmp_path)
+
+
 def assert_refused(content, folder):
     torch.save({**content, CHECKSUM: checksum(content)}, folder / "checkpoint.pt")
     with pytest.raises(CheckpointError, match=r"checkpoint.pt does not fit this configuration: .+"):

@@ -1,6 +1,6 @@
 """The suites that a configuration asks for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ import torch
 from tenet.corruptions.archive import FolderArchive, open_archive
 from tenet.corruptions.generator import GeneratedCorruptions, check_least_size
 from tenet.corruptions.source import describe_source
-from tenet.data import ImageArrays, ImageSource
-from tenet.errors import ConfigError
+from tenet.data import ImageSource
+from tenet.errors import ConfigError, DatasetError
 from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
 from tenet.evaluation.suites.clean import Clean
 from tenet.evaluation.suites.corruptions import CorruptedImages, Corruptions
+from tenet.evaluation.suites.multi_label import MultiLabelClean, MultiLabelCorruptions
 from tenet.evaluation.suites.natural_shift import NaturalShift
 from tenet.evaluation.suites.perturbations import Perturbations
 from tenet.evaluation.suites.suite import Suite
@@ -22,32 +23,63 @@ from tenet.files.paths import user_path
 
 
 def build_suites(
-    config: Mapping[str, Any], test: ImageSource, *, model: Model, device: torch.device
+    config: Mapping[str, Any],
+    test: ImageSource,
+    *,
+    model: Model,
+    device: torch.device,
+    build_option: Callable[[ImageSource, Measures], Suite | None] = lambda test, measures: None,
 ) -> list[Suite]:
     """The suites, in the order in which they are measured and reported.
 
-    test: the clean test images; corruptions are generated from them, on `device`. Raises ConfigError or DatasetError.
+    test: the clean test images; corruptions are generated from them, on `device`. build_option: builds the suite of the
+    option `suite=`. Raises ConfigError or DatasetError.
     """
+    if test.is_multi_label:
+        check_multi_label(config, test)
     measures = Measures(classes=test.classes, **config["measures"])
     asked = config["corruptions"]
     images = _open_corruptions(asked, test, device=device)
     is_imagenet_c = isinstance(images, FolderArchive) and len(test.classes) == 1000
-    corruptions = Corruptions(
+    clean, corrupted = (
+        (MultiLabelClean, MultiLabelCorruptions) if test.is_multi_label else (Clean, Corruptions)
+    )
+    corruptions = corrupted(
         images,
         names=asked["names"],
         severities=asked["severities"],
         normalized=asked["normalize"] == "alexnet" or (asked["normalize"] == "auto" and is_imagenet_c),
         source=describe_source(images, test=test),
+        clean=test,
         origin={"root": asked["root"]} if asked["root"] else {"seed": asked["seed"]},
         measures=measures,
         model=model,
     )
-    suites: list[Suite] = [Clean(test, measures), corruptions]
+    suites: list[Suite] = [clean(test, measures), corruptions]
     if config["cifar101"] is not None:
         suites.append(NaturalShift(_folder(config, "cifar101"), measures=measures, size=test.image_size()))
     if config["cifar_p"] is not None:
         suites.append(Perturbations(_folder(config, "cifar_p"), test=test))
+    if (chosen := build_option(test, measures)) is not None:
+        if chosen.name in [suite.name for suite in suites]:
+            raise ConfigError(
+                f"suite: its name, {chosen.name}, is that of another suite; choose another name"
+            )
+        suites.append(chosen)
     return suites
+
+
+def check_multi_label(config: Mapping[str, Any], test: ImageSource) -> None:
+    """Raise ConfigError for benchmarks that exist for images with one label alone, DatasetError if no image shows any
+    class: there is no average precision then."""
+    if not any(test.images_by_class()):
+        raise DatasetError("no test image shows any class: none of its labels is 1")
+    for key, value in {"corruptions.root": config["corruptions"]["root"], **config}.items():
+        if key in ("corruptions.root", "cifar101", "cifar_p") and value is not None:
+            raise ConfigError(
+                f"{key}={value}: its images have one label each, but those of the data set may have several; leave it "
+                "out"
+            )
 
 
 def _open_corruptions(
@@ -57,12 +89,7 @@ def _open_corruptions(
         return open_archive(config["root"], test=test)
     if config["names"] == []:  # clean images alone
         return GeneratedCorruptions(test, seed=config["seed"])
-    if not isinstance(test, ImageArrays):
-        raise ConfigError(
-            "dataset=folder streams its images: give corruptions.root=DIR (ImageNet-C) with it, or "
-            "corruptions.names=[] to measure the clean images alone"
-        )
-    check_least_size(test.images)
+    check_least_size(*test.image_size())
     return GeneratedCorruptions(test.to(device), seed=config["seed"])
 
 

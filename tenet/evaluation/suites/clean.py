@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tenet.corruptions.source import images_fingerprint
 from tenet.data import ImageSource
-from tenet.evaluation.measures import Measures, Predictions, as_metrics, describe_images
+from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe_images
 from tenet.evaluation.suites.suite import CLEAN, Cell, Suite, Summary
 
 
@@ -19,13 +18,10 @@ class Clean(Suite):
     def cells(self) -> Iterator[Cell]:
         yield Cell(CLEAN, self.test)
 
-    def __len__(self) -> int:
-        return 1
-
     def measured(self) -> Mapping[str, Any]:
-        return {"images": len(self.test), "fingerprint": images_fingerprint(self.test)}
+        return {"images": len(self.test), "fingerprint": self.test.content_fingerprint()}
 
-    def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
+    def summarize(self, predictions: Mapping[str, AnyPredictions]) -> Summary:
         figures = self.measures.figures_of(predictions[CLEAN])
         lines = [f"clean {describe_images(figures)}"]
         return Summary(content={"clean": figures}, metrics=as_metrics("test", figures), lines=lines)

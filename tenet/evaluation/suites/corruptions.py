@@ -13,7 +13,7 @@ from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.data import ImageSource
 from tenet.errors import ConfigError, printable
 from tenet.evaluation.mce import ALEXNET_ERRORS, mean_corruption_error_pct, missing_corruptions
-from tenet.evaluation.measures import Measures, Predictions, as_metrics, describe
+from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe
 from tenet.evaluation.metrics import CorruptionErrors, mean
 from tenet.evaluation.plots import draw_curves, draw_heatmap
 from tenet.evaluation.robustbench import Model, robustbench_info
@@ -42,7 +42,7 @@ class Corruptions(Suite):
 
     names: None for all that `images` offers. normalized: whether the mCE is relative to AlexNet's errors, as on
     ImageNet-C. origin: what the images come from, for the report: the folder, or the seed of the generator.
-    source: what identifies them, by `describe_source`; by default their `identity`.
+    source: what identifies them, by `describe_source`; by default their `identity`. clean: the images without corruption.
     Raises ConfigError for an unknown corruption, or without severities.
     """
 
@@ -57,6 +57,7 @@ class Corruptions(Suite):
         normalized: bool = False,
         origin: Mapping[str, Any],
         source: Mapping[str, Any] | None = None,
+        clean: ImageSource | None = None,
         measures: Measures,
         model: Model,
     ) -> None:
@@ -71,7 +72,7 @@ class Corruptions(Suite):
                     f"corruptions.names={name}: not there{hint}; there are {', '.join(images.names)}"
                 )
         self.images, self.normalized, self.origin, self.source = images, normalized, origin, source
-        self.measures, self.model = measures, model
+        self.measures, self.model, self.clean = measures, model, clean
         self.names = [name for name in images.names if names is None or name in names]
         self.severities = sorted(set(severities))
         is_whole = set(CORRUPTIONS) <= set(self.names) and self.severities == list(SEVERITIES)
@@ -104,7 +105,7 @@ class Corruptions(Suite):
             return [f"{source['archive']}-{source['fingerprint'][:8]}"]
         return [f"seed{source['seed']}"] if source.get("seed") else []
 
-    def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
+    def summarize(self, predictions: Mapping[str, AnyPredictions]) -> Summary:
         cells = {
             name: {severity: predictions[cell_name(name, severity)] for severity in self.severities}
             for name in self.names
@@ -143,18 +144,23 @@ class Corruptions(Suite):
         }
 
     def _draw_sheet(self) -> "Figure":
-        """The first image under every cell: how a person checks the corruptions."""
+        """The first image, clean and in every cell: how a person checks the corruptions."""
         from tenet.corruptions.pictures import sheet_of
 
-        sheet: dict[str, dict[int, Tensor]] = {name: {} for name in self.names}
-        for name in self.names:
-            for severity in self.severities:
-                batch = next(self.images.cell(name, severity).batches([torch.tensor([0])]))
-                sheet[name][severity] = batch.images[0]
-        return sheet_of(sheet)
+        def first(source: ImageSource) -> Tensor:
+            return next(iter(source.batches([torch.tensor([0])]))).images[0]
+
+        sources = {
+            name: {level: self.images.cell(name, level) for level in self.severities} for name in self.names
+        }
+        sheet = {name: {level: first(one) for level, one in row.items()} for name, row in sources.items()}
+        # An archive of fewer images may begin with another one.
+        lengths = {len(one) for row in sources.values() for one in row.values()}
+        has_clean = self.clean is not None and lengths == {len(self.clean)}
+        return sheet_of(sheet, clean=first(self.clean) if self.clean is not None and has_clean else None)
 
 
-def describe_part(images: int, cells: Mapping[str, Mapping[int, Predictions]]) -> list[str]:
+def describe_part(images: int, cells: Mapping[str, Mapping[int, AnyPredictions]]) -> list[str]:
     """A warning if the cells have fewer images than the clean test set, which has `images`."""
     counts = {len(each.labels) for by_severity in cells.values() for each in by_severity.values()}
     if not counts or counts == {images}:
@@ -179,7 +185,7 @@ class CorruptionFigures:
 
     def __init__(
         self,
-        cells: Mapping[str, Mapping[int, Predictions]],
+        cells: Mapping[str, Mapping[int, AnyPredictions]],
         *,
         normalized: bool = False,
         measures: Measures,

@@ -11,7 +11,7 @@ import torch
 from tenet.data import ImageArrays
 from tenet.errors import DatasetError
 from tenet.evaluation.matching import match_classes
-from tenet.evaluation.measures import Measures, Predictions, as_metrics, describe_images
+from tenet.evaluation.measures import AnyPredictions, Measures
 from tenet.evaluation.suites.suite import Cell, Suite, Summary
 from tenet.files.arrays import open_npy
 
@@ -55,16 +55,9 @@ class NaturalShift(Suite):
     def cells(self) -> Iterator[Cell]:
         return iter(self._cells)
 
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
-        figures, metrics, lines = {}, {}, []
-        for name, _ in self._cells:
-            figures[name] = self.measures.figures_of(predictions[name])
-            metrics.update(as_metrics(f"test/{name}", figures[name]))
-            lines.append(f"{name} {describe_images(figures[name])}")
-        return Summary(content={"other_test_sets": figures}, metrics=metrics, lines=lines)
+    def summarize(self, predictions: Mapping[str, AnyPredictions]) -> Summary:
+        summary = super().summarize(predictions)
+        return replace(summary, content={"other_test_sets": summary.content[self.name]})
 
 
 def _relabel(images: ImageArrays, order: tuple[int, ...] | None) -> ImageArrays:

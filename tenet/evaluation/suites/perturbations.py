@@ -12,7 +12,7 @@ from torch import Tensor
 from tenet.corruptions.source import files_fingerprint
 from tenet.data import ImageSource, MappedImages
 from tenet.errors import DatasetError
-from tenet.evaluation.measures import Predictions
+from tenet.evaluation.measures import AnyPredictions, Predictions
 from tenet.evaluation.metrics import mean
 from tenet.evaluation.suites.suite import Cell, Suite, Summary
 from tenet.files.arrays import open_npy
@@ -82,7 +82,7 @@ class Perturbations(Suite):
     def cell_names(self) -> list[str]:
         return [f"perturbation/{name}" for name in self.videos]
 
-    def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
+    def summarize(self, predictions: Mapping[str, AnyPredictions]) -> Summary:
         flips = {name: self._flips(name, predictions[f"perturbation/{name}"]) for name in self.videos}
         flip_pct = {name: 100 * probability for name, probability in flips.items()}
         metrics = {f"perturbation/{name}/flip_pct": value for name, value in flip_pct.items()}
@@ -100,11 +100,12 @@ class Perturbations(Suite):
         content = {"perturbations": {"mean_flip_pct": mean_pct, "flip_pct": flip_pct}}
         return Summary(content=content, metrics=metrics, lines=lines)
 
-    def describe(self, cell_name: str, predictions: Predictions) -> str:
+    def describe(self, cell_name: str, predictions: AnyPredictions) -> str:
         probability = self._flips(cell_name.removeprefix("perturbation/"), predictions)
         return f"{cell_name}: flips {100 * probability:.2f} %"
 
-    def _flips(self, name: str, predictions: Predictions) -> float:
+    def _flips(self, name: str, predictions: AnyPredictions) -> float:
+        assert isinstance(predictions, Predictions)  # the videos' labels are placeholders
         by_video = predictions.predicted.unflatten(0, self.videos[name].shape[:2])
         return flip_probability(by_video, noise=is_noise(name))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 
 from tenet.data import ImageSource
-from tenet.evaluation.measures import Predictions
+from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe_images
 from tenet.evaluation.reports import CLEAN as CLEAN
 from tenet.files.json import Scalars
 
@@ -50,23 +50,31 @@ class Summary:
 class Suite(ABC):
     """A benchmark. Constructing one checks its files and settings, and reads no images.
 
+    The suite of an option `suite=` is constructed with the clean test images and the measures that were asked for,
+    `(test, measures)`, and with the option's keys.
     marks: what distinguishes this measurement in the name of the report's file.
     """
 
     name: str
+    measures: Measures
     marks: Sequence[str] = ()
 
     @abstractmethod
     def cells(self) -> Iterator[Cell]:
         """The cells, in order; a source is opened when its turn comes."""
 
-    @abstractmethod
     def __len__(self) -> int:
-        """The number of cells, known without opening them."""
+        """The number of cells; a suite whose sources take long to open overrides it."""
+        return sum(1 for _ in self.cells())
 
-    @abstractmethod
-    def summarize(self, predictions: Mapping[str, Predictions]) -> Summary:
-        """predictions: by cell name, of the cells of all suites."""
+    def summarize(self, predictions: Mapping[str, AnyPredictions]) -> Summary:
+        """The figures of each cell by itself. predictions: by cell name, of the cells of all suites."""
+        figures = {name: self.measures.figures_of(predictions[name]) for name in self.cell_names()}
+        metrics = {
+            k: value for name in figures for k, value in as_metrics(f"test/{name}", figures[name]).items()
+        }
+        lines = [f"{name} {describe_images(figures[name])}" for name in figures]
+        return Summary(content={self.name: figures}, metrics=metrics, lines=lines)
 
     def identity(self) -> Mapping[str, Any]:
         """Plain values that change when the images of the suite do; cached predictions are valid for one identity."""
@@ -79,6 +87,6 @@ class Suite(ABC):
     def cell_names(self) -> list[str]:
         return [cell.name for cell in self.cells()]
 
-    def describe(self, cell_name: str, predictions: Predictions) -> str:
+    def describe(self, cell_name: str, predictions: AnyPredictions) -> str:
         """One cell in a few words, for the progress line."""
         return f"{cell_name}: error {predictions.error_pct:.2f} %"

@@ -1,0 +1,115 @@
+"""Which part of an image is kept, and to which size it is scaled: as in torchvision's transforms, on PIL images."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from tenet.errors import DatasetError
+from tenet.randomness import make_generator
+
+Size: TypeAlias = tuple[int, int]  # width, height
+Box: TypeAlias = tuple[
+    int, int, int, int
+]  # left, top, right, bottom: columns and rows in [left, right) x [top, bottom)
+
+
+class Planned(NamedTuple):
+    """The box `before` is cut out, the result scaled to the size `scaled`, and the box `after` cut out of that.
+
+    A box of None is the whole image.
+    """
+
+    before: Box | None
+    scaled: Size
+    after: Box | None
+
+    @property
+    def size(self) -> Size:
+        if self.after is None:
+            return self.scaled
+        left, top, right, bottom = self.after
+        return right - left, bottom - top
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How images are cut.
+
+    resize: the shorter side is scaled to so many pixels. crop: the central `crop` x `crop` pixels are kept.
+    scale, ratio: for training, a box of this share of the image's area and of this ratio of width to height is scaled
+    to `crop` x `crop`, as torchvision's RandomResizedCrop does; scale=None: `crop` x `crop` pixels at a random place of
+    the scaled image.
+    seed: of the random boxes; None: the central ones, as for tests.
+    """
+
+    resize: int | None = None
+    crop: int | None = None
+    scale: tuple[float, float] | None = None
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    seed: int | None = None
+
+    def cut(self, size: Size, *, epoch: int = 0, image: int = 0, name: str = "the image") -> Planned:
+        """The cut of an image; a random one depends on (seed, epoch, image) and the image's size alone.
+
+        Raises DatasetError, which begins with `name`, if the crop does not fit.
+        """
+        crop = self.crop
+        if self.seed is not None and crop is not None and self.scale is not None:
+            box = random_resized_box(
+                size, scale=self.scale, ratio=self.ratio, generator=self._draw(epoch, image)
+            )
+            return Planned(box, (crop, crop), None)
+        width, height = (side if self.resize is None else self.resize * side // min(size) for side in size)
+        if crop is None:
+            return Planned(None, (width, height), None)
+        if crop > min(width, height):
+            raise DatasetError(f"{name}: {crop} pixels can't be cut out of {width} x {height}")
+        if self.seed is None:
+            left, top = round((width - crop) / 2), round((height - crop) / 2)
+        else:
+            draw = self._draw(epoch, image)
+            top, left = _randint(height - crop + 1, draw), _randint(width - crop + 1, draw)
+        return Planned(None, (width, height), (left, top, left + crop, top + crop))
+
+    def _draw(self, epoch: int, image: int) -> torch.Generator:
+        assert self.seed is not None
+        return make_generator("cpu", seed=self.seed, purpose=f"crop/{epoch}", step=image)
+
+
+def random_resized_box(
+    size: Size, *, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
+) -> Box:
+    """A random box within an image of this size, as torchvision's RandomResizedCrop draws it.
+
+    Its area is uniform in `scale`, as a share of the image's, and the logarithm of its ratio of width to height in that
+    of `ratio`. After ten boxes that do not fit, the central one of the nearest ratio. With one state of the generator,
+    it is torchvision's own box.
+    """
+    width, height = size
+    # In float32, as torchvision does.
+    lowest, highest = torch.tensor(ratio).log().tolist()
+    for _ in range(10):
+        area = width * height * _uniform(*scale, generator).item()
+        aspect = _uniform(lowest, highest, generator).exp().item()
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = _randint(height - h + 1, generator), _randint(width - w + 1, generator)
+            return left, top, left + w, top + h
+    w, h = width, height
+    if width / height < min(ratio):
+        h = round(width / min(ratio))
+    elif width / height > max(ratio):
+        w = round(height * max(ratio))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def _uniform(low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.empty(1).uniform_(low, high, generator=generator)
+
+
+def _randint(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(0, count, (1,), generator=generator))
