@@ -32,7 +32,7 @@ test: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "slow and not compiler"
+	$(BIN)/python -m pytest -m "slow and not compiler"
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.readers --minutes $(MINUTES)
