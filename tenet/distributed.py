@@ -60,7 +60,8 @@ class ProcessGroup:
         from torch.distributed import broadcast
 
         buffers = list(network.buffers())
-        for kind in {buffer.dtype for buffer in buffers}:
+        # In the same order in all processes; the order of a set may differ.
+        for kind in dict.fromkeys(buffer.dtype for buffer in buffers):
             alike = [buffer for buffer in buffers if buffer.dtype == kind]
             values = torch.cat([buffer.flatten() for buffer in alike])
             broadcast(values, src=0)
