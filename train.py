@@ -111,7 +111,7 @@ def run(
     if not process_group.is_main_process:
         experiment.train(state, checkpoints=checkpoints, tracker=NullTracker(), stop=stop)
         if experiment.splits.validation is not None:
-            experiment.evaluate("test")
+            experiment.held_out.evaluate("test")
         return None
 
     if state.resumed_at is not None:
@@ -125,7 +125,7 @@ def run(
         experiment.train(state, checkpoints=checkpoints, tracker=tracker, stop=stop)
         figures = dict(state.metrics)
         if experiment.splits.validation is not None:  # otherwise the last evaluation was on the test set
-            figures |= experiment.evaluate("test")
+            figures |= experiment.held_out.evaluate("test")
         checkpoints.check_folder()
         weights, backbone = run_dir / WEIGHTS_FILE, experiment.network.backbone
         # Earlier evaluation figures are stale unless the saved weights are identical to these.

@@ -16,7 +16,8 @@ LAZY = {"wandb", "matplotlib", "sklearn", "torchvision", "PIL", "safetensors", "
 
 MODEL_LIBRARIES = {
     "tenet.networks.imagenet": {"torchvision"},
-    "tenet.networks.zoo": {"torchvision", "timm", "huggingface_hub"},
+    "tenet.networks.zoo.timm_models": {"timm", "huggingface_hub"},
+    "tenet.networks.zoo.torchvision_models": {"torchvision"},
 }
 
 

@@ -5,11 +5,11 @@ from itertools import product
 import pytest
 import torch
 
-from tenet.combinations import check_combination
 from tenet.config.build import build
 from tenet.data import ImageArrays, TrainingLoader
 from tenet.errors import ConfigError
 from tenet.experiment import Experiment
+from tenet.experiment.combinations import check_combination
 from tenet.methods import Batch, Draw, Inhibited, Jsd
 from tenet.mixing import DataFacts
 from tenet.networks import Network, ResNet

@@ -22,7 +22,7 @@ SMALL = {
     "ResNet18": ("backbone.width=4",),
     "ResNet": ("backbone.width=4",),
     "imagenet_resnet": ("backbone.blocks=[1,1,1,1]",),
-    "torchvision_model": ("backbone.name=resnet18", "backbone.pretrained=false"),
+    "zoo_model": ("backbone.name=resnet18", "backbone.pretrained=false"),
 }
 TINY = (
     "trainer.max_steps=2",

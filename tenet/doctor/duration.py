@@ -128,7 +128,7 @@ def count_work(experiment: Experiment, *, done: int) -> Work:
         batches=len(steps) * epoch.batches / epoch.steps,
         steps=len(steps),
         inhibited_steps=0 if inhibited is None else sum(map(inhibited.is_due, steps)),
-        evaluated_images=within * epoch.evaluated_images + experiment.count_evaluated_images()[1],
+        evaluated_images=within * epoch.evaluated_images + experiment.held_out.count_predictions()[1],
         checkpoints=len(checkpoints),
     )
 
@@ -140,7 +140,7 @@ def count_epoch(experiment: Experiment) -> Work:
         batches=loader.samples_per_epoch / whole_batch(experiment),
         steps=loader.steps_per_epoch,
         inhibited_steps=0 if inhibited is None else loader.steps_per_epoch // inhibited.interval,
-        evaluated_images=experiment.count_evaluated_images()[0],
+        evaluated_images=experiment.held_out.count_predictions()[0],
         checkpoints=1,
     )
 

@@ -11,7 +11,7 @@ from tenet.networks.resnet import ResNet
 from tenet.networks.resnet18 import ResNet18
 from tenet.networks.resnext import ResNeXt
 from tenet.networks.wide_resnet import WideResNet
-from tenet.networks.zoo import Pretrained, ZooModel, timm_model, torchvision_model
+from tenet.networks.zoo import Pretrained, ZooModel, zoo_model
 
 __all__ = [
     "AllConv",
@@ -31,7 +31,6 @@ __all__ = [
     "imagenet_resnet",
     "list_cuts",
     "resolve_cut",
-    "timm_model",
-    "torchvision_model",
     "unwrap",
+    "zoo_model",
 ]

@@ -85,6 +85,12 @@ class StopSignals:
             self.check()
             yield
 
+    def adopt(self, number: int) -> None:
+        """Raise the exception of a signal that another process of the run received; 0: none did."""
+        if number:
+            self.received = number
+            self.check()
+
     def check(self) -> None:
         """Raise the exception of the last signal, if one was received."""
         if self.received:

@@ -100,9 +100,7 @@ class Bookkeeper:
         signal, save = self.process_group.all_reduce_max(self.stop.received, self._is_checkpoint_due())
         if signal or (save and step % self.steps_per_epoch and step != self.last_step):
             self.save()
-        if signal:
-            self.stop.received = signal
-            self.stop.check()
+        self.stop.adopt(signal)
 
     def after_epoch(self) -> None:
         """Evaluate if it is due, then write a checkpoint; also where `max_steps` cuts an epoch short."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from tenet.augment import Augmentation
 from tenet.data import ImageArrays, TrainingLoader
-from tenet.distributed import SINGLE_PROCESS, is_main_process, is_started_by_torchrun
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup, is_main_process, is_started_by_torchrun
 from tenet.errors import ConfigError
 from tenet.randomness import make_generator
 from tenet.run.metrics_file import read_metrics
@@ -257,6 +257,24 @@ def test_the_shares_of_a_batch_are_the_batch(images):
         assert sorted({label for part in parts for label in part}) == sorted(batch)
         if len(batch) >= 3:
             assert sum(map(len, parts)) == len(batch)
+
+
+def test_the_processes_share_buffers_in_one_order(monkeypatch):
+    """In the order of a set, which differs between processes, they would take each other's for their own."""
+    kinds = [torch.int64, torch.float32, torch.bool, torch.float64, torch.uint8, torch.int32, torch.float16]
+    network = torch.nn.Module()
+    for index, kind in enumerate(kinds):
+        network.register_buffer(f"buffer{index}", torch.ones(2, dtype=kind))
+    shared = []
+
+    def broadcast(values, *, src):
+        shared.append(values.dtype)
+        values.zero_()
+
+    monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
+    ProcessGroup(rank=1, size=2).share_buffers(network)
+    assert shared == kinds
+    assert not any(buffer.any() for buffer in network.buffers())
 
 
 def test_two_processes_that_compute_in_parts_take_the_updates_of_the_whole_batch(tmp_path):

@@ -12,6 +12,7 @@ import torch
 from tenet.doctor import duration, memory
 from tenet.doctor.findings import Plan
 from tenet.doctor.rehearsal import Rehearsal
+from tenet.experiment.held_out import HeldOut
 from tenet.training.books import NullTracker
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.state import TrainingState
@@ -156,11 +157,11 @@ def test_the_work_is_counted_as_the_training_does_it(
     plan = plan_in(tmp_path, *overrides)
     checkpoints, evaluated = Counting(tmp_path), []
 
-    def evaluate() -> dict[str, float]:
+    def evaluate(self: HeldOut) -> dict[str, float]:
         evaluated.append(len(plan.experiment.splits.validation or plan.experiment.splits.test))
         return {"test/error_pct": 50.0}
 
-    monkeypatch.setattr(plan.experiment, "evaluate_held_out", evaluate)
+    monkeypatch.setattr(HeldOut, "evaluate", evaluate)
     state = train_run(plan, checkpoints=checkpoints)
     work = duration.count_work(plan.experiment, done=0)
     assert work.steps == state.step

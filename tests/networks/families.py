@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from tenet.networks import Network, timm_model, torchvision_model
+from tenet.networks import Network, zoo_model
 
 WIDTHS = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 16], "zero_init_last": False}
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -60,8 +60,8 @@ CLASSES = 3
 def make_network(family: Family, *, cut: bool = True, seed: int = 0) -> Network:
     """BatchNorm has the statistics of a batch: with its initial ones, some of these models give equal logits for all."""
     torch.manual_seed(seed)
-    build = timm_model if family.library == "timm" else torchvision_model
-    network = Network(build(CLASSES, family.name, kwargs=family.kwargs), cut=family.cut if cut else None)
+    backbone = zoo_model(CLASSES, family.name, family.library, kwargs=family.kwargs)
+    network = Network(backbone, cut=family.cut if cut else None)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     if norms:
         momenta = [norm.momentum for norm in norms]

@@ -17,7 +17,13 @@ NARROW = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 16]}
 
 
 def config(name: str = "resnet18", library: str = "timm", **values: object) -> dict[str, object]:
-    return {"_target_": f"tenet.networks.{library}_model", "name": name, "kwargs": NARROW, **values}
+    return {
+        "_target_": "tenet.networks.zoo_model",
+        "library": library,
+        "name": name,
+        "kwargs": NARROW,
+        **values,
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,44 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from tenet.methods import Batch, CrossEntropy, Draw, Inhibited, Jsd
+from tenet.methods import CrossEntropy, Inhibited, Jsd
 from tenet.networks import Network
-from tenet.randomness import make_generator
 from tenet.training.accumulation import split_batch
 from tests.entry_points import TINY
 from tests.entry_points import train as train_command
-from tests.training.runs import STEPS_PER_EPOCH, run
-
-CHANNELS = 4
-
-
-class Loader:
-    steps_per_epoch = STEPS_PER_EPOCH
-
-    def __init__(self, views=1):
-        self.views = views
-
-    def epoch(self, epoch, *, start=0):
-        for step in range(epoch * STEPS_PER_EPOCH + start + 1, (epoch + 1) * STEPS_PER_EPOCH + 1):
-            generator = make_generator("cpu", seed=0, purpose="test", step=step)
-            labels = torch.randint(3, (7,), generator=generator)
-            images = torch.rand(self.views * 7, 3, 6, 6, generator=generator, dtype=torch.float64)
-            images[torch.arange(len(images)), labels.repeat(self.views)] += 0.5
-            draw = Draw("cpu", seed=7, step=step)
-            yield Batch(images=images, labels=labels, step=step, draw=draw, views=self.views)
+from tests.training.runs import run
+from tests.training.smooth import CHANNELS, SmoothLoader, make_network
 
 
 def train(folder, method, *, parts):
-    torch.manual_seed(1)
-    layers = [
-        nn.Conv2d(3, CHANNELS, 3),
-        nn.Tanh(),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(4 * CHANNELS, 3),
-    ]
-    network = Network(nn.Sequential(*layers), cut="1").double()
-    state = run(folder, network=network, method=method, loader=Loader(method.views), accumulate=parts, lr=0.3)
+    network = make_network()
+    loader = SmoothLoader(views=method.views)
+    state = run(folder, network=network, method=method, loader=loader, accumulate=parts, lr=0.3)
     return network.state_dict(), state
 
 
@@ -57,9 +32,8 @@ def test_updates_in_parts_are_those_of_the_whole_batch(tmp_path, objective, inhi
 
     whole, one = train(tmp_path / "whole", method(), parts=1)
     parted, other = train(tmp_path / "parts", method(), parts=3)
-    tolerance = (
-        1e-7 if inhibits else 1e-12
-    )  # masks and the orthogonality loss are in float32 at any precision
+    # Masks and the orthogonality loss are in float32 at any precision.
+    tolerance = 1e-7 if inhibits else 1e-12
     for name, value in whole.items():
         torch.testing.assert_close(parted[name], value, rtol=tolerance, atol=tolerance)
     assert one.method.counters() == other.method.counters()
@@ -85,7 +59,7 @@ def test_a_step_in_parts_without_a_right_sample_is_skipped_and_counted(tmp_path)
 
 
 def test_a_refused_step_in_parts_changes_nothing(tmp_path):
-    class Spoiled(Loader):
+    class Spoiled(SmoothLoader):
         def epoch(self, epoch, *, start=0):
             for batch in super().epoch(epoch, start=start):
                 if batch.step == 4:
@@ -102,10 +76,10 @@ def test_a_refused_step_in_parts_changes_nothing(tmp_path):
 
 
 def test_parts_hold_all_views_of_their_samples_and_enough_samples_for_batch_norm():
-    (batch,) = [*Loader(views=3).epoch(0)][:1]
+    (batch,) = [*SmoothLoader(views=3).epoch(0)][:1]
     network = Network(nn.Flatten(), min_batch_size=2)
     parts = split_batch(batch, 5, network=network)
-    assert [len(part.labels) for part in parts] == [3, 2, 2]
+    assert [len(part.labels) for part in parts] == [3, 2, 2, 2]
     images = torch.cat([part.images.unflatten(0, (3, -1)) for part in parts], dim=1).flatten(0, 1)
     assert torch.equal(images, batch.images)
     assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)

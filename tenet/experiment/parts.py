@@ -4,10 +4,9 @@ train.py, the doctor and the benchmarks share it, so that all of them work on th
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,19 @@ from torch.optim import Optimizer
 
 from tenet.augment import Augmentation
 from tenet.augment.pictures import check_pictures
-from tenet.combinations import check_combination
 from tenet.config.build import build, prefix_errors
 from tenet.config.run_config import fixed_settings
-from tenet.cut_table import print_cuts
 from tenet.data import Dataset, Splits, TrainingLoader
 from tenet.device import pick_device, set_determinism
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
 from tenet.evaluation.classifier import Classifier
-from tenet.evaluation.measures import as_metrics
+from tenet.experiment.backbone import build_on_meta, check_image_size, find_image_shape
+from tenet.experiment.combinations import check_combination
+from tenet.experiment.cut_table import print_cuts
+from tenet.experiment.held_out import HeldOut
+from tenet.experiment.initial_weights import compare_normalization, find_saved_weights
 from tenet.files.initial_weights import InitialWeights, fit_initial_weights
-from tenet.files.interface import Interface
-from tenet.initial_weights import find_saved_weights
 from tenet.methods import Inhibited, Method
 from tenet.mixing import DataFacts, Mixing
 from tenet.networks import (
@@ -53,9 +52,6 @@ from tenet.training.settings import TrainingSettings
 from tenet.training.state import TrainingState
 
 logger = logging.getLogger("tenet")
-
-# The side of images that checks assume before the data is read.
-NOMINAL_SIZE = 32
 
 
 class Experiment:
@@ -153,35 +149,17 @@ class Experiment:
         backbone = build_on_meta(self.config["backbone"])
         if self.inhibited is None:
             return self._as_network(backbone)
-        shape = self.find_image_shape(backbone)
+        shape = find_image_shape(backbone, crop=getattr(self.dataset, "crop", None))
         with prefix_errors("tenet"):
             resolve_cut(backbone, self.inhibited.layer, argument="layer", cuts=find_cuts(backbone, shape))
             outline = self._as_network(backbone)
             self.inhibited.check(outline, shape)
         return outline
 
-    def find_image_shape(self, backbone: nn.Module) -> tuple[int, int, int]:
-        """The shape of images before the data is read: the data set's crop, the size of CIFAR's images, or the
-        model's usual one, whichever the backbone, on the meta device, takes first."""
-        error = ConfigError("backbone: it takes no size of images")
-        sizes = (
-            getattr(self.dataset, "crop", None),
-            NOMINAL_SIZE,
-            getattr(backbone, "usual_image_size", None),
-        )
-        for size in filter(None, sizes):
-            try:
-                find_cuts(backbone, (3, size, size))
-            except ValueError as refusal:
-                error = ConfigError(f"backbone: {refusal}")
-            else:
-                return 3, size, size
-        raise error
-
     def print_cuts(self) -> None:
         """Print the table of all values of `tenet.layer`."""
         backbone = build_on_meta(self.config["backbone"])
-        print_cuts(backbone, self.find_image_shape(backbone))
+        print_cuts(backbone, find_image_shape(backbone, crop=getattr(self.dataset, "crop", None)))
 
     @cached_property
     def initial_weights(self) -> InitialWeights | None:
@@ -268,11 +246,11 @@ class Experiment:
         return Classifier(self.network, self.settings.evaluation_batch_size, process_group=self.process_group)
 
     @property
-    def classifiers(self) -> dict[str, Classifier]:
-        """What an evaluation measures, by the ending of its name in metrics: the network and its average."""
-        if self.average is None:
-            return {"": self.classifier}
-        return {"": self.classifier, "_ema": replace(self.classifier, network=self.average.network)}
+    def held_out(self) -> HeldOut:
+        classifiers = {"": self.classifier}
+        if self.average is not None:
+            classifiers["_ema"] = replace(self.classifier, network=self.average.network)
+        return HeldOut(self.splits, classifiers, self.settings.evaluate_images)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -341,24 +319,10 @@ class Experiment:
         if state.resumed_at is None and self.initial_weights is not None:
             backbone = self.network.backbone
             self.initial_weights.load(backbone, classes=self.splits.classes)
-            self._compare_normalization(self.initial_weights.saved.interface)
+            compare_normalization(self.initial_weights.saved, mean=self.dataset.mean, std=self.dataset.std)
             if self.average is not None:
                 self.average.network.backbone.load_state_dict(backbone.state_dict())
         return state
-
-    def _compare_normalization(self, expected: Interface | None) -> None:
-        """Warn if the initial weights were trained with another normalisation than the run's."""
-        given = (tuple(self.dataset.mean), tuple(self.dataset.std))
-        if expected is not None and (expected.mean, expected.std) != given:
-            keys = " ".join(
-                f"dataset.{name}=[{','.join(map(str, getattr(expected, name)))}]" for name in ("mean", "std")
-            )
-            logger.warning(
-                "the initial weights expect another normalisation than this run's, which keeps mean=%s and std=%s; "
-                "theirs is %s",
-                *map(list, given),
-                keys,
-            )
 
     def train(
         self,
@@ -373,12 +337,15 @@ class Experiment:
         if self.process_group.size > 1:
             # A signal to one process ends the evaluation of all of them.
             self.classifier = replace(
-                self.classifier, before_batch=partial(agree_to_stop, stop, self.process_group)
+                self.classifier,
+                before_batch=lambda: stop.adopt(*self.process_group.all_reduce_max(stop.received)),
             )
+
+        held_out = self.held_out
 
         def evaluate() -> dict[str, float]:
             is_last = state.step == self.last_step
-            return self.evaluate_held_out() if is_last else self.evaluate_during_training()
+            return held_out.evaluate() if is_last else held_out.evaluate_during_training()
 
         train(
             state,
@@ -386,54 +353,13 @@ class Experiment:
             schedule=self.schedule,
             settings=self.settings,
             evaluate=evaluate,
-            evaluated_images=self.count_evaluated_images(),
+            evaluated_images=held_out.count_predictions(),
             tracker=tracker,
             checkpoints=checkpoints,
             seed=self.seed,
             process_group=self.process_group,
             stop=stop,
         )
-
-    @property
-    def held_out(self) -> str:
-        """The split that training evaluates on: the validation images if there are any, otherwise the test images."""
-        return "test" if self.splits.validation is None else "validation"
-
-    def count_evaluated_images(self) -> tuple[int, int]:
-        """How many predictions an evaluation during training makes, and those at the end."""
-        whole, test = len(getattr(self.splits, self.held_out)), len(self.splits.test)
-        at_end = whole if self.held_out == "test" else whole + test
-        return self._images_during_training * len(self.classifiers), at_end * len(self.classifiers)
-
-    @property
-    def _images_during_training(self) -> int:
-        whole = len(getattr(self.splits, self.held_out))
-        return min(whole, self.settings.evaluate_images or whole)
-
-    def evaluate_held_out(self) -> dict[str, float]:
-        """The error on the validation images if there are any, otherwise on the test images."""
-        return self.evaluate(self.held_out)
-
-    def evaluate_during_training(self) -> dict[str, float]:
-        """The same on `trainer.evaluate_images` of these images, evenly spaced. The figure of fewer than all of them has a
-        name of its own, such as `test_subset/error_pct`."""
-        images, whole = self._images_during_training, len(getattr(self.splits, self.held_out))
-        if images == whole:
-            return self.evaluate_held_out()
-        ids = torch.arange(images) * whole // images
-        return self.evaluate(self.held_out, ids, ending="_subset")
-
-    def evaluate(self, split: str, ids: Tensor | None = None, *, ending: str = "") -> dict[str, float]:
-        """The error on one of the splits, or on its images `ids`, by metric name, such as `test/error_pct`; that of the
-        averaged weights is `test_ema/error_pct`. Of multi-label images also `test/map_pct` and `test/map_11point_pct`.
-        ending: of the name."""
-        metrics: dict[str, float] = {}
-        for kind, classifier in self.classifiers.items():
-            name = f"{split}{kind}{ending}"
-            self.process_group.share_buffers(classifier.network)
-            predictions = classifier.predict(getattr(self.splits, split), ids, title=f"{name} images")
-            metrics |= as_metrics(name, predictions.training_figures())
-        return metrics
 
     def _as_network(self, backbone: nn.Module, *, min_batch_size: int = 1, **about_data: Any) -> Network:
         with prefix_errors("tenet"):
@@ -454,47 +380,6 @@ class Experiment:
 
     def _build_optimizer(self, parameters: Any) -> Optimizer:
         return build(self.config["optimizer"], parameters, key="optimizer")
-
-
-def agree_to_stop(stop: StopSignals, process_group: ProcessGroup) -> None:
-    """Raise, in all processes, what a signal to any of them asks for."""
-    (signal,) = process_group.all_reduce_max(stop.received)
-    if signal:
-        stop.received = signal
-        stop.check()
-
-
-def check_image_size(backbone: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Raise ValueError unless the backbone, on the meta device, takes images of this shape."""
-    try:
-        find_cuts(backbone, image_shape)
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; give it other images (dataset.crop), or the model their size (such as +backbone.kwargs.img_size)"
-        ) from error
-
-
-def build_on_meta(config: Mapping[str, Any], *, num_classes: int = 2) -> nn.Module:
-    """The backbone on the meta device, which has shapes and takes no memory.
-
-    Raises ConfigError if its weights would take more memory than this machine has.
-    """
-    with torch.device("meta"):
-        outline = build(config, num_classes=num_classes, key="backbone")
-    needed = sum(tensor.numel() * tensor.element_size() for tensor in outline.state_dict().values())
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > available:
-        raise ConfigError(
-            f"backbone: its weights take {needed / 1e9:,.1f} GB, and this machine has {available / 1e9:,.1f} GB of "
-            "memory; choose a smaller one"
-        )
-    return outline
-
-
-def build_backbone(config: Mapping[str, Any], *, num_classes: int) -> nn.Module:
-    """Raises ConfigError as `build_on_meta` does."""
-    build_on_meta(config, num_classes=num_classes)
-    return build(config, num_classes=num_classes, key="backbone")
 
 
 def try_optimizer(build_optimizer: Callable[[list[Tensor]], Optimizer], device: torch.device) -> None:

@@ -6,8 +6,6 @@ from torch import nn
 
 from tenet.networks import Cut, find_cuts
 
-ANY = "?"
-
 
 def print_cuts(backbone: nn.Module, image_shape: tuple[int, int, int]) -> None:
     """Print every module at which the backbone, on the meta device, can be cut, and how many can't be, and why."""

@@ -1,6 +1,7 @@
 """Where the initial weights of a run come from: a file, or the published weights of a library's model."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tenet.files.interface import Interface
 from tenet.files.plain import sha256_of
 from tenet.files.weights import SavedWeights, read_weights
 from tenet.networks import ZooModel
+
+logger = logging.getLogger("tenet")
 
 
 def find_saved_weights(config: Mapping[str, Any], backbone: nn.Module) -> SavedWeights | None:
@@ -39,3 +42,19 @@ def find_saved_weights(config: Mapping[str, Any], backbone: nn.Module) -> SavedW
         found = zoo.download()
     interface = Interface(tuple(found.mean), tuple(found.std), tuple(found.classes))
     return SavedWeights(Path(found.source), found.tensors, interface)
+
+
+def compare_normalization(saved: SavedWeights, *, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Warn if the initial weights were trained with another normalisation than the run's, `mean` and `std`."""
+    expected = saved.interface
+    if expected is None or (expected.mean, expected.std) == (tuple(mean), tuple(std)):
+        return
+    keys = " ".join(
+        f"dataset.{name}=[{','.join(map(str, getattr(expected, name)))}]" for name in ("mean", "std")
+    )
+    logger.warning(
+        "the initial weights expect another normalisation than this run's, which keeps mean=%s and std=%s; theirs is %s",
+        list(mean),
+        list(std),
+        keys,
+    )
