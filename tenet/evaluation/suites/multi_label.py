@@ -1,4 +1,4 @@
-"""Reports of images that may show several classes: the mean average precision beside the error of the labels."""
+"""Reports of images that may show several classes: the mean average precision next to the error of the labels."""
 
 from collections.abc import Mapping
 from dataclasses import replace
