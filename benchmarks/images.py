@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from timing import hardware, in_turn, make_parser, median_ratio, medians, report, seconds
 from torch import Tensor
+from training import make_experiment
 
-from benchmarks.timing import hardware, in_turn, make_parser, median_ratio, medians, report, seconds
-from benchmarks.training import make_experiment
 from tenet.augment import Standard
 from tenet.data import ImageFolders, Images, Splits, TrainingLoader, index_folder
 from tenet.doctor.rehearsal import Rehearsal
