@@ -64,7 +64,7 @@ class Augmentation(ABC):
     def clean(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
     ) -> Float[Tensor, "batch channel h w"]:
-        return self.place(images, generator=generator).float() / 255
+        return self.place(images, generator=generator).float().div_(255)
 
     def together(
         self, images: UInt8[Tensor, "batch channel h w"], *, views: int, generator: torch.Generator
@@ -96,7 +96,7 @@ class NoAugmentation(Augmentation):
     def change(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
     ) -> Float[Tensor, "batch channel h w"]:
-        return images.float() / 255
+        return images.float().div_(255)
 
 
 class Standard(Augmentation):
@@ -114,7 +114,7 @@ class Standard(Augmentation):
     def change(
         self, images: UInt8[Tensor, "batch channel h w"], *, generator: torch.Generator
     ) -> Float[Tensor, "batch channel h w"]:
-        return images.float() / 255
+        return images.float().div_(255)
 
 
 class Placement(NamedTuple):
@@ -140,6 +140,10 @@ def place(
     images: UInt8[Tensor, "batch channel h w"], placement: Placement, *, padding: int, fill: int = 0
 ) -> UInt8[Tensor, "batch channel h w"]:
     """Flip, pad with `padding` pixels of the value `fill` on every side, and cut the image's own size out again."""
+    if padding == 0:
+        if placement.flipped is None:
+            return images
+        return torch.where(placement.flipped[:, :, None, None], images.flip(3), images)
     channels, height, width = images.shape[1:]
     padded = F.pad(images, (padding,) * 4, value=fill)
     rows = placement.offsets[0] + torch.arange(height, device=images.device)

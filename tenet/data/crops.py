@@ -1,5 +1,6 @@
 """Which part of an image is kept, and to which size it is scaled: as in torchvision's transforms, on PIL images."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -89,8 +90,7 @@ def random_resized_box(
     it is torchvision's own box.
     """
     width, height = size
-    # In float32, as torchvision does.
-    lowest, highest = torch.tensor(ratio).log().tolist()
+    lowest, highest = _logarithms(ratio)
     for _ in range(10):
         area = width * height * _uniform(*scale, generator).item()
         aspect = _uniform(lowest, highest, generator).exp().item()
@@ -105,6 +105,12 @@ def random_resized_box(
         w = round(height * max(ratio))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
+
+
+@functools.cache
+def _logarithms(ratio: tuple[float, float]) -> tuple[float, float]:
+    low, high = torch.tensor(ratio).log().tolist()  # in float32, as torchvision does
+    return low, high
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -95,10 +95,9 @@ class TrainingLoader:
         images = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
         if self.views_together > 1:
             return self.augmentation.together(images, views=self.views_together, generator=generator)
-        return torch.cat(
-            [
-                view(part, generator=generator)
-                for view, part in zip(self.views, images.split(counts), strict=True)
-                if len(part)
-            ]
-        )
+        views = [
+            view(part, generator=generator)
+            for view, part in zip(self.views, images.split(counts), strict=True)
+            if len(part)
+        ]
+        return views[0] if len(views) == 1 else torch.cat(views)  # cat copies a single one, too
