@@ -42,7 +42,12 @@ def main(composed: DictConfig) -> float | None:
     """Evaluate what the command line asks for; return the mCE, or the clean error if there is no mCE."""
     # Not within `StopSignals`: OmegaConf may swallow an exception that a signal raises.
     config, typed = resolve(composed), typed_keys(HydraConfig.get().overrides.task)
-    with StopSignals() as stop, distributed.join(config["device"]) as process_group:
+    with (
+        StopSignals() as stop,
+        distributed.join(
+            config["device"], timeout_minutes=config["timeout_minutes"], received=lambda: stop.received
+        ) as process_group,
+    ):
         return run(config, typed=typed, stop=stop, process_group=process_group)
 
 

@@ -7,7 +7,7 @@ if __name__ == "__main__":
 
 import logging
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,13 @@ def main(composed: DictConfig) -> float | None:
 
             Experiment(config).print_cuts()
         return None
-    device = config["trainer"].get("device", "auto")
-    with explain_how_to_resume(run_dir), StopSignals() as stop, distributed.join(device) as process_group:
+    joining = {
+        key: config["trainer"][key] for key in ("device", "timeout_minutes") if key in config["trainer"]
+    }
+    with ExitStack() as stack:
+        stack.enter_context(explain_how_to_resume(run_dir))
+        stop = stack.enter_context(StopSignals())
+        process_group = stack.enter_context(distributed.join(**joining, received=lambda: stop.received))
         check_processes(config["trainer"].get("processes"), started=process_group.size)
         run_dir = Path(process_group.broadcast(str(run_dir)))
         with RunFolder(run_dir) if process_group.is_main_process else nullcontext() as folder:

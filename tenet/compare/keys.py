@@ -17,6 +17,7 @@ NOT_COMPARED = (
     "dataset.root",
     "trainer.device",
     "trainer.deterministic",
+    "trainer.timeout_minutes",
     "trainer.checkpoint_every_steps",
     "trainer.checkpoint_every_minutes",
     "trainer.evaluation_batch_size",

@@ -49,7 +49,7 @@ MOVED = {
 USUAL = {"objective": "cross_entropy", "mixing": "none"}
 
 # Keys, and groups of keys, in which two runs of the same experiment may differ.
-NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun", "dataset.workers")
+NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun", "dataset.workers", "trainer.timeout_minutes")
 
 # Keys that a resumed run may change: length, device and bookkeeping, never the experiment.
 CHANGEABLE_ON_RESUME = (

@@ -21,6 +21,7 @@ class TrainingSettings:
     batch_size, evaluation_batch_size: images; with torchrun, of all processes together.
     processes: how many train together; None stands for the number that was started, and becomes that number in a run's
         configuration. "any": the run may continue with another number, although the figures then differ.
+    timeout_minutes: how long a process waits for the others, at the start and whenever they communicate.
     sync_batchnorm: normalise over the samples of all processes, on CUDA devices.
     accumulate: compute each update in so many parts, one after another, which takes less memory; an update is still that of
         the whole `batch_size`, except that BatchNorm normalises each part by itself.
@@ -46,6 +47,7 @@ class TrainingSettings:
     batch_size: Annotated[int, at_least(1)] = 256
     evaluation_batch_size: Annotated[int, at_least(1)] = 1000
     processes: Annotated[int, at_least(1)] | Literal["any"] | None = None
+    timeout_minutes: Annotated[float, above(0)] = 30.0
     sync_batchnorm: bool = False
     accumulate: Annotated[int, at_least(1)] = 1
     clip_norm: Annotated[float, above(0)] | None = None
