@@ -41,7 +41,7 @@ def tells_errors() -> bool:
 
 
 @dataclass(frozen=True)
-class Place:
+class Member:
     """This process among those that are to join.
 
     host, port: of the store through which they find each other. hosts_store: whether this process runs the store; torchrun
@@ -56,7 +56,7 @@ class Place:
     hosts_store: bool
 
     @classmethod
-    def from_environment(cls) -> "Place":
+    def from_environment(cls) -> "Member":
         """Raises ConfigError for a variable that is missing or does not fit the others."""
         size, rank, local_rank = (int(os.environ[name]) for name in NUMBERS)
         if rank >= size:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tenet.distributed.environment import Place, is_started_by_torchrun, tells_errors
+from tenet.distributed.environment import Member, is_started_by_torchrun, tells_errors
 from tenet.distributed.group import SINGLE_PROCESS, ProcessGroup
 from tenet.distributed.watch import Watch, name_ranks, say
 from tenet.errors import ConfigError, UserError
@@ -54,32 +54,32 @@ def join(
     import torch
     from torch import distributed
 
-    place, timeout = Place.from_environment(), timedelta(minutes=timeout_minutes)
+    member, timeout = Member.from_environment(), timedelta(minutes=timeout_minutes)
     on_cuda = device != "cpu" and torch.cuda.is_available()
     if on_cuda:
         devices = torch.cuda.device_count()
-        if place.local_rank >= devices:
+        if member.local_rank >= devices:
             raise ConfigError(
                 f"torchrun started more processes than the {devices} CUDA devices here; lower --nproc-per-node"
             )
-        torch.cuda.set_device(place.local_rank)
+        torch.cuda.set_device(member.local_rank)
     watch.start()
     try:
         with _end_at_sigterm():
-            waiting = Waiting(timeout_minutes, size=place.size, is_told=place.rank == 0 or tells_errors())
-            store, meeting = meet(place, waiting, timeout=timeout)
+            waiting = Waiting(timeout_minutes, size=member.size, is_told=member.rank == 0 or tells_errors())
+            store, meeting = meet(member, waiting, timeout=timeout)
             distributed.init_process_group(
                 "nccl" if on_cuda else "gloo",
                 store=distributed.PrefixStore(meeting, store),
-                rank=place.rank,
-                world_size=place.size,
+                rank=member.rank,
+                world_size=member.size,
                 timeout=timeout,
             )
             cpu_group = distributed.new_group(backend="gloo", timeout=timeout)
-            own = distributed.TCPStore(place.host, place.port, is_master=False, timeout=timeout)
-            watch.look_at(distributed.PrefixStore(meeting, own), rank=place.rank, size=place.size)
+            own = distributed.TCPStore(member.host, member.port, is_master=False, timeout=timeout)
+            watch.look_at(distributed.PrefixStore(meeting, own), rank=member.rank, size=member.size)
         try:
-            yield ProcessGroup(place.rank, place.size, cpu_group, watch)
+            yield ProcessGroup(member.rank, member.size, cpu_group, watch)
         except Exception as error:
             raise _told_once(error, distributed.PrefixStore(meeting, store), timeout_minutes) from error
     finally:
@@ -110,7 +110,7 @@ class Waiting:
             say(f"waiting for {whom} to join, at most {self.minutes:g} min (timeout_minutes)")
 
 
-def meet(place: Place, waiting: Waiting, *, timeout: timedelta) -> "tuple[Store, str]":
+def meet(member: Member, waiting: Waiting, *, timeout: timedelta) -> "tuple[Store, str]":
     """Wait until all processes are there; return the store that they share and a prefix for this meeting of theirs.
 
     torchrun keeps its store when it restarts processes, so a process may find what those that have ended left there. The
@@ -118,12 +118,12 @@ def meet(place: Place, waiting: Waiting, *, timeout: timedelta) -> "tuple[Store,
     """
     from torch.distributed import PrefixStore
 
-    store = _open_store(place, waiting, timeout)
+    store = _open_store(member, waiting, timeout)
     common, token = PrefixStore("meeting", store), uuid4().hex
-    common.set(f"token/{place.rank}", token)
-    meeting = _call_meeting(common, place.size, waiting) if place.rank == 0 else None
+    common.set(f"token/{member.rank}", token)
+    meeting = _call_meeting(common, member.size, waiting) if member.rank == 0 else None
     while meeting is None:
-        meeting = _answer_call(common, place.rank, token)
+        meeting = _answer_call(common, member.rank, token)
         if meeting is None:
             waiting.pause(0)
     return store, meeting
@@ -159,21 +159,21 @@ def _answer_call(store: "Store", rank: int, token: str) -> str | None:
     return meeting if store.check([f"begin/{meeting}"]) else None
 
 
-def _open_store(place: Place, waiting: Waiting, timeout: timedelta) -> "Store":
+def _open_store(member: Member, waiting: Waiting, timeout: timedelta) -> "Store":
     from torch.distributed import DistNetworkError, TCPStore
 
-    if not place.hosts_store:
+    if not member.hosts_store:
         # torch would print a traceback for every attempt.
-        while not _answers(place.host, place.port):
+        while not _answers(member.host, member.port):
             waiting.pause(0)
     try:
         return TCPStore(
-            place.host, place.port, is_master=place.hosts_store, wait_for_workers=False, timeout=timeout
+            member.host, member.port, is_master=member.hosts_store, wait_for_workers=False, timeout=timeout
         )
     except DistNetworkError as error:
-        if place.hosts_store and "EADDRINUSE" in str(error):
+        if member.hosts_store and "EADDRINUSE" in str(error):
             raise ConfigError(
-                f"MASTER_PORT={place.port} is taken on this machine; choose another port"
+                f"MASTER_PORT={member.port} is taken on this machine; choose another port"
             ) from error
         raise
 

@@ -26,12 +26,10 @@ from tenet.files.names import (
     WEIGHTS_FILE,
 )  # fmt: skip
 from tenet.files.paths import shown
-from tenet.files.plain import check_plain, read_bytes
+from tenet.files.plain import check_plain
+from tenet.run.lock import LOCK_TEXT, claim, holds_our_lock, other_owner
 from tenet.run.origin import check_data, check_finished, read_origin
 from tenet.run.signals import Preempted
-
-# The content of the lock file, by which a folder is known as a run's before it holds a configuration.
-LOCK_TEXT = "the lock of a TENET run folder\n"
 
 logger = logging.getLogger("tenet")
 
@@ -49,6 +47,7 @@ class RunFolder:
         self._lock: IO[str] | None = None
         self._folder: int | None = None
         self._read_only: OSError | None = None
+        self._owner = ""
 
     def __enter__(self) -> "RunFolder":
         self.path.mkdir(parents=True, exist_ok=True)
@@ -63,9 +62,7 @@ class RunFolder:
             if not is_free or not self._lock_file():
                 raise ConfigError(f"another process is working in {self.path}; wait for it, or end it")
             if self._lock is not None:
-                if not holds_our_lock(self.path):
-                    self._lock.write(LOCK_TEXT)
-                    self._lock.flush()
+                self._owner = claim(self._lock, self.path)
                 remove_leftovers(self.path)
         except (OSError, ConfigError):
             self._close()
@@ -120,15 +117,21 @@ class RunFolder:
         self._lock = self._folder = None
 
     def check(self) -> None:
-        """Raise StorageError unless the folder is still in its place: a new one of its name may be another process's."""
+        """Raise StorageError unless the folder is still in its place, where a new one may be another process's, and no
+        other machine works in it."""
         assert self._folder is not None
+        is_in_place = False
         with suppress(OSError):
-            if os.path.samestat(os.fstat(self._folder), self.path.stat()):
-                return
-        raise StorageError(
-            f"{self.path} was moved or removed while this run was working in it; move it back, then start the same "
-            "command again"
-        )
+            is_in_place = os.path.samestat(os.fstat(self._folder), self.path.stat())
+        if not is_in_place:
+            raise StorageError(
+                f"{self.path} was moved or removed while this run was working in it; move it back, then start the same "
+                "command again"
+            )
+        if other := other_owner(self.path, self._owner):
+            raise StorageError(
+                f"{other} has taken over {self.path}, so this process stops; end one of them before you start again"
+            )
 
     def take(self, config: Mapping[str, Any]) -> float | None:
         """Prepare the folder for a run of `config`. Returns the run's result if it has already finished, else None.
@@ -234,15 +237,6 @@ def _check_kind(path: Path) -> None:
     if is_ours and path.is_dir() != (path.name == EVALUATION_FOLDER):
         kinds = ("folder", "file") if path.is_dir() else ("file", "folder")
         raise OSError("{} is a {}, where a run keeps a {}; move it away".format(path, *kinds))
-
-
-def holds_our_lock(folder: Path) -> bool:
-    """Whether a run of this project has locked the folder before: it was then empty, or a run's."""
-    lock = folder / LOCK_FILE
-    try:
-        return not lock.is_symlink() and read_bytes(lock, limit_bytes=len(LOCK_TEXT)) == LOCK_TEXT.encode()
-    except (OSError, ValueError):
-        return False
 
 
 def is_early(path: Path) -> bool:

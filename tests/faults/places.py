@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tenet.run.lock import LOCK_TEXT
+
 # place -> the module and function whose call triggers the fault.
 CALLS = {
     "configuration": ("train", "write_config"),
@@ -53,6 +55,7 @@ ACTIONS: dict[str, Callable[[], Any]] = {
     "replace": lambda: (Path("run").rename("moved"), Path("run").mkdir()),
     "remove": lambda: shutil.rmtree("run"),
     "unlock": lambda: Path("run/.lock").unlink(),
+    "take over": lambda: Path("run/.lock").write_text(f"{LOCK_TEXT}node2 process 7 abc\n"),
     "sleep": lambda: (Path("asleep").touch(), time.sleep(60)),
 }
 

@@ -1,6 +1,7 @@
 """A run folder that is moved, removed, unlocked, read-only, or holds something else under a run's names."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,15 @@ def test_a_run_whose_folder_is_gone_says_so_and_writes_nowhere_else(
     assert_told(ended, f"{here / 'run'} was moved or removed while this run was working in it; move it back")
     assert [path.name for path in here.glob("run*")] == left
     assert not any((here / "run").glob("*"))
+
+
+def test_a_run_stops_before_it_writes_into_a_folder_that_another_machine_has_taken_over(here: Path) -> None:
+    """As on a network file system that holds locks on each machine by itself."""
+    ended = train(cwd=here, fault=Fault("take over", "descent", 6))
+    assert_told(ended, f"node2 process 7 has taken over {here / 'run'}, so this process stops")
+    steps = [json.loads(line)["step"] for line in (here / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [3, 4], "the lines before, and none after"
+    assert train(cwd=here).code == 0, "if the other one has ended, the run goes on"
 
 
 def test_a_run_whose_lock_file_is_removed_stays_the_only_writer(whole: Path, here: Path) -> None:
