@@ -25,6 +25,8 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     open_streams()
     name_user()
     os.environ[COMMAND] = shlex.join(sys.argv)  # for the processes that this one starts, too
+    # Torch's C++ code warns of what is meant to be (see ProcessGroup.wrap), and prints a traceback for each lost connection.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Imported here because they import hydra, which not every command needs.
     from tenet.config.command_line import call_with_config, check_command_line
     from tenet.config.overrides import as_override, null_for_none, parse

@@ -130,7 +130,9 @@ class ProcessGroup:
             return network
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(network)
+        # Buckets that stay as they are: torch would otherwise arrange the gradients in another order after the first step
+        # of a process, and with three or more processes another order of summation, which rounds differently.
+        return DistributedDataParallel(network, find_unused_parameters=True)
 
 
 SINGLE_PROCESS = ProcessGroup()
