@@ -12,8 +12,8 @@ between these preparations.
 """
 
 from tenet.methods.attacks.apgd import ApgdCe
-from tenet.methods.attacks.attack import Attack, Draws, input_gradients
-from tenet.methods.attacks.ball import Ball, LinfBall, make_ball
+from tenet.methods.attacks.attack import Attack, Draws, attacked, input_gradients
+from tenet.methods.attacks.ball import Ball, LinfBall, draw_like, make_ball
 from tenet.methods.attacks.fgsm import Fgsm, FgsmRs
 from tenet.methods.attacks.pgd import Pgd, ascend
 
@@ -27,6 +27,8 @@ __all__ = [
     "LinfBall",
     "Pgd",
     "ascend",
+    "attacked",
+    "draw_like",
     "input_gradients",
     "make_ball",
 ]

@@ -26,6 +26,10 @@ class Ball(ABC):
         """The images, moved into the ball around `center`, then clipped to [0, 1], which leads no further away."""
         return (center + self.shorten(images - center)).clamp(0, 1)
 
+    def start(self, images: Images, generators: Generators) -> Images:
+        """Random images of the ball around those given, uniform but for the clipping to [0, 1]."""
+        return (images + self.draw(images, generators)).clamp(0, 1)
+
     @abstractmethod
     def shorten(self, changes: Images) -> Images:
         """The changes, no longer than the radius."""

@@ -53,5 +53,5 @@ class FgsmRs(Attack):
 
     def search(self, network: Network, images: Images, labels: Tensor, *, draw: Draws) -> Images:
         losses, size = cross_entropy_of(labels), to_number(self.step_size)
-        start = images + self.ball.draw(images, draw("restart 1"))
+        start = self.ball.start(images, draw("restart 1"))
         return ascend(network, images, losses, start=start, ball=self.ball, step_size=size, steps=1)

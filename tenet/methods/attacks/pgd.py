@@ -23,7 +23,7 @@ def ascend(
     steps: int,
 ) -> Images:
     """The result of `steps` steps from `start` that raise the losses, each projected onto the ball around `images`."""
-    found = start.clamp(0, 1)
+    found = start
     for _ in range(steps):
         gradients = input_gradients(network, found, losses).gradients
         found = ball.project(found + step_size * ball.direction(gradients), images)
@@ -69,7 +69,7 @@ class Pgd(Attack):
         for restart in range(1, self.restarts + 1):
             start = images
             if self.random_start:
-                start = images + self.ball.draw(images, draw(f"restart {restart}"))
+                start = self.ball.start(images, draw(f"restart {restart}"))
             found = ascend(
                 network, images, losses, start=start, ball=self.ball, step_size=size, steps=self.steps
             )
