@@ -41,3 +41,54 @@ def test_the_loss_and_the_gradients_of_trades_are_the_official_ones(monkeypatch)
     torch.testing.assert_close(update.terms["loss"], values["trades/loss64"], **EXACT)
     for name, weight in network.backbone.named_parameters():
         torch.testing.assert_close(weight.grad, values[f"trades/gradients/{name}64"], **EXACT)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Network(ResNet(num_classes=3, depth=8, width=4), cut="stage_2").train()
+
+
+@pytest.fixture
+def batch():
+    images = torch.rand(12, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return batch_of(images, torch.arange(12) % 3)
+
+
+def test_an_update_and_the_inhibited_one_see_the_images_made_worse(network, batch):
+    seen = []
+    network.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].detach()))
+    attack = Pgd(steps=1, radius=1e-3, step_size=1e-3)
+    method = Inhibited(
+        method=Adversarial(method=CrossEntropy(), attack=attack), layer="stage_2", groups=2, start_step=0, interval=1
+    )
+    worse = attack.perturb(network, batch.images, batch.labels, draw=batch.draw)
+    plain, inhibited = method.updates(network, batch)
+    assert not torch.equal(worse, batch.images)
+    assert torch.equal(plain.batch.images, worse)
+    assert torch.equal(seen[-1], worse[plain.correct])
+    assert method.forwards == 2
+
+
+def test_trades_normalises_images_and_worse_images_apart(network, batch):
+    (update,) = Trades(method=CrossEntropy(), steps=1).updates(network, batch)
+    alone = F.cross_entropy(network(batch.images), batch.labels)
+    torch.testing.assert_close(update.terms["loss_cross_entropy"], alone.detach())
+    torch.testing.assert_close(
+        update.terms["loss"], update.terms["loss_cross_entropy"] + 6 * update.terms["loss_divergence"]
+    )
+    assert network.training
+    assert int(network.backbone.stages.stem[1].num_batches_tracked) == 3, "twice in the update, once above"
+
+
+def test_catastrophic_overfitting_is_measured_and_warned_of_once(network, caplog):
+    """A network that every image of `FgsmRs` leaves right, and PGD wrong."""
+    method = Adversarial(method=CrossEntropy(), attack=FgsmRs())
+
+    class Overfitted(nn.Module):
+        def forward(self, images):
+            # Bright images are of class 0. The gradient here leads away from the dark.
+            ...
+
+    for step in (199, 200, 400):
+        ...
