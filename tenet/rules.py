@@ -8,6 +8,7 @@ Imports nothing of the package and no torch: a command line is checked in half a
 """
 
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,6 +115,17 @@ SETTING = Kind(
 KEYWORDS = Kind("arguments by name ({name: value}), with plain values", _are_keywords)
 
 
+def to_number(value: int | float | str) -> float:
+    """The value of a `Fraction`: a number, or text such as 8/255."""
+    numerator, _, denominator = str(value).partition("/")
+    return float(numerator) / float(denominator or 1)
+
+
+def _is_fraction(value: Any) -> bool:
+    is_text = isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?/[1-9]\d{0,8}", value) is not None
+    return (is_text or Number(0).allows(value)) and to_number(value) <= MAX_NUMBER
+
+
 @dataclass(frozen=True)
 class ListOf:
     rule: Rule
@@ -166,11 +178,18 @@ above = partial(Mark, "above")
 below = partial(Mark, "below")
 length = partial(Mark, "length")
 
+# The type of a number that is usually written as a fraction, such as the radius of an attack.
+Fraction = Annotated[
+    int | float | str, Kind("a number of at least 0, or a fraction such as 8/255", _is_fraction)
+]
+
 
 def rule_of(hint: Any, **limits: Any) -> Rule | None:
     """The rule that an annotation implies, with `limits` by the names of `Mark`; None if it implies none."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
+        if rule := next((mark for mark in args[1:] if isinstance(mark, Rule)), None):
+            return rule
         return rule_of(args[0], **limits, **dict(mark for mark in args[1:] if isinstance(mark, Mark)))
     if origin is Literal:
         return OneOf(args)

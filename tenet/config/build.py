@@ -26,6 +26,7 @@ ALLOWED_TARGETS = {
     "backbone": Allowed("tenet.networks", ("torch.nn.Module",)),
     "tenet": Allowed("tenet.methods", ("tenet.methods.Inhibited",)),
     "objective": Allowed("tenet.methods", ("tenet.methods.Method",)),
+    "attack": Allowed("tenet.methods", ("tenet.methods.Attack", "tenet.methods.Composed")),
     "augment": Allowed("tenet.augment", ("tenet.augment.Augmentation",)),
     "mixing": Allowed("tenet.mixing", ("tenet.mixing.Mixing",)),
     "optimizer": Allowed("torch.optim", ("torch.optim.Optimizer",)),
@@ -38,7 +39,7 @@ ALLOWED_TARGETS = {
 }
 
 # Groups whose option `none` builds nothing.
-OPTIONAL = ("tenet", "mixing", "suite")
+OPTIONAL = ("tenet", "attack", "mixing", "suite")
 # Keys of the group `backbone`, of every class: where its initial weights come from. They do not construct anything.
 INITIAL_WEIGHTS = ("weights", "weights_key", "weights_sha256")
 

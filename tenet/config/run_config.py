@@ -25,13 +25,14 @@ from tenet.files.plain import links_out, read_yaml, sha256_of
 
 # The keys of every run's configuration.
 RUN_KEYS = (
-    "seed", "dataset", "backbone", "tenet", "objective", "augment", "mixing", "optimizer", "schedule", "ema",
-    "trainer", "tracking",
+    "seed", "dataset", "backbone", "tenet", "objective", "attack", "augment", "mixing", "optimizer", "schedule",
+    "ema", "trainer", "tracking",
 )  # fmt: skip
 
 # Groups that the run folders of earlier versions lack, with what these versions did.
 ADDED_GROUPS: dict[str, dict[str, Any]] = {
     "objective": {"_target_": "tenet.methods.CrossEntropy", "label_smoothing": 0.0},
+    "attack": {"_target_": None},
     "mixing": {"_target_": None},
     "ema": {"_target_": "tenet.training.averaging.AveragingSettings", "decay": None},
 }
@@ -46,7 +47,7 @@ MOVED = {
 }
 
 # Options that the name of a run's folder leaves out.
-USUAL = {"objective": "cross_entropy", "mixing": "none"}
+USUAL = {"objective": "cross_entropy", "attack": "none", "mixing": "none"}
 
 # Keys, and groups of keys, in which two runs of the same experiment may differ.
 NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun", "dataset.workers", "trainer.timeout_minutes")

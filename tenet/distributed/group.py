@@ -94,6 +94,13 @@ class ProcessGroup:
         all_reduce(total)
         return total
 
+    def gather_rows(self, values: "Tensor") -> "Tensor":
+        """Return the values of all processes, [process, row, ...]; those with fewer rows are filled up with zeros."""
+        (rows,) = self.all_reduce_max(len(values))
+        everyone = values.new_zeros(self.size, rows, *values.shape[1:])
+        everyone[self.rank, : len(values)] = values
+        return self.all_reduce_sum(everyone)
+
     def all_reduce_max(self, *values: int) -> tuple[int, ...]:
         """Return, for each value, the maximum over the processes."""
         if self.size == 1:

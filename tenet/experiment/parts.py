@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from tenet.augment import Augmentation
 from tenet.augment.pictures import check_pictures
-from tenet.config.build import build, prefix_errors
+from tenet.config.build import build, locate, prefix_errors
 from tenet.config.run_config import fixed_settings
 from tenet.data import Dataset, Splits, TrainingLoader
 from tenet.device import pick_device, set_determinism
@@ -29,7 +29,7 @@ from tenet.experiment.cut_table import print_cuts
 from tenet.experiment.held_out import HeldOut
 from tenet.experiment.initial_weights import compare_normalization, find_saved_weights
 from tenet.files.initial_weights import InitialWeights, fit_initial_weights
-from tenet.methods import Inhibited, Method
+from tenet.methods import Adversarial, Attack, Inhibited, Method
 from tenet.mixing import DataFacts, Mixing
 from tenet.networks import (
     Layout,
@@ -132,11 +132,9 @@ class Experiment:
 
     @cached_property
     def method(self) -> Method:
-        objective = build(self.config["objective"], key="objective")
-        inhibited = build(
-            self.config["tenet"], key="tenet", method=objective, process_group=self.process_group
-        )
-        return inhibited or objective  # tenet=none builds nothing
+        method = with_attack(self.config["attack"], build(self.config["objective"], key="objective"))
+        inhibited = build(self.config["tenet"], key="tenet", method=method, process_group=self.process_group)
+        return inhibited or method  # tenet=none builds nothing
 
     @property
     def inhibited(self) -> Inhibited | None:
@@ -380,6 +378,18 @@ class Experiment:
 
     def _build_optimizer(self, parameters: Any) -> Optimizer:
         return build(self.config["optimizer"], parameters, key="optimizer")
+
+
+def with_attack(config: Mapping[str, Any], objective: Method) -> Method:
+    """The objective under the attack of a configuration: on the images that an `Attack` returns, or inside a method that
+    attacks in its own way; without one, the objective."""
+    if config["_target_"] is None:
+        return objective
+    found: Any = locate(config["_target_"], key="attack")
+    if not issubclass(found, Attack):
+        return build(config, key="attack", method=objective)
+    with prefix_errors("attack"):
+        return Adversarial(method=objective, attack=build(config, key="attack"))
 
 
 def try_optimizer(build_optimizer: Callable[[list[Tensor]], Optimizer], device: torch.device) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tenet.methods.method import Batch, Method, Update
@@ -28,9 +28,7 @@ class CrossEntropy(Method):
 
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:
         logits = network(batch.images)
-        targets = torch.cat([batch.hard_or_soft_targets] * batch.views)
-        mean = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        loss = batch.views * mean
+        loss = self.loss(logits, batch)
         yield Update(
             loss=loss,
             batch=batch,
@@ -38,3 +36,8 @@ class CrossEntropy(Method):
             terms={"loss": loss.detach()},
             correct=batch.is_correct(logits.detach()),
         )
+
+    def loss(self, logits: Float[Tensor, "views_batch class"], batch: Batch) -> Float[Tensor, ""]:
+        """The mean over samples of the sum over their views."""
+        mean = F.cross_entropy(logits, batch.targets_of_views, label_smoothing=self.label_smoothing)
+        return batch.views * mean

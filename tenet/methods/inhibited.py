@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.inhibition import NonFiniteFeaturesError, group_channels, inhibition_mask, orthogonality_loss
 from tenet.methods.labels import SINGLE_LABEL, LabelKind
-from tenet.methods.method import Batch, Method, Update
+from tenet.methods.method import Batch, Composed, Update
 from tenet.networks import Layout, Network, resolve_cut, unwrap
 from tenet.rules import at_least, at_most, check_arguments
 
@@ -24,7 +24,7 @@ class Importance(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Inhibited(Method):
+class Inhibited(Composed):
     """Any method with group-wise inhibition on top.
 
     method: the method whose updates are followed by inhibited ones.
@@ -39,7 +39,6 @@ class Inhibited(Method):
     Source: Liu et al., ICCV 2021 (arXiv 2103.02152); docs/method.md.
     """
 
-    method: Method
     layer: str
     layout: str = "auto"
     groups: Annotated[int, at_least(1)] = 6
@@ -52,9 +51,9 @@ class Inhibited(Method):
     process_group: ProcessGroup = SINGLE_PROCESS
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_arguments(type(self), vars(self))
         Layout.parse(self.layout)
-        self.views, self.labels = self.method.views, self.method.labels
         self.inhibited_steps = 0
         self.skipped_steps = 0
         self._checked: Network | None = None
@@ -151,10 +150,10 @@ class Inhibited(Method):
 
     def counters(self) -> dict[str, int]:
         own = {"inhibited_steps": self.inhibited_steps, "skipped_steps": self.skipped_steps}
-        return {**self.method.counters(), **own}
+        return {**super().counters(), **own}
 
     def restore_counters(self, counters: dict[str, int]) -> None:
-        self.method.restore_counters(counters)
+        super().restore_counters(counters)
         self.inhibited_steps, self.skipped_steps = counters["inhibited_steps"], counters["skipped_steps"]
 
 
@@ -172,7 +171,7 @@ def choose(batch: Batch, right: Bool[Tensor, " batch"], decisive: Tensor, *, net
 
     Returns none if fewer were right than a forward of the network in train mode needs. `right` is on the host.
     """
-    images = batch.images[: len(batch.labels)].detach()
+    images = batch.images[: len(batch.labels)]
     ids = right.nonzero().squeeze(1)
     _, channels, height, width = images.shape
     if len(ids) < network.min_batch_size((channels, height, width)):

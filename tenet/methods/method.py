@@ -26,6 +26,7 @@ class Batch:
     views: how many images of each sample there are.
     part: the number of this part, from 1, if the batch is computed in parts (see `tenet.training.accumulation`); None: it
         is whole.
+    start: how many samples of the whole batch come before those of this part.
     """
 
     images: Tensor
@@ -35,11 +36,17 @@ class Batch:
     targets: Tensor | None = None
     views: int = 1
     part: int | None = None
+    start: int = 0
 
     @property
     def hard_or_soft_targets(self) -> Tensor:
         """What the loss of one view takes."""
         return self.labels if self.targets is None else self.targets
+
+    @property
+    def targets_of_views(self) -> Tensor:
+        """The labels, or the shares of the classes, of every image."""
+        return torch.cat([self.hard_or_soft_targets] * self.views)
 
     def is_correct(self, logits: Tensor) -> Tensor:
         """Whether the prediction for each sample's first view is its label: bool [batch].
@@ -120,6 +127,8 @@ class Method(ABC):
     """The views of each sample that a batch must hold together; 1: views are samples of their own."""
     labels: LabelKind = SINGLE_LABEL
     """The kind of label that the method trains on."""
+    forwards: int = 1
+    """Forward passes of each image in an iteration, without those of inhibited updates."""
 
     @abstractmethod
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:
@@ -136,3 +145,34 @@ class Method(ABC):
     def restore_counters(self, counters: dict[str, int]) -> None:
         """Continue from the counts that a checkpoint holds."""
         return
+
+    def state(self) -> dict[str, Tensor]:
+        """What this process carries from one iteration to the next, for a checkpoint: tensors whose first axis may differ
+        in length between the processes, where a missing row means the same as one of zeros."""
+        return {}
+
+    def restore_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from the state that a checkpoint holds. Raises ValueError if it does not fit."""
+        return
+
+
+@dataclass(kw_only=True)
+class Composed(Method):
+    """A method that makes something more of the updates of another one."""
+
+    method: Method
+
+    def __post_init__(self) -> None:
+        self.views, self.labels, self.forwards = self.method.views, self.method.labels, self.method.forwards
+
+    def counters(self) -> dict[str, int]:
+        return self.method.counters()
+
+    def restore_counters(self, counters: dict[str, int]) -> None:
+        self.method.restore_counters(counters)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.method.state()
+
+    def restore_state(self, state: dict[str, Tensor]) -> None:
+        self.method.restore_state(state)

@@ -7,6 +7,7 @@ from tenet.networks.densenet import DenseNet
 from tenet.networks.imagenet import imagenet_resnet
 from tenet.networks.layouts import Layout
 from tenet.networks.network import Network, find_min_batch_size, unwrap
+from tenet.networks.preact_resnet18 import PreActResNet18
 from tenet.networks.resnet import ResNet
 from tenet.networks.resnet18 import ResNet18
 from tenet.networks.resnext import ResNeXt
@@ -19,6 +20,7 @@ __all__ = [
     "DenseNet",
     "Layout",
     "Network",
+    "PreActResNet18",
     "Pretrained",
     "ResNeXt",
     "ResNet",

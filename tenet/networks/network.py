@@ -79,15 +79,18 @@ class Network(nn.Module):
         self,
         images: Float[Tensor, "batch 3 height width"],
         mask: Float[Tensor, "batch channel h w"] | None = None,
+        *,
+        parts: int = 1,
     ) -> (
         Float[Tensor, "batch class"] | tuple[Float[Tensor, "batch channel h w"], Float[Tensor, "batch class"]]
     ):
         """The logits; with a `mask` the features at the cut, before the mask, and the logits of features * mask.
 
         Both are one forward, because DistributedDataParallel averages gradients only for losses from its own forward.
+        So are several `parts` of the images, which are equal in number, and each of which BatchNorm normalises by itself.
         """
         if mask is None:
-            return self._logits(images)
+            return torch.cat([self._logits(part) for part in images.chunk(parts)])
         kept: list[Tensor] = []
 
         def apply_mask(features: Tensor) -> Tensor:

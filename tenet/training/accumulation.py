@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ def updates_in_parts(
         with no_sync(network):
             first = next(updates)
         if first is None:  # for all parts: each gives the same number of updates
+            list(updates)  # and does what is left after its last one
             return
         update = AccumulatedUpdate(
             loss=first.loss, batch=batch, samples=0, name=first.name, network=network,
@@ -113,6 +114,7 @@ def split_batch(batch: Batch, parts: int, *, network: nn.Module) -> list[Batch]:
     parts = max(1, min(parts, samples // least))
     by_view = batch.images.unflatten(0, (batch.views, samples)).tensor_split(parts, dim=1)
     labels = batch.labels.tensor_split(parts)
+    starts = [0, *accumulate(map(len, labels))]
     targets = [None] * parts if batch.targets is None else batch.targets.tensor_split(parts)
     return [
         replace(
@@ -121,6 +123,7 @@ def split_batch(batch: Batch, parts: int, *, network: nn.Module) -> list[Batch]:
             labels=labels[index],
             targets=targets[index],
             part=index + 1,
+            start=starts[index],
             draw=partial(draw_for_part, batch, index + 1),
         )
         for index in range(parts)

@@ -76,6 +76,17 @@ class Cosine(WarmedUp):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Linear(WarmedUp):
+    """A straight line from 1 to `final_factor` over the steps that the warm-up leaves."""
+
+    final_factor: Annotated[float, at_least(0), at_most(1)] = 0.0
+
+    def after_warmup(self, step: int, span: Span, warmup: int) -> float:
+        progress = min(1.0, (step - warmup) / max(1, span.steps - warmup))
+        return 1.0 + (self.final_factor - 1.0) * progress
+
+
+@dataclass(frozen=True, kw_only=True)
 class Constant(WarmedUp):
     """The optimizer's own learning rate throughout, after the warm-up."""
 

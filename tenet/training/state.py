@@ -74,6 +74,7 @@ class TrainingState:
             method.restore_counters(
                 {str(name): _check_count(value) for name, value in saved["counters"].items()}
             )
+            _restore_method(method, saved.get("method", {}), process_group.rank, means.device)
             for name in ("step", "closed_step", "nonfinite_steps"):
                 setattr(state, name, _check_count(saved[name]))
             if state.closed_step > state.step:
@@ -94,6 +95,9 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "means": self.means.totals(),
             "counters": self.method.counters(),
+            "method": {
+                name: self.means.process_group.gather_rows(rows) for name, rows in self.method.state().items()
+            },
             "step": self.step,
             "closed_step": self.closed_step,
             "nonfinite_steps": self.nonfinite_steps,
@@ -124,6 +128,14 @@ def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         raise ValueError("the optimizer's state holds or leads to numbers that are not finite")
 
 
+def _restore_method(method: Method, saved: Mapping[str, Tensor], rank: int, device: torch.device) -> None:
+    """Load the state of this process. One that the saved run did not have begins without."""
+    state = {str(name): rows[rank].to(device) for name, rows in saved.items() if rank < len(rows)}
+    if not all(map(_is_finite, state.values())):
+        raise ValueError("the state of the method holds numbers that are not finite")
+    method.restore_state(state)
+
+
 def _is_finite(value: object) -> bool:
     """Whether all of a tensor's or a scalar's numbers are; anything else, such as None, has none."""
     return not isinstance(value, Tensor | float) or bool(torch.isfinite(torch.as_tensor(value)).all())
@@ -139,7 +151,7 @@ def _check_means(saved: Mapping[str, Any]) -> dict[str, list[float]]:
 
 def _check_metric(name: str, value: object) -> float:
     figure = _check_figure(value)
-    if name.endswith("_pct") and not 0 <= figure <= 100:
+    if name.endswith("_pct") and not 0 <= figure <= 100.001:  # sums over processes are rounded
         raise ValueError(f"{name} is {figure:.3g}, which is no share of 100")
     return figure
 

@@ -13,13 +13,14 @@ from torch import nn
 from tenet.config.build import build
 from tenet.config.rules import rules_for
 from tenet.config.run_config import resolve
-from tenet.methods import CrossEntropy
+from tenet.experiment.parts import with_attack
+from tenet.methods import Adversarial, CrossEntropy
 from tenet.rules import Rule
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = (
-    "dataset", "backbone", "tenet", "objective", "augment", "mixing", "optimizer", "schedule", "ema", "trainer",
-    "tracking",
+    "dataset", "backbone", "tenet", "objective", "attack", "augment", "mixing", "optimizer", "schedule", "ema",
+    "trainer", "tracking",
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 # Values that an option or an experiment requires.
@@ -55,6 +56,11 @@ def build_group(group: str, config: dict[str, Any]) -> Any:
         return build(config[group], nn.Linear(2, 1).parameters(), key=group)
     if group == "tenet":
         return build(config[group], key=group, method=CrossEntropy())
+    if group == "attack":
+        method = with_attack(config[group], CrossEntropy())
+        if isinstance(method, CrossEntropy):
+            return None
+        return method.attack if isinstance(method, Adversarial) else method
     return build(config[group], key=group)
 
 

@@ -1,0 +1,34 @@
+"""Attacks: small changes of an image, within a radius, that make a network's prediction of it worse.
+
+    worse = attack.perturb(network, images, labels, draw=batch.draw)
+
+An `Attack` is built from its settings alone (`Pgd(radius="8/255", steps=20)`) and keeps no state: training and evaluation
+share one. `perturb` takes images in [0, 1] and labels (or soft targets), and returns images of the same shape and type, in
+[0, 1] and within `attack.ball` around those that were given. It draws by `draw("restart 1")`, and so on: one generator for
+the whole batch, or a list of one for each image, which makes the result independent of how images are put into batches. It
+computes in float32, whatever the network's precision, runs the network in the mode that the caller has chosen, and leaves
+its weights, its gradients and its BatchNorm statistics alone. An attack of your own overrides `search`, which does the same
+between these preparations.
+"""
+
+from tenet.methods.attacks.apgd import ApgdCe
+from tenet.methods.attacks.attack import Attack, Draws, attacked, input_gradients
+from tenet.methods.attacks.ball import Ball, LinfBall, draw_like, make_ball
+from tenet.methods.attacks.fgsm import Fgsm, FgsmRs
+from tenet.methods.attacks.pgd import Pgd, ascend
+
+__all__ = [
+    "ApgdCe",
+    "Attack",
+    "Ball",
+    "Draws",
+    "Fgsm",
+    "FgsmRs",
+    "LinfBall",
+    "Pgd",
+    "ascend",
+    "attacked",
+    "draw_like",
+    "input_gradients",
+    "make_ball",
+]

@@ -1,0 +1,112 @@
+"""The images that an attack may choose from: those within a radius of the given ones, in a norm, and in [0, 1]."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tenet.rules import to_number
+
+Images = Float[Tensor, "batch channel height width"]
+# One of the whole batch, or one of each image.
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+@dataclass(frozen=True)
+class Ball(ABC):
+    """All images within `radius` of given ones, in [0, 1]. Distances are between values in [0, 1]."""
+
+    radius: float
+
+    def project(self, images: Images, center: Images) -> Images:
+        """The images, moved into the ball around `center`, then clipped to [0, 1], which leads no further away."""
+        return (center + self.shorten(images - center)).clamp(0, 1)
+
+    def start(self, images: Images, generators: Generators) -> Images:
+        """Random images of the ball around those given, uniform but for the clipping to [0, 1]."""
+        return (images + self.draw(images, generators)).clamp(0, 1)
+
+    @abstractmethod
+    def shorten(self, changes: Images) -> Images:
+        """The changes, no longer than the radius."""
+
+    @abstractmethod
+    def direction(self, gradients: Images) -> Images:
+        """The changes of length 1 that raise a function with these gradients most; 0 where the gradient is 0."""
+
+    @abstractmethod
+    def draw(self, images: Images, generators: Generators) -> Images:
+        """Changes of the images, uniform in the ball."""
+
+    @abstractmethod
+    def draw_far(self, images: Images, generators: Generators) -> Images:
+        """Random changes of the images, as long as the radius."""
+
+
+class LinfBall(Ball):
+    """The largest change of a pixel's channel counts."""
+
+    def shorten(self, changes: Images) -> Images:
+        return changes.clamp(-self.radius, self.radius)
+
+    def direction(self, gradients: Images) -> Images:
+        return gradients.sign()
+
+    def draw(self, images: Images, generators: Generators) -> Images:
+        return self.radius * (2 * draw_like(images, torch.rand, generators) - 1)
+
+    def draw_far(self, images: Images, generators: Generators) -> Images:
+        noise = 2 * draw_like(images, torch.rand, generators) - 1
+        return self.radius * noise / noise.abs().amax(dim=(1, 2, 3), keepdim=True)
+
+
+class L2Ball(Ball):
+    """The Euclidean length of an image's change counts."""
+
+    def shorten(self, changes: Images) -> Images:
+        return changes * (self.radius / length_of(changes)).clamp(max=1)
+
+    def direction(self, gradients: Images) -> Images:
+        return gradients / length_of(gradients)
+
+    def draw(self, images: Images, generators: Generators) -> Images:
+        # The volume within a distance grows with its power of the number of dimensions.
+        dimensions = images[0].numel()
+        share = draw_like(images[:, :1, :1, :1], torch.rand, generators) ** (1 / dimensions)
+        return share * self.draw_far(images, generators)
+
+    def draw_far(self, images: Images, generators: Generators) -> Images:
+        return self.radius * self.direction(draw_like(images, torch.randn, generators))
+
+
+BALLS: dict[str, type[Ball]] = {"linf": LinfBall, "l2": L2Ball}
+
+
+def make_ball(norm: str, radius: int | float | str) -> Ball:
+    """The ball of a norm of BALLS. Raises ValueError for a radius in the norm linf that is larger than 1."""
+    ball = BALLS[norm](to_number(radius))
+    if norm == "linf" and ball.radius > 1:
+        raise ValueError(f"radius={radius} must be at most 1, because images are in [0, 1]; write 8/255")
+    return ball
+
+
+def length_of(changes: Images) -> Float[Tensor, "batch 1 1 1"]:
+    """The Euclidean length by image; not quite 0, to divide by."""
+    return changes.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+
+
+def replace_where(flags: Bool[Tensor, " batch"], new: Tensor, old: Tensor) -> Tensor:
+    """Image by image, the new one where the flag is set. Also for one value of each image, [batch, 1, 1, 1]."""
+    return torch.where(flags[:, None, None, None], new, old)
+
+
+def draw_like(images: Tensor, sample: Callable[..., Tensor], generators: Generators) -> Tensor:
+    """What `sample` (torch.rand or torch.randn) draws, of the images' shape, type and device."""
+    kinds: dict[str, Any] = {"dtype": images.dtype, "device": images.device}
+    if isinstance(generators, torch.Generator):
+        return sample(images.shape, generator=generators, **kinds)
+    return torch.stack([sample(images.shape[1:], generator=one, **kinds) for one in generators])
