@@ -61,8 +61,10 @@ class DeviceGenerator(torch._C.Generator):
     """A generator for tensors of the device; the numbers are the CPU's."""
 
     device = torch.device(TYPE, 0)
-    # By address: an operator is given another Python object for the same generator.
-    living: WeakValueDictionary[int, torch._C.Generator] = WeakValueDictionary()
+
+
+# By address: an operator is given another Python object for the same generator.
+GENERATORS: WeakValueDictionary[int, DeviceGenerator] = WeakValueDictionary()
 
 
 class Generator(torch._C.Generator):
@@ -72,7 +74,7 @@ class Generator(torch._C.Generator):
         if torch.device(device).type != NAME:
             return super().__new__(torch._C.Generator, device)
         generator = DeviceGenerator()
-        DeviceGenerator.living[generator._cdata] = generator
+        GENERATORS[generator._cdata] = generator
         return generator
 
 
@@ -110,7 +112,7 @@ def compute(operator: Any, *args: Any, **kwargs: Any) -> Any:
     if ours and operator not in COPIES:
         check_tensors(operator, args, leaves)
     for leaf in leaves:
-        if isinstance(leaf, torch._C.Generator) and (leaf._cdata in DeviceGenerator.living) != is_ours:
+        if isinstance(leaf, torch._C.Generator) and (leaf._cdata in GENERATORS) != is_ours:
             raise RuntimeError(f"{operator}: the generator is on another device than the tensor")
     args, kwargs = tree_map_only(DeviceTensor, lambda tensor: tensor.host, (args, kwargs))
     if asked is not None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from tenet.augment import Augmentation
 from tenet.data import ImageArrays, TrainingLoader
-from tenet.distributed import ProcessGroup, is_main_process, is_started_by_torchrun
+from tenet.distributed import SINGLE_PROCESS, ProcessGroup, is_main_process, is_started_by_torchrun
 from tenet.errors import ConfigError
 from tenet.randomness import make_generator
 from tenet.run.metrics_file import read_metrics
