@@ -21,7 +21,7 @@ from tenet.errors import ConfigError
 from tenet.randomness import make_generator
 from tenet.run.metrics_file import read_metrics
 from tenet.training.schedule import Cosine, Span
-from tests.distributed import member, parts
+from tests.distributed import member, shares
 from tests.entry_points import call
 from tests.reference.inhibited_step import inhibited_loss
 
@@ -285,15 +285,26 @@ def test_the_processes_share_buffers_in_one_order(monkeypatch):
     assert not any(buffer.any() for buffer in network.buffers())
 
 
-def test_two_processes_that_compute_in_parts_take_the_updates_of_the_whole_batch(tmp_path):
-    done = torchrun(Path(parts.__file__), tmp_path, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    whole = parts.train_in_parts(tmp_path / "whole", SINGLE_PROCESS, parts=1)
+@pytest.mark.parametrize(
+    ("processes", "parts", "is_free"),
+    [
+        (2, 3, False),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((2, 1, False), (2, 3, True), (4, 1, False), (8, 1, False), (8, 2, False))
+        ),
+    ],
+)
+def test_processes_with_small_shares_or_in_parts_take_the_updates_of_the_whole_batch(
+    tmp_path, processes, parts, is_free
+):
+    whole = shares.train_share(tmp_path / "whole", is_free=is_free)
+    members = shares.train_together(tmp_path, processes=processes, parts=parts, is_free=is_free)
     assert whole["inhibited_steps"] > 1
-    for rank in range(2):
-        saved = torch.load(tmp_path / f"parts-{rank}.pt", weights_only=True)
+    assert any(saved["empty_updates"] for saved in members), "no process was without a right sample"
+    for saved in members:
         assert saved["inhibited_steps"] == whole["inhibited_steps"]
         for name, value in whole["model"].items():
             torch.testing.assert_close(saved["model"][name], value, rtol=1e-7, atol=1e-7)
-    assert saved["metrics"]["train/loss"] == pytest.approx(whole["metrics"]["train/loss"])
-    assert saved["metrics"]["train/error_pct"] == pytest.approx(whole["metrics"]["train/error_pct"])
+        for name in ("train/loss", "train/error_pct", "train/loss_inhibited"):
+            assert saved["metrics"][name] == pytest.approx(whole["metrics"][name])

@@ -195,4 +195,6 @@ def _run(
 
     if fault is not None:
         fault.set_up()
+    if script not in ("train", "evaluate"):  # such as tenet.doctor.__main__
+        sys.exit(module.main(arguments))
     sys.exit(run_main(module.main, config_dir=module.CONFIG_DIR, config_name=script))

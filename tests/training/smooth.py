@@ -20,12 +20,12 @@ def make_network() -> Network:
 
 
 class SmoothLoader:
-    """Six batches of nine samples an epoch, or the `share` of each."""
+    """Six batches of nine samples an epoch, or the `share` of each. wrong_step: where every other label is wrong."""
 
     steps_per_epoch = STEPS
 
-    def __init__(self, *, views: int = 1, share: slice = slice(None)) -> None:
-        self.views, self.share = views, share
+    def __init__(self, *, views: int = 1, share: slice = slice(None), wrong_step: int | None = None) -> None:
+        self.views, self.share, self.wrong_step = views, share, wrong_step
 
     def epoch(self, epoch, *, start=0):
         for step in range(epoch * STEPS + start + 1, (epoch + 1) * STEPS + 1):
@@ -33,6 +33,8 @@ class SmoothLoader:
             labels = torch.randint(3, (9,), generator=generator)
             images = torch.rand(self.views, 9, 3, 6, 6, generator=generator, dtype=torch.float64)
             images[:, torch.arange(9), labels] += 0.5
+            if step == self.wrong_step:
+                labels[1::2] = (labels[1::2] + 1) % 3
             yield Batch(
                 images=images[:, self.share].flatten(0, 1),
                 labels=labels[self.share],
