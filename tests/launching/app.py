@@ -11,6 +11,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 # The seed of a job selects what it does. The job writes what it sees into a file of its run folder.
 APP = """
+if __name__ == "__main__":
+    from tenet.run.signals import StopSignals, exit_when_stopped
+    exit_when_stopped()
 import gc, json, logging, multiprocessing, os, signal, sys, threading, time, weakref
 from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
@@ -53,6 +56,9 @@ def main(config):
     if seed == 9:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
+    if 20 <= seed < 30 and int(os.environ["SLURM_RESTART_COUNT"]) < seed - 20:
+        with StopSignals():
+            time.sleep(60)
     if seed >= 100:
         started = time.time()
         try:
