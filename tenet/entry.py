@@ -104,7 +104,7 @@ def run_and_report_errors(work: Callable[[], object]) -> int:
     except Exception as error:
         line = explain_to_user(error)
         if line is None:
-            record_outcome(error=printable(f"{type(error).__name__}: {error}"))
+            record_outcome(error=printable(f"{type(error).__name__}: {error}".splitlines()[0]))
             raise
         print_error(line)
         return FAILED

@@ -70,13 +70,13 @@ class SlurmExecutor(Executor):
         nodes: Annotated[int, at_least(1)] = 1,
         gpus: Annotated[int, at_least(0)] = 1,
         cpus: Annotated[int, at_least(1)] | None = None,
-        memory_gb: Annotated[float, above(0)] | None = None,
+        memory_gb: Annotated[int | float, above(0)] | None = None,
         minutes: Annotated[int, at_least(1)] = 240,
         stop_seconds: Annotated[int, at_least(1)] = 120,
         jobs: Annotated[int, at_least(1)] | None = None,
         setup: Sequence[str] = (),
         sbatch: Sequence[str] = (),
-        poll_seconds: Annotated[float, above(0)] = 10,
+        poll_seconds: Annotated[int | float, above(0)] = 10,
     ) -> None:
         if stop_seconds >= minutes * 60:
             raise ValueError(

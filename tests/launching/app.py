@@ -27,7 +27,7 @@ def see(folder, **more):
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     seen = {name: os.environ.get(name) for name in names}
     job = HydraConfig.get().job
-    seen |= {"pid": os.getpid(), "num": job.num, "at": time.time(), **more}
+    seen |= {"pid": os.getpid(), "num": job.get("num"), "at": time.time(), **more}
     (folder / "seen.json.tmp").write_text(json.dumps(seen))
     (folder / "seen.json.tmp").rename(folder / "seen.json")
 
@@ -56,8 +56,10 @@ def main(config):
     if seed == 9:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
-    if 20 <= seed < 30 and int(os.environ["SLURM_RESTART_COUNT"]) < seed - 20:
+    if 20 <= seed < 40 and int(os.environ["SLURM_RESTART_COUNT"]) < seed % 10:
         with StopSignals():
+            if seed < 30:  # the time limit is now
+                Path(os.environ["FAKE_SLURM"], f"{os.environ['FAKE_JOB']}.limit").touch()
             time.sleep(60)
     if seed >= 100:
         started = time.time()

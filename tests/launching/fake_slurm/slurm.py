@@ -1,8 +1,8 @@
 """A Slurm of one machine: `sbatch`, `srun`, `squeue`, `sacct`, `scancel` and `scontrol`, by the name it is called by.
 
 `sbatch` starts a controller in the background, which really runs the jobs of an array, `%N` at a time. $FAKE_SLURM is the
-folder of its records, such as `ID.state`. A minute of a time limit lasts $FAKE_MINUTE_S seconds, and the first
-$FAKE_LIMITS starts of a job have a limit. The signal of --signal comes at the limit, and the end 20 seconds later.
+folder of its records: `ID.state` has the state of a job, and it sends the signal of --signal once there is a file
+`ID.limit`, and ends the job 20 seconds later.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HOME = Path(os.environ["FAKE_SLURM"])
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
-KILL_WAIT_S, AFTER_LIMIT_S = 5.0, 20.0
+KILL_WAIT_S, LIMIT_S = 5.0, 20.0
 
 
 def write(name: str, text: object) -> None:
@@ -105,7 +105,7 @@ class Array:
         self.given = {name: value for name, _, value in (word.partition("=") for word in words)}
         self.number, self.is_array = number, "array" in self.given
         last, _, at_once = self.given.get("array", "0-0%1").partition("-")[2].partition("%")
-        self.at_once, self.limit_s = int(at_once), 0.0
+        self.at_once = int(at_once)
         self.names = [f"{number}_{index}" if self.is_array else number for index in range(int(last) + 1)]
         self.running: dict[str, Running] = {}
 
@@ -126,15 +126,10 @@ class Array:
 
 class Running:
     def __init__(self, name: str, array: Array) -> None:
-        self.name, self.since, self.is_signalled, self.deadline = name, time.monotonic(), False, 0.0
+        self.name, self.limit, self.deadline = name, float("inf"), 0.0
         starts = int(read(f"{name}.starts") or 0)
         write(f"{name}.starts", starts + 1)
         write(f"{name}.state", "RUNNING")
-        minute_s, limits = (
-            float(os.environ.get("FAKE_MINUTE_S", 1000)),
-            int(os.environ.get("FAKE_LIMITS", 1000)),
-        )
-        self.limit_s = int(array.given["time"]) * minute_s if starts < limits else float("inf")
         self.signal = getattr(signal, f"SIG{array.given['signal'].partition('@')[0]}")
         environment = {
             **os.environ,
@@ -159,12 +154,12 @@ class Running:
             )  # fmt: skip
 
     def has_ended(self) -> bool:
-        state, seconds = read(f"{self.name}.state"), time.monotonic() - self.since
-        if state == "RUNNING" and seconds > self.limit_s and not self.is_signalled:
-            self.is_signalled = True
-            log(f"signal {self.name}")
+        state = read(f"{self.name}.state")
+        if (HOME / f"{self.name}.limit").exists():
+            (HOME / f"{self.name}.limit").unlink()
+            self.limit = time.monotonic() + LIMIT_S
             self.signal_step(self.signal)
-        if state == "RUNNING" and seconds > self.limit_s + AFTER_LIMIT_S:
+        if state == "RUNNING" and time.monotonic() > self.limit:
             write(f"{self.name}.state", "TIMEOUT")
         elif state != "RUNNING":
             self.terminate()
