@@ -60,7 +60,8 @@ class MultirunLauncher(Launcher):
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         described = zip(numbers, map(tuple, job_overrides), labels(job_overrides), strict=True)
         jobs = [Job(*description) for description in described]
-        if len(jobs) > 1 and os.environ.pop("WANDB_RUN_ID", ""):
+        self.is_many = len(jobs) > 1
+        if self.is_many and os.environ.pop("WANDB_RUN_ID", ""):
             logger.warning(
                 "WANDB_RUN_ID is the id of one run: each job of this multirun gets an id of its own"
             )
@@ -92,7 +93,7 @@ class MultirunLauncher(Launcher):
                 config.hydra.job.num, config.hydra.job.id = job.number, str(job.number)
             self._set_processes(job, config)
             has_group = OmegaConf.select(config, "tracking.group", default="") is not None
-            if not has_group and not os.environ.get("WANDB_RUN_GROUP"):
+            if self.is_many and not has_group and not os.environ.get("WANDB_RUN_GROUP"):
                 # One W&B group for the multirun, named after its command line: swept keys first.
                 words = _without_launcher(self.config.hydra.overrides.task)
                 words.sort(key=set(job.overrides).__contains__)

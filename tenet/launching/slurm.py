@@ -26,8 +26,6 @@ from tenet.launching.slurm_job import BatchJob
 from tenet.rules import above, at_least
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
-# How long the files of a job that has ended may take to appear on this machine.
-SETTLE_S = 5.0
 REMEDIES = {"timeout": "; raise launcher.stop_seconds", "out_of_memory": "; raise launcher.memory_gb"}
 # Of Hydra's own settings, those of a multirun, which a job is not.
 OF_MULTIRUNS = (
@@ -44,11 +42,11 @@ logger = logging.getLogger("tenet")
 
 @dataclass
 class _Submitted:
-    """A job in Slurm. outcome: the file with its outcome. ended: when it was first found to have left the queue."""
+    """A job in Slurm. outcome: the file with its outcome. has_left: whether it was found to have left the queue."""
 
     id: str
     outcome: Path
-    ended: float | None = None
+    has_left: bool = False
 
 
 class SlurmExecutor(Executor):
@@ -116,9 +114,9 @@ class SlurmExecutor(Executor):
         command = command_of(job, work.config)
         name = sha256(shlex.join(command).encode()).hexdigest()[:16]
         record, outcome = self._folder / f"{name}.json", self._folder / f"{name}-outcome.json"
-        job_id = read_json(record).get("id")
+        job_id = str(read_json(record).get("id"))
         if job_id in self._states():
-            self._follow(job, str(job_id), outcome)
+            self._follow(job, job_id, outcome)
             return
         outcome.unlink(missing_ok=True)
         self._waiting[job] = (
@@ -135,10 +133,11 @@ class SlurmExecutor(Executor):
         state = self._states().get(submitted.id)
         if state is not None:
             self._show(job, submitted.id, state)
+            submitted.has_left = False
             return None
-        submitted.ended = submitted.ended or time.monotonic()
         outcome = read_json(submitted.outcome)
-        if not outcome and time.monotonic() - submitted.ended < SETTLE_S:
+        if not outcome and not submitted.has_left:  # a file of another machine may appear late
+            submitted.has_left = True
             return None
         if "result" in outcome:
             job.cluster = f"{submitted.id} completed"
@@ -165,21 +164,7 @@ class SlurmExecutor(Executor):
     def _submit_array(self) -> None:
         """Raises UserError with sbatch's own message if it refuses."""
         executor = self._submitit.SlurmExecutor(folder=self._folder)
-        # submitit's own signal would go to its process alone, and it counts time limits.
-        other = {"requeue": True, "signal": f"USR1@{self.stop_seconds}", **options(self.sbatch)}
-        given = {
-            "partition": self.partition, "account": self.account, "qos": self.qos, "constraint": self.constraint,
-            "gpus_per_node": self.gpus or None, "cpus_per_task": self.cpus, "array_parallelism": self.jobs,
-        }  # fmt: skip
-        if self.memory_gb is not None:
-            other["mem"] = f"{int(self.memory_gb * 1024)}M"
-        root = shlex.quote(str(Path(__file__).resolve().parents[2]))
-        executor.update_parameters(
-            job_name="tenet", wckey=None, time=self.minutes, nodes=self.nodes, ntasks_per_node=1,
-            setup=[f"export PYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}}", *self.setup],
-            stderr_to_stdout=True, use_srun=False, additional_parameters=other,
-            **{key: value for key, value in given.items() if value is not None},
-        )  # fmt: skip
+        executor.update_parameters(**self._parameters())
         errors = io.StringIO()
         try:
             with redirect_stderr(errors), executor.batch():
@@ -191,6 +176,33 @@ class SlurmExecutor(Executor):
             self._follow(job, jobs[job].job_id, Path(work.outcome))
         self._waiting.clear()
         self._asked = -float("inf")
+
+    def _parameters(self) -> dict[str, Any]:
+        """The options of sbatch, in the terms of submitit."""
+        # submitit's own signal would go to its process alone, and it counts time limits.
+        others = {"requeue": True, "signal": f"USR1@{self.stop_seconds}", **options(self.sbatch)}
+        if self.memory_gb is not None:
+            others["mem"] = f"{int(self.memory_gb * 1024)}M"
+        root = shlex.quote(str(Path(__file__).resolve().parents[2]))
+        given = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "nodes": self.nodes,
+            "ntasks_per_node": 1,
+            "gpus_per_node": self.gpus or None,
+            "cpus_per_task": self.cpus,
+            "time": self.minutes,
+            "array_parallelism": self.jobs or len(self._waiting),
+            "additional_parameters": others,
+            "setup": [f"export PYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}}", *self.setup],
+            "stderr_to_stdout": True,
+            "use_srun": False,  # BatchJob calls srun
+        }
+        return {"job_name": "tenet", "wckey": None} | {
+            name: value for name, value in given.items() if value is not None
+        }
 
     def _follow(self, job: Job, job_id: str, outcome: Path) -> None:
         self._submitted[job] = _Submitted(job_id, outcome)

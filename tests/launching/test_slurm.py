@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.launching.app import ROOT, call, results, seen, start, states, wait_for
 
 COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol")
-SLURM = ["launcher=slurm", "launcher.poll_seconds=0.2"]
+SLURM = ["launcher=slurm", "launcher.poll_seconds=0.4"]
 
 
 @pytest.fixture
@@ -32,40 +33,35 @@ def records(slurm: dict[str, str], name: str = "log") -> str:
     return (Path(slurm["FAKE_SLURM"]) / name).read_text()
 
 
-def metrics(folder: Path) -> str:
-    return "".join(path.read_text() for path in folder.glob("runs/*/metrics.jsonl"))
+def has_logged(folder: Path, step: int) -> bool:
+    return any(f'"step": {step}' in path.read_text() for path in folder.glob("runs/*/metrics.jsonl"))
 
 
 def test_each_job_of_an_array_ends_and_a_time_limit_ends_none(app: Path, slurm: dict[str, str]) -> None:
     # Seed 21 asks for a time limit, and ends in its second start.
-    arguments = ["-m", *SLURM, "launcher.jobs=2", "seed=21,0,1,3,0"]
-    output, errors = call(app, *arguments, cwd=app.parent, rc=1, **slurm)
+    output, errors = call(
+        app, "-m", *SLURM, "launcher.jobs=2", "seed=21,1,3,1", cwd=app.parent, rc=1, **slurm
+    )
     jobs = results(app.parent / "runs")
-    assert [job["state"] for job in jobs] == [
-        "finished", "finished", "failed", "failed", "same as another",
-    ]  # fmt: skip
-    assert [job["result"] for job in jobs[:2]] == [2.1, 0.0]
-    assert [job["error"] for job in jobs[2:4]] == [
-        "seed=1 is refused; choose another", "Slurm ended it: failed",
-    ]  # fmt: skip
-    assert [job["cluster"] for job in jobs] == [
-        "101_0 completed",
-        "101_1 completed",
-        "101_2 failed",
-        "101_3 failed",
-        None,
+    assert [job["state"] for job in jobs] == ["finished", "failed", "failed", "same as another"]
+    assert jobs[0]["result"] == 2.1
+    assert [job["error"] for job in jobs[1:3]] == [
+        "seed=1 is refused; choose another",
+        "Slurm ended it: failed",
     ]
-    assert errors == "error: 2 of 5 jobs failed\n"
+    assert [job["cluster"] for job in jobs] == ["101_0 completed", "101_1 failed", "101_2 failed", None]
+    assert errors == "error: 2 of 4 jobs failed\n"
     assert records(slurm).count("REQUEUED 101_0\n") == 1
-    assert records(slurm).count(", 2 running\n") >= 2
+    assert ", 2 running\n" in records(slurm)
     assert ", 3 running\n" not in records(slurm)
-    log = app.parent / "runs" / "slurm" / "101_2_0_log.out"
-    assert f"#2 seed=1: Slurm job 101_2, log {log}\n" in output
-    assert f"log of #2: {log}\n" in output
+    log = app.parent / "runs" / "slurm" / "101_1_0_log.out"
+    assert f"#1 seed=1: Slurm job 101_1, log {log}\n" in output
+    assert f"log of #1: {log}\n" in output
     assert "error: seed=1 is refused; choose another\n" in log.read_text()
-    assert [seen(app.parent / job["folder"])["num"] for job in jobs[:2]] == [None, None]
+    assert seen(app.parent / "runs" / "seed21")["num"] is None  # a command of its own
 
 
+@pytest.mark.slow
 def test_a_repeated_command_waits_for_the_jobs_that_an_interrupted_one_left(
     app: Path, slurm: dict[str, str]
 ) -> None:
@@ -144,7 +140,7 @@ def test_two_nodes_that_meet_two_time_limits_end_with_the_bits_of_a_run_without_
         arguments = [*TINY, *SLURM, "launcher.nodes=2"]
         process = start(ROOT / "train.py", *arguments, cwd=folder, OMP_NUM_THREADS="1", **slurm)
         for step in limits:
-            wait_for(lambda: f'"step": {step}' in metrics(folder), within_s=120)
+            wait_for(partial(has_logged, folder, step), within_s=120)
             limit.touch()
             wait_for(lambda: not limit.exists())
         output, errors = process.communicate(timeout=200)
