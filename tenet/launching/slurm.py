@@ -28,14 +28,7 @@ from tenet.rules import above, at_least
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 REMEDIES = {"timeout": "; raise launcher.stop_seconds", "out_of_memory": "; raise launcher.memory_gb"}
 # Of Hydra's own settings, those of a multirun, which a job is not.
-OF_MULTIRUNS = (
-    "hydra.sweep",
-    "hydra.run.",
-    "hydra.mode",
-    "hydra/launcher",
-    "hydra.launcher",
-    "hydra.sweeper",
-)
+OF_MULTIRUNS = ("hydra.sweep", "hydra.run.", "hydra.mode", "hydra/launcher", "hydra.launcher")
 
 logger = logging.getLogger("tenet")
 
@@ -170,12 +163,11 @@ class SlurmExecutor(Executor):
             with redirect_stderr(errors), executor.batch():
                 jobs = {job: executor.submit(work) for job, (_, work) in self._waiting.items()}
         except RuntimeError as error:  # of submitit
-            raise UserError(f"sbatch: {sbatch_error(str(error))}") from error
+            raise UserError(f"sbatch: {reason(str(error))}") from error
         for job, (record, work) in self._waiting.items():
             write_json(record, {"id": jobs[job].job_id, "command": shlex.join(work.command)})
             self._follow(job, jobs[job].job_id, Path(work.outcome))
         self._waiting.clear()
-        self._asked = -float("inf")
 
     def _parameters(self) -> dict[str, Any]:
         """The options of sbatch, in the terms of submitit."""
@@ -206,6 +198,7 @@ class SlurmExecutor(Executor):
 
     def _follow(self, job: Job, job_id: str, outcome: Path) -> None:
         self._submitted[job] = _Submitted(job_id, outcome)
+        self._queue.setdefault(job_id, "PENDING")
         job.log = self._submitit.SlurmJob(folder=self._folder, job_id=job_id).paths.stdout
         print(f"#{job.number} {job.label}: Slurm job {job_id}, log {job.log}", flush=True)
 
@@ -216,14 +209,16 @@ class SlurmExecutor(Executor):
             print(f"#{job.number} {job.label}: {state.lower()}", flush=True)
 
     def _states(self) -> Mapping[str, str]:
-        """Id -> state of all of the user's jobs in the queue, at most `poll_seconds` old."""
+        """Id -> state of all of the user's jobs in the queue. Raises UserError if Slurm can't say at the start."""
         if time.monotonic() - self._asked > self.poll_seconds / 2:
             command = ["squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format=%i %T"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 self._queue = dict(line.split() for line in done.stdout.splitlines() if line.strip())
-            else:
-                logger.warning("squeue: %s; trying again", done.stderr.strip())
+            elif self._asked > 0:
+                logger.warning("squeue: %s; trying again", reason(done.stderr))
+            else:  # without an answer, a job could be submitted twice
+                raise UserError(f"squeue: {reason(done.stderr)}")
             self._asked = time.monotonic()
         return self._queue
 
@@ -245,8 +240,8 @@ def options(words: Sequence[str]) -> dict[str, str | bool]:
     return {name: value if equals else True for name, equals, value in parts}
 
 
-def sbatch_error(text: str) -> str:
-    """The line of sbatch's message that tells why it refused."""
+def reason(text: str) -> str:
+    """The line of a message of Slurm's commands that tells why they refused."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line.removeprefix("sbatch: error: ") for line in lines if "error:" in line]
+    told = [line.partition("error: ")[2] for line in lines if "error: " in line]
     return next(iter(told or lines), "no message")

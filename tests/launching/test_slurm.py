@@ -39,9 +39,16 @@ def has_logged(folder: Path, step: int) -> bool:
 
 def test_each_job_of_an_array_ends_and_a_time_limit_ends_none(app: Path, slurm: dict[str, str]) -> None:
     # Seed 21 asks for a time limit, and ends in its second start.
-    output, errors = call(
-        app, "-m", *SLURM, "launcher.jobs=2", "seed=21,1,3,1", cwd=app.parent, rc=1, **slurm
-    )
+    options = [
+        "launcher.jobs=2",
+        'launcher.setup=["export A=1"]',
+        'launcher.sbatch=["--exclusive", "--comment=two words"]',
+    ]
+    output, errors = call(app, "-m", *SLURM, *options, "seed=21,1,3,1", cwd=app.parent, rc=1, **slurm)
+    script = (app.parent / "runs" / "slurm" / "101_submission.sh").read_text()
+    for line in ("--exclusive", "--comment='two words'", "--time=240", "--signal=USR1@120", "--requeue"):
+        assert f"\n#SBATCH {line}\n" in script
+    assert script.index("\nexport A=1\n") < script.index("submitit.core")
     jobs = results(app.parent / "runs")
     assert [job["state"] for job in jobs] == ["finished", "failed", "failed", "same as another"]
     assert jobs[0]["result"] == 2.1
@@ -95,9 +102,10 @@ def test_a_repeated_command_waits_for_the_jobs_that_an_interrupted_one_left(
         (["launcher.partition=closed"], "sbatch: invalid partition specified: closed"),
         (["launcher.minutes=2"], "launcher.stop_seconds=120 leaves no time to train in minutes=2; lower it"),
         (["-m", "PATH"], "launcher: there is no sbatch on PATH; start this command on a machine"),
+        (["-m", "submitit"], "launcher: submitit is not installed; run pip install 'tenet-training[slurm]'"),
         (["hydra.run.dir=here"], "hydra.run.dir: this launcher needs hydra.sweep.dir"),
     ],
-    ids=["refused", "minutes", "no Slurm", "folder"],
+    ids=["refused", "minutes", "no Slurm", "no submitit", "folder"],
 )  # fmt: skip
 def test_what_slurm_can_not_run_is_refused_in_one_line(
     app: Path, slurm: dict[str, str], arguments: list[str], message: str
@@ -105,6 +113,9 @@ def test_what_slurm_can_not_run_is_refused_in_one_line(
     if "PATH" in arguments:
         slurm["PATH"] = os.environ["PATH"]
         arguments.remove("PATH")
+    if "submitit" in arguments:
+        (app.parent / "submitit.py").write_text("raise ImportError")
+        arguments.remove("submitit")
     process = start(app, *SLURM, *arguments, cwd=app.parent, **slurm)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
