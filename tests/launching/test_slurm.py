@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ SLURM = ["launcher=slurm", "launcher.poll_seconds=0.4"]
 
 
 @pytest.fixture
-def slurm(tmp_path: Path) -> dict[str, str]:
+def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a machine with Slurm, whose records are in the folder $FAKE_SLURM."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "slurm").mkdir()
@@ -26,7 +26,9 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         fake = ROOT / "tests" / "launching" / "fake_slurm" / "slurm.py"
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {fake} {name} "$@"\n')
         script.chmod(0o755)
-    return {"FAKE_SLURM": str(tmp_path / "slurm"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    yield {"FAKE_SLURM": str(tmp_path / "slurm"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    for state in (tmp_path / "slurm").glob("*.state"):  # of a test that failed
+        state.write_text("CANCELLED")
 
 
 def records(slurm: dict[str, str], name: str = "log") -> str:
@@ -124,7 +126,7 @@ def test_what_slurm_can_not_run_is_refused_in_one_line(
 
 
 TINY = [
-    "experiment=quickstart", "dataset.fraction=0.1", "backbone.width=4", "trainer.epochs=2", "trainer.batch_size=4",
+    "experiment=quickstart", "dataset.fraction=0.1", "backbone.width=4", "trainer.epochs=2", "trainer.batch_size=8",
     "trainer.log_every_steps=10", "trainer.device=cpu", "tracking=none",
 ]  # fmt: skip
 
@@ -144,11 +146,11 @@ def test_the_number_of_processes_that_the_launcher_starts_is_checked(
 def test_two_nodes_that_meet_two_time_limits_end_with_the_bits_of_a_run_without_one(
     tmp_path: Path, slurm: dict[str, str]
 ) -> None:
-    def train(number: str, *, limits: Sequence[int]) -> bytes:
-        """Train as job `number` with a time limit after each of these steps, and return the weights."""
+    def train(number: str, machines: str, *, limits: Sequence[int]) -> bytes:
+        """Train as job `number`, with a time limit after each of these steps, and return the weights."""
         folder, limit = tmp_path / number, Path(slurm["FAKE_SLURM"]) / f"{number}.limit"
         folder.mkdir()
-        arguments = [*TINY, *SLURM, "launcher.nodes=2"]
+        arguments = [*TINY, *SLURM, machines]
         process = start(ROOT / "train.py", *arguments, cwd=folder, OMP_NUM_THREADS="1", **slurm)
         for step in limits:
             wait_for(partial(has_logged, folder, step), within_s=120)
@@ -160,5 +162,6 @@ def test_two_nodes_that_meet_two_time_limits_end_with_the_bits_of_a_run_without_
         assert job["overrides"][-1] == "trainer.processes=2"
         return (folder / job["folder"] / "weights.safetensors").read_bytes()
 
-    assert train("101", limits=[20, 40]) == train("102", limits=[])
-    assert records(slurm).count("REQUEUED 101\n") == 2
+    uninterrupted = train("101", "launcher.gpus=2", limits=[])
+    assert train("102", "launcher.nodes=2", limits=[10, 30]) == uninterrupted
+    assert records(slurm).count("REQUEUED 102\n") == 2
