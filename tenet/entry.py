@@ -12,8 +12,17 @@ from typing import Any
 
 from tenet import distributed
 from tenet.device import keep_freed_memory, name_user, share_cores
-from tenet.errors import ConfigError, UserError
-from tenet.failures import FAILED, INTERRUPTED, PREEMPTED, WRONG_COMMAND, explain_to_user, print_error
+from tenet.errors import ConfigError, UserError, printable
+from tenet.failures import (
+    FAILED,
+    INTERRUPTED,
+    PREEMPTED,
+    WRONG_COMMAND,
+    explain_to_user,
+    print_error,
+    record_outcome,
+)
+from tenet.files.json import number
 from tenet.files.paths import user_path
 from tenet.printing import open_streams
 from tenet.run.environment import COMMAND
@@ -37,7 +46,7 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     logging.raiseExceptions = False
     try:
         overrides = check_command_line(sys.argv[1:], config_dir=config_dir, config_name=config_name)
-        if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & set(sys.argv):
+        if distributed.is_started_by_torchrun() and {"-m", "--multirun"} & {*sys.argv, *overrides}:
             raise ConfigError("-m starts many runs, but torchrun is for one run; drop either of them")
     except UserError as error:
         if distributed.tells_errors():
@@ -86,13 +95,16 @@ def run_and_report_errors(work: Callable[[], object]) -> int:
     # Skip Python's last garbage collection at exit: it takes half a second, and the system frees the memory anyway.
     atexit.register(gc.freeze)
     try:
-        work()
+        result = work()
         sys.stdout.flush()
+        if distributed.is_main_process():
+            record_outcome(result=number(result))
     except distributed.AlreadyToldError:
         return FAILED
     except Exception as error:
         line = explain_to_user(error)
         if line is None:
+            record_outcome(error=printable(f"{type(error).__name__}: {error}".splitlines()[0]))
             raise
         print_error(line)
         return FAILED

@@ -1,14 +1,20 @@
 """Exit codes, and one-line error messages for the user."""
 
+import os
 import re
 import sys
+from pathlib import Path
+from typing import Any
 
 from tenet.errors import UserError, printable
 from tenet.files.atomic import describe_os_error
+from tenet.files.json import write_json
 
 # Exit codes: the run failed; the command is invalid; the run was stopped and the same command continues it (EX_TEMPFAIL
 # of sysexits.h); the keyboard interrupted the run (the shells' code for SIGINT).
 FAILED, WRONG_COMMAND, PREEMPTED, INTERRUPTED = 1, 2, 75, 130
+# An environment variable: the file in which a command records its outcome for the launcher that submitted it.
+OUTCOME_FILE = "TENET_OUTCOME_FILE"
 
 
 def explain_to_user(error: BaseException) -> str | None:
@@ -32,6 +38,13 @@ def explain_to_user(error: BaseException) -> str | None:
 def print_error(error: object) -> None:
     """Print an error as one line on stderr. Non-printable characters, such as those in file names, are replaced."""
     print(f"error: {printable(str(error))}", file=sys.stderr)
+    record_outcome(error=printable(str(error)))
+
+
+def record_outcome(**outcome: Any) -> None:
+    """Write the command's `result` or `error` where its launcher looks for it, if a launcher started it."""
+    if path := os.environ.get(OUTCOME_FILE):
+        write_json(Path(path), outcome)
 
 
 def dead_worker(error: BaseException) -> str | None:

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tenet.config.build import locate
 from tenet.config.overrides import check_origin, is_hydras, null_for_none, parse, variants
 from tenet.config.plugins import config_folders, installed_plugins
 from tenet.config.rules import OPTIMIZER, check_rules, did_you_mean, flatten, truncate, without_foreign_keys
@@ -56,7 +57,8 @@ def open_config(config_dir: Path, config_name: str) -> AbstractContextManager[ob
 def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_name: str) -> list[str]:
     """Compose and check every configuration that the command line asks for; return its overrides.
 
-    The list is empty if a flag only prints something. Of a sweep, `variants` chooses what is checked.
+    The list is empty if a flag only prints something, and starts with --multirun if the launcher takes a single run as
+    one. Of a sweep, `variants` chooses what is checked.
     Raises ConfigError with the wrong key or option and the nearest right one.
     """
     parser = get_args_parser()
@@ -101,7 +103,17 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
             else:
                 check_rules({"resume": resumed})
                 resumed_config(user_path(str(resumed), key="resume"), variant)
-    return list(parsed.overrides)
+    launcher = config.get("launcher")
+    if parsed.multirun or parsed.cfg or launcher is None:
+        return list(parsed.overrides)
+    executor: Any = locate(launcher["_target_"], key="launcher")
+    if not executor.is_remote:
+        return list(parsed.overrides)
+    if any(override.key_or_group == "hydra.run.dir" for override in overrides):
+        raise ConfigError(
+            "hydra.run.dir: this launcher needs hydra.sweep.dir and hydra.sweep.subdir in its place"
+        )
+    return ["--multirun", *parsed.overrides]
 
 
 def _refuse(message: str) -> NoReturn:
@@ -110,9 +122,9 @@ def _refuse(message: str) -> NoReturn:
 
 def call_with_config(
     task: Callable[[Any], Any], arguments: Sequence[str], *, config_dir: Path, config_name: str
-) -> None:
+) -> Any:
     """Run Hydra on the checked `arguments`: it composes the configuration and calls `task` with it, or starts
-    the launcher of a multirun.
+    the launcher of a multirun. Returns the result of a single run.
 
     Raises the task's errors, and ConfigError if Hydra refuses its own settings (`hydra.*`).
     """
@@ -121,11 +133,13 @@ def call_with_config(
             f"{Path.cwd()}: Hydra would read ${{...}} in a folder's name as a key; start from another folder"
         )
     failures: list[Exception] = []
+    results: list[Any] = []
 
     @functools.wraps(task)
     def kept(composed: Any) -> Any:
         try:
-            return task(composed)
+            results.append(task(composed))
+            return results[-1]
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
@@ -147,6 +161,7 @@ def call_with_config(
         raise ConfigError(first_line(error)) from error
     if failures:
         raise failures[0]
+    return results[0] if results else None
 
 
 def plan(overrides: Sequence[str], *, config_dir: Path, config_name: str) -> tuple[Path, dict[str, Any]]:

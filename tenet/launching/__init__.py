@@ -3,5 +3,6 @@
 from tenet.launching.executor import SerialExecutor
 from tenet.launching.plugin import register
 from tenet.launching.processes import ProcessExecutor
+from tenet.launching.slurm import SlurmExecutor
 
-__all__ = ["ProcessExecutor", "SerialExecutor", "register"]
+__all__ = ["ProcessExecutor", "SerialExecutor", "SlurmExecutor", "register"]

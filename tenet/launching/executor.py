@@ -11,11 +11,16 @@ class Executor(ABC):
     """Base class. A multirun calls `open`, then `submit` and `poll` for each job, and `stop` at the end.
 
     poll_s: seconds between two rounds of `poll`.
+    processes: how many processes train each run.
     uses_terminal: the jobs print to the terminal, so the multirun shows no progress bar.
+    is_remote: the jobs outlive this command and are announced by the executor, and a command without -m is submitted,
+        too, as a multirun of one job.
     """
 
-    poll_s: ClassVar[float]
+    poll_s: float
+    processes: int = 1
     uses_terminal: ClassVar[bool] = False
+    is_remote: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, folder: Path, *, total: int, may_use_gpus: bool) -> int:

@@ -28,6 +28,7 @@ class State(Enum):
     SAME = "same as another"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    QUEUED = "left in the queue"
     NOT_STARTED = "not started"
 
 
@@ -47,7 +48,7 @@ INTERRUPTED = Outcome(State.INTERRUPTED)
 class Job:
     """number: hydra.job.num. label: the overrides that differ from the other jobs'. folder: the run folder, once
     the configuration is composed. same_as: an earlier job with the same configuration. seconds: wall-clock time.
-    log: the file with the details of a failure."""
+    log: the file with the details of a failure. cluster: the id and the state of the job on a cluster."""
 
     number: int
     overrides: Sequence[str]
@@ -57,6 +58,7 @@ class Job:
     same_as: "Job | None" = None
     seconds: float = 0.0
     log: Path | None = None
+    cluster: str = ""
 
     @property
     def result(self) -> Any:

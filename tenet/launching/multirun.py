@@ -27,6 +27,8 @@ from tenet.run.progress import ProgressReport, format_duration
 COLORS = {State.FAILED: "red", State.INTERRUPTED: "yellow", State.NOT_STARTED: "dim"}
 # States with a time in the table.
 RAN = (State.FINISHED, State.FAILED, State.INTERRUPTED)
+# States whose log is named below the table.
+WITH_LOG = (State.FAILED, State.QUEUED)
 MAX_ERROR_CHARACTERS = 70
 MAX_LOGS = 10
 
@@ -111,7 +113,8 @@ class Multirun:
                 self.end(job, job.outcome)
                 return False
             job.outcome = Outcome(State.RUNNING)
-            print(f"#{job.number} {job.label}: started", flush=True)
+            if not executor.is_remote:
+                print(f"#{job.number} {job.label}: started", flush=True)
             executor.submit(job, work)
         except Exception as error:
             self.end(job, failure(error))
@@ -143,8 +146,8 @@ class Multirun:
             print("", *(line.rstrip() for line in captured.get().splitlines()), sep="\n")
         counts = ", ".join(f"{count} {state.value}" for state in State if (count := self.counts[state]))
         print(f"{counted(len(self.jobs), 'job')} in {format_duration(self.seconds)}: {counts}")
-        failed = [job for job in self.jobs if job.outcome.state == State.FAILED and job.log is not None]
-        for job in failed[:MAX_LOGS]:
+        told = [job for job in self.jobs if job.outcome.state in WITH_LOG and job.log is not None]
+        for job in told[:MAX_LOGS]:
             print(f"log of #{job.number}: {job.log}")
         print(self.folder / RESULTS_FILE, flush=True)
 
@@ -156,6 +159,9 @@ class Multirun:
         table.add_column("job", overflow="fold")
         table.add_column("error", overflow="fold")
         table.add_column("time", justify="right", no_wrap=True, min_width=len("0:00:00"))
+        on_cluster = any(job.cluster for job in self.jobs)
+        if on_cluster:
+            table.add_column("Slurm job")
         if any(folders) and not is_terminal:
             table.add_column("folder")
         for job, folder in zip(self.jobs, folders, strict=True):
@@ -166,9 +172,8 @@ class Multirun:
             time = format_duration(job.seconds) if job.outcome.state in RAN else ""
             # Text, because rich would parse the brackets of corruptions.names=[fog] as markup.
             cells = [Text(str(job.number)), label, Text(ending), Text(time)]
-            table.add_row(
-                *cells, *([] if is_terminal else [Text(folder)]), style=COLORS.get(job.outcome.state)
-            )
+            cells += [Text(job.cluster)] * on_cluster + [Text(folder)] * (not is_terminal)
+            table.add_row(*cells, style=COLORS.get(job.outcome.state))
         return table
 
     def _run_folder(self, job: Job) -> str:
@@ -202,6 +207,7 @@ def _as_json(job: Job) -> dict[str, Any]:
         "same_as": None if job.same_as is None else job.same_as.number,
         "result": result if is_number or result is None else str(result),
         "error": error or None,
+        "cluster": job.cluster or None,
         "log": None if job.log is None else str(job.log),
         "seconds": round(job.seconds, 2),
     }

@@ -21,6 +21,7 @@ from tenet.config.build import build
 from tenet.config.run_config import resolve, run_id
 from tenet.errors import ConfigError, UserError, counted
 from tenet.files.names import WEIGHTS_FILE
+from tenet.files.paths import user_path
 from tenet.launching.executor import Executor
 from tenet.launching.job import Job, JobWork, Outcome, State, Task, is_for_cpu
 from tenet.launching.multirun import Multirun
@@ -59,11 +60,12 @@ class MultirunLauncher(Launcher):
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         described = zip(numbers, map(tuple, job_overrides), labels(job_overrides), strict=True)
         jobs = [Job(*description) for description in described]
-        if len(jobs) > 1 and os.environ.pop("WANDB_RUN_ID", ""):
+        self.is_many = len(jobs) > 1
+        if self.is_many and os.environ.pop("WANDB_RUN_ID", ""):
             logger.warning(
                 "WANDB_RUN_ID is the id of one run: each job of this multirun gets an id of its own"
             )
-        executor: Executor = build(self.config.launcher, key="launcher")
+        self.executor: Executor = build(self.config.launcher, key="launcher")
         multirun = Multirun(
             jobs,
             folder=unused(Path(self.config.hydra.sweep.dir) / f"multirun-{datetime.now():%Y%m%d-%H%M%S-%f}"),
@@ -72,7 +74,7 @@ class MultirunLauncher(Launcher):
         )
         try:
             with StopSignals() as self.stop:
-                multirun.run(executor)
+                multirun.run(self.executor)
         finally:
             if multirun.counts[State.NOT_STARTED] < len(jobs):
                 multirun.print_table()
@@ -89,8 +91,9 @@ class MultirunLauncher(Launcher):
             config = self.context.config_loader.load_sweep_config(self.config, list(job.overrides))
             with open_dict(config):
                 config.hydra.job.num, config.hydra.job.id = job.number, str(job.number)
+            self._set_processes(job, config)
             has_group = OmegaConf.select(config, "tracking.group", default="") is not None
-            if not has_group and not os.environ.get("WANDB_RUN_GROUP"):
+            if self.is_many and not has_group and not os.environ.get("WANDB_RUN_GROUP"):
                 # One W&B group for the multirun, named after its command line: swept keys first.
                 words = _without_launcher(self.config.hydra.overrides.task)
                 words.sort(key=set(job.overrides).__contains__)
@@ -98,6 +101,8 @@ class MultirunLauncher(Launcher):
             HydraConfig.instance().set_config(config)  # for ${hydra:...} in the folder's name
             job.folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
             own = resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+            if own.get("resume") is not None:
+                job.folder = user_path(own["resume"], key="resume")
         first = self.first_of.setdefault(run_id(own), job)
         if first is not job:
             job.same_as, job.outcome = first, Outcome(State.SAME)
@@ -109,6 +114,21 @@ class MultirunLauncher(Launcher):
                 job.outcome = Outcome(State.FINISHED_BEFORE, result)
                 return None
         return JobWork(self.context, self.task, config)
+
+    def _set_processes(self, job: Job, config: Any) -> None:
+        """Add the number of processes that the launcher starts: it is part of what a run is. Raises ConfigError."""
+        started = self.executor.processes
+        wanted = OmegaConf.select(config, "trainer.processes", default="any")
+        if started == 1 or wanted == "any" or config.get("resume") is not None:
+            return
+        if wanted is None:
+            config.trainer.processes = started
+            job.overrides = (*job.overrides, f"trainer.processes={started}")
+        elif wanted != started:
+            raise ConfigError(
+                f"trainer.processes={wanted}, but the launcher starts {started}; change launcher.nodes and launcher.gpus, "
+                "or leave trainer.processes out"
+            )
 
 
 def unused(path: Path) -> Path:

@@ -205,8 +205,11 @@ def _check_words(words: Sequence[str]) -> None:
     overrides = parse(words)
     check_origin(overrides)
     for override in overrides:
-        if is_hydras(override.key_or_group):
-            raise ConfigError(f"{truncate(override.input_line)}: a sweep can't change Hydra's own settings")
+        # launcher.setup holds lines of a shell script.
+        if is_hydras(override.key_or_group) or override.key_or_group.partition(".")[0] == "launcher":
+            raise ConfigError(
+                f"{truncate(override.input_line)}: a sweep can't change the launcher or Hydra's own settings"
+            )
         if "${" in (override.input_line or ""):
             raise ConfigError(
                 f"{truncate(override.input_line)}: a sweep can't interpolate; write the value out, or give it on the "

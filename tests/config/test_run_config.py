@@ -114,7 +114,7 @@ def test_a_resumed_run_may_change_how_far_and_where_it_trains(
 ) -> None:
     config = read_config(run_dir)
     config["trainer"][key] = value
-    assert resumed_config(run_dir, [f"resume={run_dir}", override]) == config
+    assert resumed_config(run_dir, [f"resume={run_dir}", "launcher=slurm", override]) == config
 
 
 def test_a_run_that_is_resumed_with_more_epochs_keeps_its_schedule_and_is_another_run(run_dir: Path) -> None:

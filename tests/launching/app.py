@@ -11,6 +11,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 # The seed of a job selects what it does. The job writes what it sees into a file of its run folder.
 APP = """
+if __name__ == "__main__":
+    from tenet.run.signals import StopSignals, exit_when_stopped
+    exit_when_stopped()
 import gc, json, logging, multiprocessing, os, signal, sys, threading, time, weakref
 from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +27,7 @@ def see(folder, **more):
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     seen = {name: os.environ.get(name) for name in names}
     job = HydraConfig.get().job
-    seen |= {"pid": os.getpid(), "num": job.num, "at": time.time(), **more}
+    seen |= {"pid": os.getpid(), "num": job.get("num"), "at": time.time(), **more}
     (folder / "seen.json.tmp").write_text(json.dumps(seen))
     (folder / "seen.json.tmp").rename(folder / "seen.json")
 
@@ -53,6 +56,11 @@ def main(config):
     if seed == 9:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
+    if 20 <= seed < 40 and int(os.environ["SLURM_RESTART_COUNT"]) < seed % 10:
+        with StopSignals():
+            if seed < 30:  # the time limit is now
+                Path(os.environ["FAKE_SLURM"], f"{os.environ['FAKE_JOB']}.limit").touch()
+            time.sleep(60)
     if seed >= 100:
         started = time.time()
         try:

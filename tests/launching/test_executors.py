@@ -23,9 +23,12 @@ def test_the_launcher_is_not_part_of_a_run() -> None:
     assert "launcher" not in configs[0]
 
 
-@pytest.mark.parametrize("option", ["serial", "parallel"])
+@pytest.mark.parametrize("option", ["serial", "parallel", "slurm", "slurm_nodes", "slurm_array"])
 def test_every_launcher_is_built_with_all_its_values(option: str) -> None:
-    config = yaml.safe_load((ROOT / "conf" / "launcher" / f"{option}.yaml").read_text())
+    folder = ROOT / "conf" / "launcher"
+    config = yaml.safe_load((folder / f"{option}.yaml").read_text())
+    if "defaults" in config:
+        config = yaml.safe_load((folder / f"{config.pop('defaults')[0]}.yaml").read_text()) | config
     built = build(config, key="launcher")
     assert f"tenet.launching.{type(built).__name__}" == config.pop("_target_")
     assert {key: getattr(built, key) for key in config} == config

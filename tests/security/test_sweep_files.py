@@ -23,6 +23,7 @@ HOSTILE = {
     "a sweeper": ('"hydra.sweeper._target_=shutil.copyfile"', ""),
     "a launcher": ('"hydra/launcher=basic"', ""),
     "a handler of the log": ('"+hydra.job_logging.handlers.x={class:logging.FileHandler,filename:copied}"', ""),
+    "a line of shell": ('"launcher.setup=[touch copied]"', ""),
     "a run folder": ('"hydra.run.dir=elsewhere"', ""),
     "a package": ('"+launcher@hydra.sweeper=serial"', ""),
     "a variable": ('"tracking.notes=${oc.env:SECRET}"', ""),
