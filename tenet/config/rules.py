@@ -52,7 +52,7 @@ HINTS: dict[str, Any] = {
     "precision": Literal["fp32", "bf16"],
     "channels_last": bool | None,
     "batch_size": Annotated[int, at_least(1)],
-    "timeout_minutes": Annotated[float, above(0)],
+    "timeout_minutes": Annotated[int | float, above(0)],
     "output": str | None,
 }
 RULES: dict[str, Rule] = {key: rule_of(hint) or SETTING for key, hint in HINTS.items()}

@@ -47,7 +47,7 @@ class TrainingSettings:
     batch_size: Annotated[int, at_least(1)] = 256
     evaluation_batch_size: Annotated[int, at_least(1)] = 1000
     processes: Annotated[int, at_least(1)] | Literal["any"] | None = None
-    timeout_minutes: Annotated[float, above(0)] = 30.0
+    timeout_minutes: Annotated[int | float, above(0)] = 30.0
     sync_batchnorm: bool = False
     accumulate: Annotated[int, at_least(1)] = 1
     clip_norm: Annotated[float, above(0)] | None = None
