@@ -108,7 +108,7 @@ def test_a_broken_image_is_named(clean, content):
 
 def test_an_image_of_another_size_is_named(clean):
     picture(3, size=(7, 5)).save(clean / "n10" / "val_8.png")
-    with pytest.raises(DatasetError, match=r"n10/val_8\.png has 7 x 5 pixels, the images before it 6 x 5"):
+    with pytest.raises(DatasetError, match=r"n10/val_8\.png has 7 x 5 pixels, not 6 x 5 as the others"):
         read_whole(folder_of(clean))
 
 
