@@ -58,6 +58,7 @@ CHANGEABLE_ON_RESUME = (
     "trainer.max_steps",
     "trainer.device",
     "trainer.processes",
+    "trainer.timeout_minutes",
     "trainer.evaluation_batch_size",
     "trainer.evaluate_every_epochs",
     "trainer.evaluate_images",

@@ -67,7 +67,9 @@ class Crops:
         if crop is None:
             return Planned(None, (width, height), None)
         if crop > min(width, height):
-            raise DatasetError(f"{name}: {crop} pixels can't be cut out of {width} x {height}")
+            raise DatasetError(
+                f"{name}: {crop} pixels can't be cut out of {width} x {height}; scale it up (dataset.resize)"
+            )
         if self.seed is None:
             left, top = round((width - crop) / 2), round((height - crop) / 2)
         else:

@@ -66,6 +66,11 @@ class Dataset(ABC):
     def load(self) -> Splits:
         """Read the data set and split it by the settings. Raises DatasetError."""
         train, test = self.read()
+        if len(train.classes) == 1:
+            raise DatasetError(
+                f"dataset: {train.classes[0]} is the only class of its {len(train)} training images, but a classifier needs "
+                "two; of images in folders, dataset.path is the folder above those of the classes"
+            )
         validation = None
         if self.validation_fraction > 0:
             train, validation = split(train, 1 - self.validation_fraction, seed=self.split_seed)

@@ -53,7 +53,9 @@ def read_file(path: Path) -> bytes:
     try:
         return read_bytes(path, limit_bytes=MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} can't be read as an image: {error}") from error
+        raise DatasetError(
+            f"{path} can't be read as an image: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np.ndarray, "h w 3"]:
@@ -65,7 +67,7 @@ def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np
     Raises DatasetError, which names the file, if it is broken, too large, or of a kind that has no 8-bit form. All but
     damage is found before it is decoded.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     # Pillow prints a warning about large images; MAX_PIXELS is stricter.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -81,6 +83,10 @@ def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np
             return np.array(_apply(chosen, _to_rgb(file)))
     except (DatasetError, MemoryError):
         raise
+    except UnidentifiedImageError as error:
+        raise DatasetError(
+            f"{name} can't be read as an image: its content is of no format that is read"
+        ) from error
     except Exception as error:  # the decoders fail on damaged files with OSError, SyntaxError and others
         raise DatasetError(f"{name} can't be read as an image: {error}") from error
 

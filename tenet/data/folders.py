@@ -31,7 +31,8 @@ def index_folder(
     """
     folder = Path(root)
     names = find_classes(folder, expected=classes, allow_more=allow_more)
-    left_out: Counter[str] = Counter()
+    beside = sum(path.is_file() and not is_litter(path.name) for path in folder.iterdir())
+    left_out: Counter[str] = +Counter({"files in no class's folder": beside})
 
     def entries() -> Iterator[tuple[str, int]]:
         for done, (label, name) in enumerate(sorted(enumerate(names), key=lambda pair: pair[1]), 1):
@@ -40,7 +41,9 @@ def index_folder(
             left_out.update(others)
             if not images:
                 held = f": it holds {count_kinds(others)}" if others else ""
-                raise DatasetError(f"{folder / name} holds no image{held}; unpack the images again")
+                raise DatasetError(
+                    f"{folder / name} holds no image{held}; unpack the images again, or remove it"
+                )
             yield from ((f"{name}/{image}", label) for image in images)
 
     with ProgressReport(f"listing {printable(str(root))}", total=len(names), unit="class") as progress:
@@ -78,8 +81,8 @@ def is_litter(name: str) -> bool:
 
 
 def count_kinds(others: Counter[str]) -> str:
-    """Such as `3 of .gif, 1 of .txt`, at most five kinds."""
-    kinds = [f"{count} of {printable(kind[:20])}" for kind, count in others.most_common()]
+    """Such as `.gif (3), links to folders (1)`, at most five kinds."""
+    kinds = [f"{printable(kind[:30])} ({count})" for kind, count in others.most_common()]
     return ", ".join(kinds[:5]) + (f" and {len(kinds) - 5} more kinds" if len(kinds) > 5 else "")
 
 
@@ -96,9 +99,14 @@ def find_classes(
     if expected is None:
         return tuple(sort_numbers(found, source=root))
     if not allow_more and (unknown := sorted(set(found) - set(expected))):
-        raise DatasetError(f"{root / unknown[0]} is none of the {len(expected)} expected classes")
+        names = ", ".join(expected[:3]) + (" ..." if len(expected) > 3 else "")
+        raise DatasetError(
+            f"{root / unknown[0]} is none of the {len(expected)} expected classes, {names}; remove it"
+        )
     if missing := sorted(set(expected) - set(found)):
-        raise DatasetError(f"{root / missing[0]} is missing; unpack the images of all classes")
+        raise DatasetError(
+            f"{root / missing[0]} is missing: one of the {len(expected)} expected classes; add its images"
+        )
     return tuple(expected)
 
 

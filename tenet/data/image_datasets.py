@@ -49,6 +49,11 @@ class ImageDataset(Dataset):
                 raise ValueError(
                     f"{name}={list(value)}: the first number must not be greater than the second"
                 )
+        if self.resize is not None and self.crop is not None and self.crop > self.resize:
+            raise ValueError(
+                f"crop={self.crop}: tests can't cut it out of images whose shorter side has resize={self.resize} pixels; "
+                "raise dataset.resize"
+            )
 
     @abstractmethod
     def train_index(self) -> ImageIndex:
@@ -109,6 +114,10 @@ class ImageFolders(ImageDataset):
     def read(self) -> tuple[ImageSource, ImageSource]:
         parts = self.parts()
         if ALL not in parts:
+            if self.test_fraction is not None:
+                raise DatasetError(
+                    f"dataset.test_fraction={self.test_fraction:g}: {self._root} has test images of its own; leave it out"
+                )
             return self.open(parts[TRAIN]), self.open(parts[TEST])
         if self.test_fraction is None:
             raise DatasetError(
@@ -154,6 +163,7 @@ def find_test_folder(root: Path) -> Path:
     found = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
     if found is None:
         raise DatasetError(
-            f"{root} has a folder train, but no folder {' or '.join(TEST_FOLDERS)}; add the test images"
+            f"{root} has a folder train, but no folder {', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}; add the "
+            f"test images, or split the others: dataset.path={root / TRAIN} dataset.test_fraction=0.2"
         )
     return found

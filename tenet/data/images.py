@@ -194,7 +194,7 @@ class Reader(Dataset[Tensor | str]):
         if cut.size != self.size:
             (width, height), (others_width, others_height) = cut.size, self.size
             raise DatasetError(
-                f"{name} has {width} x {height} pixels, the images before it {others_width} x {others_height}; "
+                f"{name} has {width} x {height} pixels, not {others_width} x {others_height} as the others; "
                 "bring them to one size (dataset.resize, dataset.crop)"
             )
         return cut

@@ -99,6 +99,8 @@ class ImageIndex:
             try:
                 found = os.stat(f"{root}/{self.name(image)}")  # noqa: PTH116 (a Path takes five times as long)
             except OSError as error:
-                raise DatasetError(f"{self.path(image)} can't be read as an image: {error}") from error
+                raise DatasetError(
+                    f"{self.path(image)} can't be read as an image: {error.strerror}"
+                ) from error
             stamps.extend((found.st_size, found.st_mtime_ns))
         return torch.from_numpy(np.frombuffer(stamps, dtype=np.int64).reshape(-1, 2))

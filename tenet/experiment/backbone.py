@@ -9,13 +9,15 @@ from torch import nn
 
 from tenet.config.build import build
 from tenet.errors import ConfigError
-from tenet.networks import find_cuts
+from tenet.networks import Network, find_cuts
 
 # The side of images that checks assume before the data is read: that of CIFAR's.
 NOMINAL_SIZE = 32
+# Of a network that is built to be checked.
+OUTLINE_CLASSES = 2
 
 
-def build_on_meta(config: Mapping[str, Any], *, num_classes: int = 2) -> nn.Module:
+def build_on_meta(config: Mapping[str, Any], *, num_classes: int = OUTLINE_CLASSES) -> nn.Module:
     """The backbone on the meta device, which has shapes and takes no memory.
 
     Raises ConfigError if its weights would take more memory than this machine has.
@@ -52,11 +54,18 @@ def find_image_shape(backbone: nn.Module, *, crop: int | None) -> tuple[int, int
     raise error
 
 
-def check_image_size(backbone: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Raise ValueError unless the backbone, on the meta device, takes images of this shape."""
+def check_forward(outline: Network, image_shape: tuple[int, int, int]) -> None:
+    """Raise ValueError unless the network, on the meta device, takes images of this shape, and returns a logit for each
+    of OUTLINE_CLASSES."""
     try:
-        find_cuts(backbone, image_shape)
+        find_cuts(outline.backbone, image_shape)
     except ValueError as error:
         raise ValueError(
             f"{error}; give it other images (dataset.crop), or the model their size (such as +backbone.kwargs.img_size)"
         ) from error
+    logits = outline(torch.zeros(2, *image_shape, device="meta"))
+    if logits.shape[1] != OUTLINE_CLASSES:
+        raise ValueError(
+            f"{type(outline.backbone).__name__} returns {logits.shape[1]} logits for {OUTLINE_CLASSES} classes; its last "
+            "layer must have num_classes of them"
+        )

@@ -23,7 +23,7 @@ from tenet.device import pick_device, set_determinism
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
 from tenet.evaluation.classifier import Classifier
-from tenet.experiment.backbone import build_on_meta, check_image_size, find_image_shape
+from tenet.experiment.backbone import build_on_meta, check_forward, find_image_shape
 from tenet.experiment.combinations import check_combination
 from tenet.experiment.cut_table import print_cuts
 from tenet.experiment.held_out import HeldOut
@@ -200,7 +200,7 @@ class Experiment:
         torch.manual_seed(derive_seed(self.seed, "initialisation"))
         backbone = build(self.config["backbone"], num_classes=len(self.splits.classes), key="backbone")
         with prefix_errors("backbone"):
-            check_image_size(self.outline.backbone, self.image_shape)
+            check_forward(self.outline, self.image_shape)
             min_batch_size = find_min_batch_size(self.outline, self.image_shape)
         if self.settings.sync_batchnorm and self.process_group.size > 1:
             backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)

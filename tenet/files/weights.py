@@ -108,7 +108,11 @@ def save_weights(model: nn.Module, path: Path, *, interface: Mapping[str, Any] |
     """Write the model's state dict as safetensors, with the `interface` of its `Network` and a checksum of both."""
     from safetensors.torch import save
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # Copies, because safetensors refuses tensors that share memory: weights that two layers share.
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
     if interface is None:
         metadata = {CHECKSUM: checksum(weights)}
     else:

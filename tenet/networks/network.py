@@ -158,6 +158,12 @@ class Network(nn.Module):
         with self._autocast(images.device):
             normalized = (images - self.mean) / self.std
             logits = self.backbone(normalized.contiguous(memory_format=self.memory_format))
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            found = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+            mode = "training" if self.training else "evaluation"
+            raise ValueError(
+                f"{type(self.backbone).__name__} returns {found} in {mode}, not one tensor of logits [batch, class]"
+            )
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
@@ -175,12 +181,13 @@ def unwrap(network: nn.Module) -> Network:
 
 def find_min_batch_size(network: Network, image_shape: tuple[int, int, int]) -> int:
     """How many samples a forward in train mode needs, of a network on the meta device: 2 where BatchNorm meets maps
-    of 1x1, because one such value has no deviation; otherwise 1."""
+    of 1x1, because one such value has no deviation; otherwise 1. Raises what the network raises for two samples."""
     was_training = network.training
     network.train()
     try:
         network(torch.zeros(1, *image_shape, device="meta"))
     except ValueError:
+        network(torch.zeros(2, *image_shape, device="meta"))
         return 2
     finally:
         network.train(was_training)

@@ -191,16 +191,12 @@ def test_a_tree_of_other_sizes_or_of_more_images_is_refused(tmp_path):
 
     assert len(opened().cell("fog", 1)) == 6
     assert len(opened(labels=(0, 0, 0, 1, 1, 2, 2)).cell("fog", 1)) == 6
-    with pytest.raises(
-        DatasetError, match=r"fog/1/n01/val_8\.png has 6 x 5 pixels, the images before it 8 x 8"
-    ):
+    with pytest.raises(DatasetError, match=r"fog/1/n01/val_8\.png has 6 x 5 pixels, not 8 x 8 as the others"):
         opened(size=(8, 8))
     with pytest.raises(DatasetError, match="fog/2 has 2 images of class n10, but the test set has 1"):
         opened(labels=(0, 0, 1, 1, 2)).cell("fog", 2)
     picture(0, size=(8, 8)).save(tmp_path / "fog" / "3" / "n01" / "val_8.png")
-    with pytest.raises(
-        DatasetError, match=r"fog/3/n01/val_8\.png has 8 x 8 pixels, the images before it 6 x 5"
-    ):
+    with pytest.raises(DatasetError, match=r"fog/3/n01/val_8\.png has 8 x 8 pixels, not 6 x 5 as the others"):
         read_whole(opened().cell("fog", 3))
 
 

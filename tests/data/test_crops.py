@@ -95,5 +95,5 @@ def test_boxes_depend_on_seed_epoch_and_image_and_on_nothing_else():
 
 
 def test_a_crop_that_does_not_fit_is_refused_by_name():
-    with pytest.raises(DatasetError, match=r"^a\.png: 50 pixels can't be cut out of 61 x 40$"):
+    with pytest.raises(DatasetError, match=r"^a\.png: 50 pixels can't be cut out of 61 x 40; scale it up"):
         Crops(crop=50).cut((61, 40), name="a.png")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tenet.data import ImageFolders
 from tenet.errors import DatasetError
 from tests.data.trees import folder_of, picture, read_whole, write_classes
 
@@ -49,17 +50,21 @@ def test_every_suffix_and_subfolder_is_read_and_the_rest_is_counted_in_one_line(
     for name in ("a.svg", "b.svg", "labels.txt", "Thumbs.db", "desktop.ini", ".DS_Store"):
         (clean / "n01" / name).write_bytes(b"")
     (clean / "n02" / "linked").symlink_to(clean / "n01")
+    picture(5).save(clean / "outside.png")
     folder = folder_of(clean)
     assert torch.bincount(folder.labels).tolist() == [2 + len(formats) + 1, 2, 2]
     assert len(read_whole(folder).images) == len(folder)
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line == f"{clean}: 13 images; not read: 2 of .svg, 1 of .txt, 1 of links to folders"
+    assert (
+        line
+        == f"{clean}: 13 images; not read: .svg (2), files in no class's folder (1), .txt (1), links to folders (1)"
+    )
 
 
 def test_a_class_without_any_image_is_named_with_what_it_holds(clean):
     (clean / "n20").mkdir()
     (clean / "n20" / "a.svg").touch()
-    with pytest.raises(DatasetError, match=r"n20 holds no image: it holds 1 of \.svg; unpack"):
+    with pytest.raises(DatasetError, match=r"n20 holds no image: it holds \.svg \(1\); unpack"):
         folder_of(clean)
 
 
@@ -96,13 +101,14 @@ def test_a_broken_image_is_named(clean, content):
         picture(3).save(path, format="TGA")
     else:
         path.write_bytes(path.read_bytes()[:-40] if content == "cut" else content)
-    with pytest.raises(DatasetError, match=r"n02/val_9\.JPEG can't be read as an image"):
+    reason = "Truncated File Read" if content == "cut" else "its content is of no format that is read"
+    with pytest.raises(DatasetError, match=rf"n02/val_9\.JPEG can't be read as an image: {reason}"):
         read_whole(folder_of(clean))
 
 
 def test_an_image_of_another_size_is_named(clean):
     picture(3, size=(7, 5)).save(clean / "n10" / "val_8.png")
-    with pytest.raises(DatasetError, match=r"n10/val_8\.png has 7 x 5 pixels, the images before it 6 x 5"):
+    with pytest.raises(DatasetError, match=r"n10/val_8\.png has 7 x 5 pixels, not 6 x 5 as the others"):
         read_whole(folder_of(clean))
 
 
@@ -143,3 +149,29 @@ def test_the_fingerprint_changes_with_the_files_and_the_settings(clean):
     assert folder_of(clean, crop=2).fingerprint() != before
     picture(200).save(clean / "n02" / "val_7.png")
     assert folder_of(clean).fingerprint() != before
+
+
+def test_settings_that_can_not_be_of_this_folder_are_refused_with_the_remedy(tmp_path):
+    train = tmp_path / "train"
+    write_classes(train, images=4)
+    with pytest.raises(
+        DatasetError, match=rf"has a folder train, .* dataset\.path={train} dataset\.test_fraction=0\.2"
+    ):
+        ImageFolders(path=str(tmp_path)).load()
+    write_classes(tmp_path / "val")
+    with pytest.raises(
+        DatasetError, match=r"test_fraction=0\.5: .* has test images of its own; leave it out"
+    ):
+        ImageFolders(path=str(tmp_path), test_fraction=0.5).load()
+    (tmp_path / "val" / "n10").rename(tmp_path / "val" / "n11")
+    with pytest.raises(DatasetError, match="n11 is none of the 3 expected classes, n01, n02, n10; remove it"):
+        ImageFolders(path=str(tmp_path)).load()
+    (train / "n01" / "inner").mkdir()
+    for name in ("a.png", "b.png"):
+        picture(1).save(train / "n01" / "inner" / name)
+    with pytest.raises(DatasetError, match="inner is the only class of its 1 training images"):
+        ImageFolders(path=str(train / "n01"), test_fraction=0.5).load()
+    with pytest.raises(
+        ValueError, match="crop=7: tests can't cut it out of images whose shorter side has resize=6"
+    ):
+        ImageFolders(path=str(tmp_path), resize=6, crop=7)

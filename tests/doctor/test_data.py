@@ -152,7 +152,7 @@ def test_a_folder_for_evaluation_with_images_of_two_sizes_is_a_problem(tmp_path:
     )  # fmt: skip
     sizes, *_ = found_by(data.check, plan)
     assert "1 of 3 test images can't be used" in sizes.what
-    assert "6 x 6 pixels, the images before it 10 x 8" in sizes.what
+    assert "6 x 6 pixels, not 10 x 8 as the others" in sizes.what
 
 
 def test_an_archive_of_corruptions_is_held_against_the_data_set_and_its_manifest(tmp_path: Path) -> None:

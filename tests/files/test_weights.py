@@ -228,3 +228,12 @@ def test_the_same_weights_are_the_same_bytes_each_time(tmp_path):
         save_weights(model, tmp_path / "w.safetensors", interface={**INTERFACE, "classes": ["\u00e9"]})
         contents.add((tmp_path / "w.safetensors").read_bytes())
     assert len(contents) == 1
+
+
+def test_weights_that_two_layers_share_are_saved_under_both_names(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    save_weights(model, tmp_path / "w.safetensors")
+    saved = read_weights(tmp_path / "w.safetensors").tensors
+    assert torch.equal(saved["0.weight"], model[0].weight)
+    assert torch.equal(saved["1.weight"], model[0].weight)

@@ -1,11 +1,14 @@
 """Network: the one place for normalisation, precision and memory format."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tenet.experiment.backbone import check_forward
 from tenet.networks import Network, ResNet, find_min_batch_size
 from tenet.networks.compile import find_regions
 
@@ -72,3 +75,32 @@ def test_a_network_is_compiled_in_regions_that_end_at_the_cut() -> None:
         "stages.stage_2.0.bn_2", "stages.stage_2.0.shortcut", "stages.stage_3", "head",
     ]  # fmt: skip
     assert list(find_regions(backbone, None)) == [backbone]
+
+
+class Wrong(nn.Module):
+    """Returns what `change` makes of a model's logits."""
+
+    def __init__(self, change: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.model, self.change = ResNet(2, depth=8, width=4), change
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.change(self.model(images))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda logits: (logits, logits), "Wrong returns a tuple in training, not one tensor of logits"),
+        (lambda logits: {"logits": logits}, "Wrong returns a dict in training"),
+        (lambda logits: logits[:, :, None], r"Wrong returns \[2, 2, 1\] in training"),
+        (lambda logits: logits.repeat(1, 2), "Wrong returns 4 logits for 2 classes"),
+    ],
+)
+def test_a_backbone_that_returns_something_else_than_a_logit_for_each_class_is_refused(
+    change: Callable[[torch.Tensor], Any], message: str
+) -> None:
+    with torch.device("meta"):
+        outline = Network(Wrong(change))
+    with pytest.raises(ValueError, match=message):
+        check_forward(outline.to("meta"), (3, 16, 16))
