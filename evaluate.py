@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tenet.evaluation.suites.suite import Summary
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
+# Of W&B: by the first part of their names, columns of the records of a report.
+TABLES = {"corruption": ["corruption", "severity", "error_pct"], "attack": ["attack", "error_pct", "images"]}
 logger = logging.getLogger("tenet")
 
 
@@ -82,8 +84,10 @@ def run(
     )
     warn_of_other_size(test, network.interface["image_size"], where=where)
     build_option = partial(build, config["suite"], key="suite")
-    suites = build_suites(config, test, model=target.model, device=device, build_option=build_option)
     classifier = Classifier(network, batch_size, order, process_group)
+    suites = build_suites(
+        config, test, model=target.model, device=device, classifier=classifier, build_option=build_option
+    )
     if not process_group.is_main_process:
         predict_suites(suites, classifier, None)
         return None
@@ -156,8 +160,10 @@ def track(
             start = Tracker(target.run_dir)
         tracker = stack.enter_context(start)
         tracker.summarize(report.metrics, instead_of="corruption/")
-        columns = ["corruption", "severity", "error_pct"]
-        tracker.log_table("corruption/table", columns, [[row[c] for c in columns] for row in report.records])
+        for key, columns in TABLES.items():
+            rows = [[row[c] for c in columns] for row in report.records if columns[0] in row]
+            if rows:
+                tracker.log_table(f"{key}/table", columns, rows)
         for name, path in pictures.items():
             tracker.log_image(name, path)
         # W&B keeps a hundred figures with an artifact: the means, without those of single cells.
