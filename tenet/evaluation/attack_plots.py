@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tenet.evaluation.plots import DPI
 from tenet.files.figures import default_style
+from tenet.rules import to_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,19 +59,18 @@ def _draw_row(row: Sequence["Axes"], shown: Shown, *, label: str, right: Sequenc
 def draw_radii(figures: Mapping[str, Mapping[str, Any]], *, norm: str, title: str) -> "Figure":
     """Robust accuracy over the radius, a line for each attack, from the accuracy without attack at radius 0 on.
 
-    figures: of each attack and radius, with the keys attack, radius, robust_accuracy_pct and perhaps interval_pct, the
-    interval of the error; those of no attack have the radius 0.
+    figures: of none and of each attack at each radius, with the keys attack, radius, robust_accuracy_pct and perhaps
+    interval_pct, the interval of the error.
     """
     from matplotlib.figure import Figure
 
-    (clean,) = (each for each in figures.values() if each["radius"] == 0)
-    labels = dict.fromkeys(each["attack"] for each in figures.values() if each is not clean)
+    labels = dict.fromkeys(each["attack"] for name, each in figures.items() if name != "none")
     figure = Figure(figsize=(5.2, 3.6), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     unit = 255 if norm == "linf" else 1
     for label, marker in zip(labels, "ovsD^", strict=False):
-        points = [clean, *(each for each in figures.values() if each["attack"] == label)]
-        radii = [unit * each["radius"] for each in points]
+        points = [figures["none"], *(each for each in figures.values() if each["attack"] == label)]
+        radii = [unit * to_number(each["radius"]) for each in points]
         look: dict[str, Any] = {"color": "C7", "linestyle": "--"} if label == "random search" else {}
         (line,) = axes.plot(
             radii,

@@ -52,7 +52,7 @@ class AttackSettings:
 
         Raises ConfigError for a radius that is too large, and if AutoAttack is not possible.
         """
-        attacks = {"none": NamedAttack(NoAttack(), "none", 0)}
+        attacks = {"none": NamedAttack(NoAttack(), "none", 0.0)}
         for radius in self.radii:
             for name in dict.fromkeys([*BASELINES, *self.names]):
                 try:
@@ -82,13 +82,14 @@ class AttackSettings:
         return f"{name}-{self.norm}-{radius_text(radius).removesuffix('/255')}"
 
     def label(self, name: str) -> str:
-        """Such as PGD-20, with more than one restart PGD-20 x 5."""
+        """Such as PGD-20; with a step size and several restarts, PGD-20 of 2/255 x 5."""
         more = f" x {self.restarts}" if self.restarts > 1 else ""
+        step = "" if self.step_size is None else f" of {self.step_size}"
         custom = "" if self.autoattack is None else f" custom ({', '.join(self.autoattack)})"
         return {
             "random": "random search",
             "fgsm": "FGSM",
-            "pgd": f"PGD-{self.steps}{more}",
+            "pgd": f"PGD-{self.steps}{step}{more}",
             "apgd": f"APGD-CE{more}",
             "autoattack": f"AutoAttack{custom}",
         }[name]

@@ -69,12 +69,21 @@ class AutoAttack(Attack):
 
         # It reports each batch at the level INFO, and judges by one batch what is judged here by all of them.
         logging.getLogger("auto-attack").setLevel(logging.CRITICAL)
+
+        def logits(images: Images) -> Tensor:
+            images = images.view_as(images)
+            if (
+                images.requires_grad
+            ):  # the package takes views of gradients, which channels_last would not allow
+                images.register_hook(Tensor.contiguous)
+            return network(images)
+
         norm = {"linf": "Linf", "l2": "L2"}[self.norm]
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # the package seeds the global generators
-            package = Package(network, norm=norm, eps=self.ball.radius, seed=0, device=images.device)
+            package = Package(logits, norm=norm, eps=self.ball.radius, seed=0, device=images.device)
             package.attacks_to_run = list(self.attacks)
             targets = min(TARGETS, self.classes - 1)
             package.apgd_targeted.n_target_classes = package.fab.n_target_classes = targets
-            worse, _ = package.run_standard_evaluation(images, labels, batch_size=len(images))
+            worse, _ = package.run_standard_evaluation(images.contiguous(), labels, batch_size=len(images))
         return worse

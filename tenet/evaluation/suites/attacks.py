@@ -98,7 +98,12 @@ class Attacks(Suite):
         assert isinstance(clean, Predictions)  # images with several labels are refused
         if self.classifier is not None and clean.error_pct < 100:
             pictures["attack/attacks"] = lambda: self._draw_attacks(clean)
-        content = {"norm": self.settings.norm, "of_test_images": self.total, **self._details()}
+        content = {
+            "asked": list(self.settings.names),
+            "norm": self.settings.norm,
+            "of_test_images": self.total,
+            **self._details(),
+        }
         return Summary(
             content={self.name: {**content, "cells": figures, "signs_of_masked_gradients": signs}},
             metrics=metrics,
@@ -116,7 +121,7 @@ class Attacks(Suite):
         attack, figures = self.attacks[name], self.measures.figures_of(predictions[f"attack/{name}"])
         return {
             "attack": attack.label,
-            "radius": attack.radius,
+            "radius": radius_text(attack.radius),
             "robust_accuracy_pct": 100 - figures["error_pct"],
             **figures,
         }
@@ -169,16 +174,17 @@ class Attacks(Suite):
         table.add_column("attack", no_wrap=True)
         for heading in ("radius", "robust accuracy", "95 % interval", "images"):
             table.add_column(heading, justify="right")
-        radius = 0.0
-        for each in figures.values():
+        radius = ""
+        for name, each in figures.items():
             if each["radius"] != radius:
                 table.add_section()
             radius = each["radius"]
             bounds = each.get("interval_pct")  # of the error
             interval = f"[{100 - bounds[1]:.2f}, {100 - bounds[0]:.2f}]" if bounds else ""
             accuracy = f"{each['robust_accuracy_pct']:.2f}"
-            text = radius_text(radius) if radius else ""
-            table.add_row(each["attack"], text, accuracy, interval, f"{each['images']:,}")
+            table.add_row(
+                each["attack"], "" if name == "none" else radius, accuracy, interval, f"{each['images']:,}"
+            )
         return table
 
     def _documents(self, figures: Figures) -> dict[str, dict[str, Any]]:
