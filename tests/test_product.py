@@ -1,4 +1,4 @@
-"""The full product of objectives, augmentations, mixings and inhibition: each combination trains, or is refused."""
+"""The product of objectives, augmentations, mixings, attacks and inhibition: each combination trains, or is refused."""
 
 from itertools import product
 
@@ -10,6 +10,7 @@ from tenet.data import ImageArrays, TrainingLoader
 from tenet.errors import ConfigError
 from tenet.experiment import Experiment
 from tenet.experiment.combinations import check_combination
+from tenet.experiment.parts import with_attack
 from tenet.methods import Batch, Draw, Inhibited, Jsd
 from tenet.mixing import DataFacts
 from tenet.networks import Network, ResNet
@@ -68,6 +69,30 @@ def test_combinations_without_sense_are_refused_and_no_others(parts):
 @pytest.mark.parametrize("augment", AUGMENTATIONS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_other_combination_trains_with_inhibition_on_top(parts, objective, augment):
+    assert_trains(parts, objective, augment, "none", updates=1)
+
+
+# The updates of an iteration.
+ATTACKS = {"pgd": 1, "fgsm_rs": 1, "free": 4, "trades": 1}
+
+
+@pytest.mark.parametrize(
+    ("objective", "attack"),
+    [
+        (objective, attack)
+        for objective, attack in product(OBJECTIVES, ATTACKS)
+        if attack == "free" or objective == "cross_entropy" or (attack != "trades" and objective == "jsd")
+    ],
+)
+def test_attacks_go_under_inhibition_and_around_objectives_and_mixings(parts, objective, attack):
+    assert_trains(parts, objective, "augmix", attack, updates=ATTACKS[attack])
+
+
+def assert_trains(parts, objective, augment, attack, *, updates):
+    """With every mixing that makes sense, each update is followed by an inhibited one."""
+    # An attack that leaves some predictions right.
+    small = {} if attack == "none" else {"radius": 1e-4}
+    attacks = {**composed_with("attack", attack)["attack"], **small}
     generator = torch.Generator().manual_seed(0)
     multi_label = objective == MULTI_LABEL
     # Of two classes, each is present in two thirds of the images.
@@ -81,7 +106,8 @@ def test_every_other_combination_trains_with_inhibition_on_top(parts, objective,
         combination = parts["objective", objective], parts["augment", augment], parts["mixing", mixing]
         if is_refused(*combination, multi_label=multi_label):
             continue
-        method = Inhibited(method=combination[0], layer="stage_2", groups=3, start_step=0, interval=1)
+        attacked = with_attack(attacks, combination[0])
+        method = Inhibited(method=attacked, layer="stage_2", groups=3, start_step=0, interval=1)
         loader = TrainingLoader(
             ImageArrays(images, labels),
             augmentation=combination[1],
@@ -92,12 +118,16 @@ def test_every_other_combination_trains_with_inhibition_on_top(parts, objective,
             seed=0,
         )
         batch = next(loader.epoch(0))
-        updates = list(method.updates(network, batch))
-        assert len(updates) == 2, mixing
-        plain, inhibited = updates
-        assert torch.isfinite(torch.stack([plain.loss, inhibited.loss])).all()
-        chosen = method.labels.chosen(batch.labels, plain.correct)
-        assert 0 < inhibited.samples == int(chosen.sum()) <= len(batch.labels)
+        count = 0
+        for update in method.updates(network, batch):
+            update.loss.backward()
+            assert torch.isfinite(update.loss)
+            if update.correct is not None:
+                chosen = int(method.labels.chosen(batch.labels, update.correct).sum())
+            else:
+                assert 0 < update.samples == chosen <= len(batch.labels)
+            count += 1
+        assert count == 2 * updates, mixing
 
 
 @pytest.mark.parametrize(
@@ -110,6 +140,8 @@ def test_every_other_combination_trains_with_inhibition_on_top(parts, objective,
         (MULTI, "^objective: its softmax shares one label among the classes"),
         ([*MULTI, "objective=jsd"], "^objective: its softmax shares one label among the classes"),
         ([*MULTI, "objective=binary_cross_entropy", "mixing=cutmix"], "^mixing: it gives a sample shares of two classes"),
+        ([*MULTI, "objective=binary_cross_entropy", "attack=pgd"], "^attack: it raises the cross-entropy of an image's one"),
+        (["objective=jsd", "attack=trades"], "^attack: TRADES has a loss of its own, on top of the cross-entropy alone"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_the_group_and_the_remedy(overrides, message):

@@ -20,6 +20,7 @@ SMALL = {
     "ResNeXt": ("backbone.depth=11", "backbone.base_width=4", "backbone.widen_factor=1"),
     "WideResNet": ("backbone.depth=10", "backbone.widen_factor=1"),
     "ResNet18": ("backbone.width=4",),
+    "PreActResNet18": ("backbone.width=4",),
     "ResNet": ("backbone.width=4",),
     "imagenet_resnet": ("backbone.blocks=[1,1,1,1]",),
     "zoo_model": ("backbone.name=resnet18", "backbone.pretrained=false"),

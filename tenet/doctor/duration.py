@@ -86,12 +86,15 @@ def check(plan: Plan) -> Iterator[Finding]:
 def report_steps(times: Times, timed_batch: int, plan: Plan) -> Finding:
     batch, step = whole_batch(plan.experiment), times.inhibited_step
     inhibited = f", inhibited step {format_times(step)}" if step.median else ""
+    forwards = plan.experiment.method.forwards
+    passes = f" of {forwards} forward passes" if forwards > 1 else ""
     part = "batches" if timed_batch == batch else f"{timed_batch} images, scaled to batches"
     images = " random stand-ins" if plan.has_stand_ins else ""
     return ok(
-        f"plain step {format_times(times.plain_step)}{inhibited}, {batch / times.plain_step.median:,.0f} images/s: "
+        f"plain step{passes} {format_times(times.plain_step)}{inhibited}, {batch / times.plain_step.median:,.0f} images/s: "
         f"medians and ranges of {plan.steps}, on {part} of {batch:,}{images}",
         timed_batch=timed_batch,
+        forward_passes=forwards,
         **{f"{name}_s": estimate._asdict() for name, estimate in times._asdict().items()},
     )
 
@@ -200,15 +203,18 @@ def choose_batch(rehearsal: Rehearsal, *, largest: int, steps: int) -> int:
 
 
 def time_steps(rehearsal: Rehearsal, size: int, *, steps: int) -> dict[str, list[float]]:
-    """Seconds of each step by name; the plain step includes making its batch. A first round warms up."""
+    """Seconds of an iteration's steps, by their name; the plain ones include making the batch. A first round warms up."""
     loader = copy(rehearsal.experiment.loader)
     loader.batch_size = size
     endless = chain.from_iterable(map(loader.epoch, count()))
     batches = (batch for batch in endless if len(batch.labels) == size)
     seconds_by_name: dict[str, list[float]] = {}
     for loading, batch in islice(time_items(batches), steps + 1):
+        spent = {PLAIN: loading}
         for seconds, name in time_items(rehearsal.steps(rehearsal.make_costly(batch))):
-            seconds_by_name.setdefault(name, []).append(seconds + (loading if name == PLAIN else 0.0))
+            spent[name] = spent.get(name, 0.0) + seconds
+        for name, seconds in spent.items():
+            seconds_by_name.setdefault(name, []).append(seconds)
     return {name: seconds[1:] for name, seconds in seconds_by_name.items()}
 
 

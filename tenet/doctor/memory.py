@@ -147,7 +147,10 @@ def measure_phases(plan: Plan) -> dict[str, PeakMemory]:
             experiment.inhibited.max_iterations = 1
         rehearsal = Rehearsal(experiment)
         for size in (BATCHES[0], *BATCHES):  # the first step creates the optimizer's state
+            of_iteration: dict[str, list[int]] = {}
             for phase, history in bytes_.watch(rehearsal.steps(rehearsal.random_batch(size))):
+                of_iteration.setdefault(phase, []).extend(history)
+            for phase, history in of_iteration.items():
                 histories.setdefault(phase, []).append(history)
             test = experiment.splits.test
             part = ImageArrays(*test.read(torch.arange(size)), test.classes).to(experiment.device)

@@ -5,13 +5,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from tenet.errors import NonFiniteLossError
 from tenet.experiment import Experiment
-from tenet.methods import Batch, Draw, Update, seed_global_generators
+from tenet.methods import Batch, Composed, Draw, Method, Update, seed_global_generators
 from tenet.training.optimizer import GuardedOptimizer
 
 PLAIN, INHIBITED = "plain step", "inhibited step"
+
+
+class AllRight(Composed):
+    """Counts every prediction as right, also of images made worse: inhibited updates then cost most."""
+
+    def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:
+        for update in self.method.updates(network, batch):
+            if update.correct is not None:
+                update.correct = torch.ones_like(update.correct)
+            yield update
 
 
 class Rehearsal:
@@ -28,6 +39,9 @@ class Rehearsal:
         )
         self.optimizer.scale_learning_rates(0.0)
         self.average = experiment.average
+        self.method: Method = experiment.method
+        if experiment.inhibited is not None:
+            self.method = replace(experiment.inhibited, method=AllRight(method=experiment.inhibited.method))
 
     def make_costly(self, batch: Batch) -> Batch:
         """The batch as it would be late in training, when it costs most: an inhibited step is due, and every sample
@@ -52,9 +66,12 @@ class Rehearsal:
         )
 
     def steps(self, batch: Batch) -> Iterator[str]:
-        """Take the optimizer steps of one iteration; yield the name of each when it has been taken."""
+        """Take the optimizer steps of one iteration; yield the name of each when it has been taken.
+
+        An iteration may have several of one name, such as the replays of free adversarial training.
+        """
         seed_global_generators(batch.images.device, seed=self.experiment.seed, step=batch.step)
-        for update in self.experiment.method.updates(self.experiment.network, batch):
+        for update in self.method.updates(self.experiment.network, batch):
             self.optimizer.step(update)
             if self.average is not None:  # in training once, after the last update
                 self.average.update(self.experiment.network, step=batch.step)

@@ -386,9 +386,10 @@ def with_attack(config: Mapping[str, Any], objective: Method) -> Method:
     if config["_target_"] is None:
         return objective
     found: Any = locate(config["_target_"], key="attack")
-    if issubclass(found, Attack):
+    if not issubclass(found, Attack):
+        return build(config, key="attack", method=objective)
+    with prefix_errors("attack"):
         return Adversarial(method=objective, attack=build(config, key="attack"))
-    return build(config, key="attack", method=objective)
 
 
 def try_optimizer(build_optimizer: Callable[[list[Tensor]], Optimizer], device: torch.device) -> None:

@@ -30,6 +30,8 @@ class Adversarial(Composed):
     every 200 steps, 128 images of the batch are attacked by PGD-10 before the network is trained on them, which costs as
     much as 11 forward passes of them. The share that is then misclassified is the metric `train/error_pgd_pct`, and a
     warning says when it leaves the error under the attack of training far behind.
+
+    Raises ValueError for a method whose images show several classes.
     Sources: Madry et al., ICLR 2018 (arXiv 1706.06083); Wong, Rice and Kolter, ICLR 2020 (arXiv 2001.03994).
     """
 
@@ -37,6 +39,11 @@ class Adversarial(Composed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.labels.is_multi_label:
+            raise ValueError(
+                "it raises the cross-entropy of an image's one label, but the chosen objective is for several; choose "
+                "attack=free or attack=none"
+            )
         self.forwards += self.attack.forwards
         self._has_warned = False
 

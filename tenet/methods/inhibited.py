@@ -171,7 +171,7 @@ def choose(batch: Batch, right: Bool[Tensor, " batch"], decisive: Tensor, *, net
 
     Returns none if fewer were right than a forward of the network in train mode needs. `right` is on the host.
     """
-    images = batch.images[: len(batch.labels)].detach()
+    images = batch.images[: len(batch.labels)]
     ids = right.nonzero().squeeze(1)
     _, channels, height, width = images.shape
     if len(ids) < network.min_batch_size((channels, height, width)):

@@ -43,7 +43,8 @@ class Trades(Composed):
         check_arguments(type(self), vars(self))
         if not isinstance(self.method, CrossEntropy):
             raise ValueError(
-                "TRADES has a loss of its own, with the cross-entropy; choose objective=cross_entropy"
+                "TRADES has a loss of its own, on top of the cross-entropy alone; choose objective=cross_entropy or "
+                "another attack"
             )
         self.objective: CrossEntropy = self.method
         self.ball = make_ball("linf", self.radius)

@@ -14,7 +14,7 @@ from tenet.config.build import build
 from tenet.config.rules import rules_for
 from tenet.config.run_config import resolve
 from tenet.experiment.parts import with_attack
-from tenet.methods import CrossEntropy
+from tenet.methods import Adversarial, CrossEntropy
 from tenet.rules import Rule
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -57,7 +57,10 @@ def build_group(group: str, config: dict[str, Any]) -> Any:
     if group == "tenet":
         return build(config[group], key=group, method=CrossEntropy())
     if group == "attack":
-        return with_attack(config[group], CrossEntropy())
+        method = with_attack(config[group], CrossEntropy())
+        if isinstance(method, CrossEntropy):
+            return None
+        return method.attack if isinstance(method, Adversarial) else method
     return build(config[group], key=group)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from tenet.distributed import ProcessGroup, join
-from tenet.methods import CrossEntropy, Inhibited
+from tenet.methods import CrossEntropy, Free, Inhibited
 from tenet.training.books import NullTracker
 from tenet.training.checkpoint import Checkpoints
 from tenet.training.loop import train
@@ -19,7 +19,7 @@ from tests.training.smooth import CHANNELS, SmoothLoader, make_network
 def train_in_parts(folder: Path, process_group: ProcessGroup, *, parts: int) -> dict:
     network = make_network()
     method = Inhibited(
-        method=CrossEntropy(),
+        method=Free(method=CrossEntropy(), replays=2, radius=0.1, step_size=0.06),
         layer="1",
         groups=CHANNELS,
         interval=2,

@@ -55,6 +55,22 @@ def test_the_memory_of_any_batch_follows_from_two_small_ones(
         assert phases[name].max_images(float(peak)) in (47, 48, 49)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "passes"),
+    [(("attack=free", "attack.replays=3"), 3), (("attack=pgd", "attack.radius=1.0", "attack.steps=1"), 2)],
+)
+def test_all_that_an_attack_adds_to_an_iteration_is_counted(
+    overrides: tuple[str, ...], passes: int, tmp_path: Path
+) -> None:
+    plan = plan_in(tmp_path, *overrides, "--steps", "2")
+    both = {"plain step", "inhibited step"}  # however many predictions the attack leaves right
+    seconds = duration.time_steps(Rehearsal(plan.experiment), 4, steps=2)
+    assert {name: len(taken) for name, taken in seconds.items()} == dict.fromkeys(both, 2)
+    assert memory.measure_phases(plan).keys() == {*both, "evaluation"}
+    plan.max_batches = (32, 10)
+    assert next(iter(duration.check(plan))).what.startswith(f"plain step of {passes} forward passes ")
+
+
 def test_each_operation_has_its_own_line_and_the_highest_counts() -> None:
     # 100 for any batch, and 10 for each image.
     peak = memory.PeakMemory([[100, 20], [100, 40]])

@@ -1,9 +1,17 @@
 """Adversarial training: the published updates, with other methods inside and inhibition on top."""
 
-import torch
+from dataclasses import replace
 
-from tenet.methods import Batch, CrossEntropy, Draw, Free, Trades, trades
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tenet.methods import Adversarial, Batch, CrossEntropy, Draw, FgsmRs, Free, Inhibited, Pgd, Trades, trades
+from tenet.networks import Network, ResNet
+from tenet.run.metrics_file import read_metrics
+from tests.entry_points import TINY, train
 from tests.methods import small_net
+from tests.training.runs import assert_same_weights, run
 
 EXACT = {"atol": 1e-9, "rtol": 1e-9}
 
@@ -41,3 +49,93 @@ def test_the_loss_and_the_gradients_of_trades_are_the_official_ones(monkeypatch)
     torch.testing.assert_close(update.terms["loss"], values["trades/loss64"], **EXACT)
     for name, weight in network.backbone.named_parameters():
         torch.testing.assert_close(weight.grad, values[f"trades/gradients/{name}64"], **EXACT)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Network(ResNet(num_classes=3, depth=8, width=4), cut="stage_2").train()
+
+
+@pytest.fixture
+def batch():
+    images = torch.rand(12, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return batch_of(images, torch.arange(12) % 3)
+
+
+def test_an_update_and_the_inhibited_one_see_the_images_made_worse(network, batch):
+    seen = []
+    network.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].detach()))
+    attack = Pgd(steps=1, radius=1e-3, step_size=1e-3)
+    method = Inhibited(
+        method=Adversarial(method=CrossEntropy(), attack=attack),
+        layer="stage_2",
+        groups=2,
+        start_step=0,
+        interval=1,
+    )
+    worse = attack.perturb(network, batch.images, batch.labels, draw=batch.draw)
+    plain, _ = method.updates(network, batch)
+    assert not torch.equal(worse, batch.images)
+    assert torch.equal(plain.batch.images, worse)
+    assert torch.equal(seen[-1], worse[plain.correct])
+    assert method.forwards == 2
+
+
+def test_trades_normalises_images_and_worse_images_apart(network, batch):
+    (update,) = Trades(method=CrossEntropy(), steps=1).updates(network, batch)
+    alone = F.cross_entropy(network(batch.images), batch.labels)
+    torch.testing.assert_close(update.terms["loss_cross_entropy"], alone.detach())
+    torch.testing.assert_close(
+        update.terms["loss"], update.terms["loss_cross_entropy"] + 6 * update.terms["loss_divergence"]
+    )
+    assert network.training
+    assert int(network.backbone.stages.stem[1].num_batches_tracked) == 3, "twice in the update, once above"
+
+
+def test_catastrophic_overfitting_is_measured_and_warned_of_once(network, batch, caplog):
+    class Harmless(FgsmRs):
+        def search(self, network, images, labels, *, draw):
+            return images
+
+    with torch.no_grad():
+        labels = network(batch.images).argmax(1)
+    method = Adversarial(method=CrossEntropy(), attack=Harmless(radius=0.5))
+    errors = []
+    for step in (199, 200, 400):
+        (update,) = method.updates(network, replace(batch, labels=labels, step=step))
+        errors.append(update.terms.get("error_pgd_pct"))
+    assert errors[0] is None
+    assert 50 < errors[1] <= 100
+    assert errors[2] is not None
+    (warning,) = caplog.records
+    what = "step 200: catastrophic overfitting: of 12 training images, 100 % withstand the attack of training but only "
+    assert warning.message.startswith(what)
+
+
+def test_free_training_that_is_resumed_takes_the_steps_of_an_uninterrupted_run(tmp_path):
+    def free():
+        return Inhibited(
+            method=Free(method=CrossEntropy(), replays=2), layer="stage_2", groups=3, start_step=3
+        )
+
+    whole = run(tmp_path / "whole", method=free())
+    run(tmp_path / "part", method=free(), max_steps=8)
+    resumed = run(tmp_path / "part", method=free())
+    assert resumed.resumed_at == 8
+    assert_same_weights(resumed.network, whole.network)
+    assert torch.equal(resumed.method.method.noise, whole.method.method.noise)
+
+
+@pytest.mark.parametrize(
+    ("words", "metric"),
+    [
+        (["attack=pgd", "attack.steps=2", "objective=jsd", "mixing=mixup"], "train/loss_consistency"),
+        (["attack=trades", "attack.radius=4/255", "trainer.precision=bf16"], "train/loss_divergence"),
+    ],
+)
+def test_attacks_train_by_the_command(tmp_path, words, metric):
+    train(*TINY, *words, "trainer.max_steps=6", "hydra.run.dir=run", cwd=tmp_path)
+    rows = [row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if metric in row]
+    assert [row["step"] for row in rows] == [3, 6]
+    assert rows[-1]["train/inhibited_steps"] + rows[-1]["train/skipped_steps"] > 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tenet.methods import CrossEntropy, Inhibited, Jsd
+from tenet.methods import CrossEntropy, Free, Inhibited, Jsd
 from tenet.networks import Network
 from tenet.training.accumulation import split_batch
 from tests.entry_points import TINY
@@ -21,14 +21,16 @@ def train(folder, method, *, parts):
 
 
 @pytest.mark.parametrize(
-    "objective", [CrossEntropy(label_smoothing=0.1), Jsd()], ids=["cross_entropy", "jsd"]
+    "make_objective",
+    [lambda: CrossEntropy(label_smoothing=0.1), Jsd, lambda: Free(method=Jsd(), radius=0.1, step_size=0.06)],
+    ids=["cross_entropy", "jsd", "free"],
 )
 @pytest.mark.parametrize("inhibits", [False, True], ids=["plain", "inhibited"])
-def test_updates_in_parts_are_those_of_the_whole_batch(tmp_path, objective, inhibits):
+def test_updates_in_parts_are_those_of_the_whole_batch(tmp_path, make_objective, inhibits):
     def method():
         # Each channel is its own group: the grouping does not depend on the random medoids, which are others in parts.
         settings = {"layer": "1", "groups": CHANNELS, "interval": 2, "start_step": 3, "weight": 0.5}
-        return Inhibited(method=objective, **settings) if inhibits else objective
+        return Inhibited(method=make_objective(), **settings) if inhibits else make_objective()
 
     whole, one = train(tmp_path / "whole", method(), parts=1)
     parted, other = train(tmp_path / "parts", method(), parts=3)

@@ -98,4 +98,5 @@ def windows(steps: int) -> dict[int, int]:
     while ends[-1] < steps:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
         ends.append(math.ceil(shares[-1] * steps))
-    return {end: end - start for start, end in pairwise(ends)}
+    # Of few steps, some windows have none.
+    return {end: end - start for start, end in pairwise(sorted(set(ends)))}
