@@ -86,12 +86,13 @@ def draw_radii(figures: Mapping[str, Mapping[str, Any]], *, norm: str, title: st
             axes.fill_between(
                 radii, 100 - bounds[:, 1], 100 - bounds[:, 0], color=line.get_color(), alpha=0.12, linewidth=0
             )
-    axes.set_ylim(0, 100)
-    axes.set_xlim(left=0)
+    axes.set_ylim(0, 103)  # room for the markers
+    axes.set_xlim(0, 1.03 * max(radii))
+    axes.set_xticks(radii)
     axes.set_xlabel(f"radius, {norm}" + (", in 255ths" if unit == 255 else ""))
     axes.set_ylabel("robust accuracy, %")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="lower left")
     axes.set_title(title, fontsize=10)
     return figure

@@ -40,7 +40,11 @@ def combine(about: Mapping[str, Any], summaries: Sequence[Summary], *, notes: Se
 
 def _overview(metrics: Mapping[str, Any]) -> list[Table]:
     """Clean images, corruptions and attacks in one table, if there are both an mCE and attacks."""
-    attacks = [name.removesuffix("/error_pct") for name in metrics if re.match(r"attack/.*/error_pct", name)]
+    attacks = [
+        name.removesuffix("/error_pct")
+        for name in metrics
+        if re.match(r"attack/(?!random).*/error_pct", name)
+    ]
     if "corruption/mce_pct" not in metrics or not attacks:
         return []
     table = Table(title="Clean images, corruptions and attacks, in %", title_justify="left")
@@ -48,7 +52,11 @@ def _overview(metrics: Mapping[str, Any]) -> list[Table]:
     for heading in ("error", "accuracy", "RMS calibration error"):
         table.add_column(heading, justify="right")
     errors = {"test": "error_pct", "corruption": "mce_pct", **dict.fromkeys(attacks, "error_pct")}
-    shown = {"test": "clean", "corruption": "15 corruptions (mCE)", "attack/none": "of the attacks, clean"}
+    shown = {
+        "test": "clean",
+        "corruption": "15 corruptions (mCE)",
+        "attack/none": "clean, those that were attacked",
+    }
     for prefix, name in errors.items():
         error, calibration = metrics[f"{prefix}/{name}"], metrics.get(f"{prefix}/rms_calibration_error_pct")
         texts = [f"{error:.2f}", f"{100 - error:.2f}", "" if calibration is None else f"{calibration:.2f}"]
