@@ -7,6 +7,7 @@ import pytest
 
 from tenet.compare.__main__ import main
 from tests.entry_points import TINY, evaluate, train
+from tests.faults.places import Fault
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +46,40 @@ def test_a_sweep_over_radii_reports_each_and_enters_the_summary_without_the_corr
     assert "FGSM" not in table, "a baseline that nobody asked for"
 
 
-def test_another_norm_has_a_report_of_its_own(run):
-    words = ["corruptions.names=[]", "attacks.names=[fgsm]", "attacks.images=10"]
-    for norm in ("attacks.norm=linf", "attacks.norm=l2"):
-        evaluate(f"run={run}", *words, norm, "attacks.radius=0.5", cwd=run.parent)
-    for norm in ("linf", "l2"):
-        report = json.loads((run / "evaluation" / f"corruptions-fgsm-{norm}-0.5-part.json").read_text())
-        assert list(report["attacks"]["cells"]) == ["none", f"random-{norm}-0.5", f"fgsm-{norm}-0.5"]
+def test_another_norm_has_a_report_of_its_own_and_resumes_when_killed_in_an_attack(run):
+    words = [
+        f"run={run}",
+        "corruptions.names=[]",
+        "attacks.names=[fgsm]",
+        "attacks.images=30",
+        "attacks.steps=3",
+    ]
+    words += ["attacks.norm=l2", "attacks.radius=128/255", "batch_size=8"]
+    evaluate(*words, cwd=run.parent, fault=Fault("kill", "attack", 6), code=-9)
+    (parts,) = run.rglob("*.parts")
+    assert [path.name for path in parts.iterdir()] == ["0.npz"]
+    done = evaluate(*words, cwd=run.parent)
+    assert "continuing an interrupted evaluation: 2 sets of images" in done.output  # clean and none
+    report = json.loads((run / "evaluation" / "corruptions-fgsm-l2-128-part.json").read_text())
+    assert list(report["attacks"]["cells"]) == ["none", "random-l2-128", "fgsm-l2-128"]
 
 
 @pytest.mark.parametrize(
     ("word", "code", "message"),
     [
         ("attacks.radius=300/255", 1, "attacks.radius=1.17"),
-        ("attacks.radius=-1", 2, "attacks.radius=-1: must be a number of at least 0, or a fraction such as 8/255"),
+        (
+            "attacks.radius=-1",
+            2,
+            "attacks.radius=-1: must be a number of at least 0, or a fraction such as 8/255",
+        ),
         ("attacks.norm=l1", 2, "attacks.norm=l1: must be one of linf, l2"),
         ("attacks.images=361", 1, "attacks.images=361 exceeds the 360 test images"),
-        ("attacks.names=[cw]", 2, "attacks.names=['cw']: must be a list of one of fgsm, pgd, apgd, autoattack"),
+        (
+            "attacks.names=[cw]",
+            2,
+            "attacks.names=['cw']: must be a list of one of fgsm, pgd, apgd, autoattack",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(run, word, code, message):
