@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tenet.evaluation.suites.suite import Summary
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
+# Of W&B: by the first part of their names, columns of the records of a report.
+TABLES = {"corruption": ["corruption", "severity", "error_pct"], "attack": ["attack", "error_pct", "images"]}
 logger = logging.getLogger("tenet")
 
 
@@ -72,6 +74,7 @@ def run(
         from tenet.evaluation.exposure import Exposure
         from tenet.evaluation.loop import predict_suites
         from tenet.evaluation.matching import match_classes, matching_note, warn_of_other_size
+        from tenet.evaluation.measurement import PART
         from tenet.evaluation.report import combine, print_report, write_figures, write_pictures
         from tenet.evaluation.suites.build import build_suites
 
@@ -87,8 +90,10 @@ def run(
     )
     warn_of_other_size(test, network.interface["image_size"], where=where)
     build_option = partial(build, config["suite"], key="suite")
-    suites = build_suites(config, test, model=target.model, device=device, build_option=build_option)
     classifier = Classifier(network, batch_size, order, process_group)
+    suites = build_suites(
+        config, test, model=target.model, device=device, classifier=classifier, build_option=build_option
+    )
     if not process_group.is_main_process:
         predict_suites(suites, classifier, None)
         return None
@@ -129,11 +134,17 @@ def run(
     for path in [*written, *pictures.values()]:
         print(path)
     differences = measurement.differences(output, asked=is_asked, is_complete=report.is_complete)
+    attacks = [each for each in summaries if "attacks" in each.content]
     if not differences:
         track(target, report, written, pictures)
     elif target.run_dir is not None:
+        # Figures under attack need no others.
+        has_own = differences == [PART] and bool(attacks)
+        which = " except those under attack" if has_own else ""
         why = printable(" and ".join(differences))
-        logger.info("the figures stay out of the run's summary, because they are %s", why)
+        logger.info("the figures%s stay out of the run's summary, because they are %s", which, why)
+        if has_own:
+            track(target, attacks[0], written, pictures)
     cache.close(keep=config["save_predictions"])
     return float(report.metrics.get("corruption/mce_pct", report.metrics["test/error_pct"]))
 
@@ -160,11 +171,14 @@ def track(
             logger.warning("W&B is off (%s)", error)
             start = Tracker(target.run_dir)
         tracker = stack.enter_context(start)
-        tracker.summarize(report.metrics, instead_of="corruption/")
-        columns = ["corruption", "severity", "error_pct"]
-        tracker.log_table("corruption/table", columns, [[row[c] for c in columns] for row in report.records])
-        for name, path in pictures.items():
-            tracker.log_image(name, path)
+        has_corruptions = any(name.startswith("corruption/") for name in report.metrics)
+        tracker.summarize(report.metrics, instead_of="corruption/" if has_corruptions else None)
+        for key, columns in TABLES.items():
+            rows = [[row[c] for c in columns] for row in report.records if columns[0] in row]
+            if rows:
+                tracker.log_table(f"{key}/table", columns, rows)
+        for name in report.pictures.keys() & pictures.keys():
+            tracker.log_image(name, pictures[name])
         # W&B keeps a hundred figures with an artifact: the means, without those of single cells.
         means = {name: value for name, value in report.metrics.items() if name.count("/") == 1}
         tracker.log_artifact("evaluation", [*written, *pictures.values()], metadata=means)

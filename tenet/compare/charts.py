@@ -1,13 +1,14 @@
-"""Line charts, drawn by matplotlib as SVG for the comparison page."""
+"""Line charts and planes, drawn by matplotlib as SVG for the comparison page."""
 
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tenet.compare.curves import Point
+from tenet.compare.groups import Spread
 from tenet.files.figures import default_style
 
 if TYPE_CHECKING:
@@ -39,19 +40,50 @@ def line_chart(
     """
     if not any(curves):
         return ""
+
+    def draw(axes: "Axes") -> None:
+        for index, curve in enumerate(curves):
+            if curve:
+                _draw_curve(axes, curve, index, offset=index - (len(curves) - 1) / 2)
+        axes.set_xlabel(along)
+        _set_axes(axes, [point for curve in curves for point in curve], along=along, is_root=is_root)
+
+    return _chart(draw, title=title)
+
+
+@default_style()
+def plane_chart(
+    points: Sequence[tuple[Spread | None, Spread | None]], *, title: str, across: str, up: str
+) -> str:
+    """An HTML figure with a point for each group that has both figures, in the order of COLOURS, and its deviations over
+    seeds; empty for fewer than two points. across, up: names of the axes, without texts from run folders."""
+    if sum(None not in point for point in points) < 2:
+        return ""
+
+    def draw(axes: "Axes") -> None:
+        for index, (x, y) in enumerate(points):
+            if x is not None and y is not None:
+                look: dict[str, Any] = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 6}
+                axes.errorbar(x.mean, y.mean, xerr=x.deviation or 0, yerr=y.deviation or 0, **look)
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        axes.margins(0.12)
+        axes.grid()
+        axes.tick_params(length=0)
+        axes.spines[["top", "right"]].set_visible(False)
+
+    return _chart(draw, title=title)
+
+
+def _chart(draw: Callable[["Axes"], None], *, title: str) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.4, 3.2), facecolor="none", layout="constrained")
-        axes = figure.subplots(subplot_kw={"facecolor": "none", "xlabel": along})
-        for index, curve in enumerate(curves):
-            if curve:
-                _draw_curve(axes, curve, index, offset=index - (len(curves) - 1) / 2)
-        _set_axes(axes, [point for curve in curves for point in curve], along=along, is_root=is_root)
-        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=metadata)
+        draw(figure.subplots(subplot_kw={"facecolor": "none"}))
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = buffer.getvalue()
     # As part of an HTML page, without prolog and namespaces.
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :])

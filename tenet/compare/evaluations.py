@@ -12,7 +12,7 @@ from tenet.files.json import number, read_json
 from tenet.files.names import AVERAGED_WEIGHTS_FILE, EVALUATION_FOLDER, ORIGIN_FILE, WEIGHTS_FILE
 from tenet.files.plain import sha256_of
 
-TEST, MCE = "test error", "mCE, "  # prefixes of columns
+TEST, MCE, ROBUST = "test error", "mCE, ", "robust accuracy, "  # prefixes of columns
 TEST_ERROR = f"{TEST}, %"
 MAX_NAME = 200  # characters
 MAX_OVERLAPS = len(CORRUPTIONS + EXTRA_CORRUPTIONS)
@@ -56,13 +56,16 @@ def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations
             )
         elif clean is not None:
             found.figures.setdefault(f"{TEST}{of}, %", clean)
+        for name, accuracy in _robust_accuracies(report, of=of):
+            found.figures.setdefault(name, accuracy)
         if mce is None:
             partial.append(f"{as_label(path.name)} has no mCE")
         elif column in found.figures:
             problems.append(f"{path.name} is left out: a second {column}")
         else:
             found.figures[column], found.cells[column] = mce, _cells(report)
-    if not any(column.startswith(MCE) and OTHER_DATA not in column for column in found.figures):
+    own = [column for column in found.figures if OTHER_DATA not in column]
+    if not any(column.startswith((MCE, ROBUST)) for column in own):
         problems = ["not evaluated", *problems, *partial]
     found.problem = "; ".join(problems)
     return found
@@ -110,6 +113,19 @@ def mce_column(report: Mapping[str, Any], *, of: str = "", measured: Mapping[str
     source = as_mapping((measured or {}).get("corruptions"))
     origin = f"{source_text(report.get('source'))}{_which(source)}"
     return f"{MCE}{origin}{of}{', relative to AlexNet' if is_relative else ''}, %"
+
+
+def _robust_accuracies(report: Mapping[str, Any], *, of: str) -> Iterator[tuple[str, float]]:
+    """Column and figure of each attack that was asked for: one column for each setting and number of images."""
+    attacks = as_mapping(report.get("attacks"))
+    asked, total = attacks.get("asked"), attacks.get("of_test_images")
+    for name, value in as_mapping(attacks.get("cells")).items():
+        cell = as_mapping(value)
+        accuracy, images = number(cell.get("robust_accuracy_pct")), cell.get("images")
+        if accuracy is not None and isinstance(asked, list) and name.partition("-")[0] in asked:
+            part = f" ({as_label(images)} images)" if images != total else ""
+            what = f"{cell.get('attack')}, {attacks.get('norm')} {cell.get('radius')}"
+            yield f"{ROBUST}{as_label(what)}{part}{of}, %", accuracy
 
 
 def source_text(source: Any) -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tenet.compare.evaluations import MCE, SOURCES, TEST, TEST_ERROR
+from tenet.compare.evaluations import MCE, ROBUST, SOURCES, TEST, TEST_ERROR
 from tenet.compare.keys import differing_keys, natural, short_label, short_numbers, value_text
 from tenet.compare.runs import CompareError, Run, find_repeats, leave_out_set_aside
 from tenet.config.rules import did_you_mean
@@ -181,14 +181,20 @@ def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], d
 
 
 def _columns(runs: Sequence[Run], metrics: Sequence[str]) -> tuple[str, ...]:
-    """The test error, then the mCEs with official files first, then the metrics asked for.
+    """The test error, then the mCEs with official files first, then the robust accuracies, then the metrics asked for.
 
     Raises CompareError for a metric that no run has.
     """
     names = dict.fromkeys(name for run in runs for name in sorted(run.figures))
     order = [TEST_ERROR, *(f"{MCE}{source}, %" for source in SOURCES.values())]
-    headline = [name for name in names if name.startswith((f"{TEST}, ", MCE))]
-    headline.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
+    headline = [name for name in names if name.startswith((f"{TEST}, ", MCE, ROBUST))]
+    headline.sort(
+        key=lambda name: (
+            name.startswith(ROBUST),
+            order.index(name) if name in order else len(order),
+            natural(name),
+        )
+    )
     for metric in metrics:
         found = _of_metric(metric, names)
         if not found:

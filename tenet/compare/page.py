@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import fmean
 from urllib.parse import quote
 
-from tenet.compare.charts import COLOURS, SIGNS, line_chart
+from tenet.compare.charts import COLOURS, SIGNS, line_chart, plane_chart
 from tenet.compare.curves import TRAINING, Point, mean_curve, read_curves
+from tenet.compare.evaluations import MCE, ROBUST
 from tenet.compare.groups import Comparison, Group
 from tenet.compare.heatmaps import corruption_heatmaps, surface_heatmaps
 from tenet.compare.keys import ABSENT, natural, value_text, varying
@@ -67,6 +68,7 @@ def page(
             for column in comparison.columns
             if (maps := corruption_heatmaps(drawn, column))
         ],
+        planes=_planes(drawn, comparison.columns),
         curves=_training_charts(comparison, drawn),
         pictures=pictures,
         pictures_left_out=pictures_left_out,
@@ -86,6 +88,16 @@ def _figure(text: str) -> str:
 def _breakable(name: str) -> str:
     """HTML of a name whose line may break after dots and underscores, and not before its unit."""
     return re.sub(r"([._])", r"\1<wbr>", escape(name)).replace(", %", ",&nbsp;%")
+
+
+def _planes(groups: Sequence[Group], columns: Sequence[str]) -> str:
+    """Each robust accuracy over the first mCE."""
+    mce = next((column for column in columns if column.startswith(MCE)), "")
+    charts = []
+    for column in (name for name in columns if name.startswith(ROBUST)):
+        points = [(group.spread(mce), group.spread(column)) for group in groups]
+        charts.append(plane_chart(points, title=column, across="mCE, %", up="robust accuracy, %"))
+    return "".join(charts)
 
 
 def _severity_chart(groups: Sequence[Group], column: str) -> str:

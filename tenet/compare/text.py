@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tenet.compare.evaluations import MCE, TEST_ERROR
+from tenet.compare.evaluations import MCE, ROBUST, TEST_ERROR
 from tenet.compare.groups import Comparison, Difference, Group, Spread
 from tenet.compare.keys import as_number
 from tenet.errors import counted, printable
@@ -94,7 +94,7 @@ def _spread(group: Group, column: str) -> str:
 def _difference(comparison: Comparison, group: Group, column: str) -> str:
     for side in (group, comparison.baseline):
         if not side.by_seed(column):
-            missing = "not evaluated" if column.startswith(MCE) else "not measured"
+            missing = "not evaluated" if column.startswith((MCE, ROBUST)) else "not measured"
             return missing if side is group else f"{side.label} {missing}"
     return difference_text(comparison.difference(group, column), column=column)
 

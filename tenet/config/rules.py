@@ -12,7 +12,7 @@ import tenet.rules
 from tenet.config.build import ALLOWED_TARGETS, is_allowed, refusal
 from tenet.config.sources import arguments_of, find_definition, parse_module
 from tenet.errors import ConfigError
-from tenet.rules import SETTING, Rule, above, at_least, at_most, below, length, rule_of
+from tenet.rules import SETTING, Fraction, Rule, above, at_least, at_most, below, length, rule_of
 
 MAX_SHOWN = 200  # characters of a value that a message repeats
 OPTIMIZER = "optimizer"
@@ -41,6 +41,14 @@ HINTS: dict[str, Any] = {
     "corruptions.severities": list[Annotated[int, at_least(1), at_most(5)]],
     "corruptions.seed": SEED,
     "corruptions.normalize": Literal["auto", "none", "alexnet"],
+    "attacks.names": list[Literal["fgsm", "pgd", "apgd", "autoattack"]] | None,
+    "attacks.radius": Fraction | list[Fraction],
+    "attacks.norm": Literal["linf", "l2"],
+    "attacks.images": Annotated[int, at_least(1)] | None,
+    "attacks.steps": Annotated[int, at_least(1)],
+    "attacks.step_size": Fraction | None,
+    "attacks.restarts": Annotated[int, at_least(1)],
+    "attacks.autoattack": list[Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]] | None,
     "measures.calibration": bool,
     "measures.likelihood": bool,
     "measures.per_class": bool,

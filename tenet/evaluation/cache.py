@@ -29,6 +29,17 @@ KINDS: dict[type[AnyPredictions], dict[str, type]] = {
 logger = logging.getLogger("tenet")
 
 
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write an .npz file, whole or not at all, into a folder that may be missing."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # np.savez would add .npz to the temporary name
+            np.savez(file, **arrays)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)
+
+
 class PredictionCache:
     """One file for each cell in `folder`, all of one `identity`: plain values that say what is predicted, and how.
 
@@ -112,13 +123,14 @@ class PredictionCache:
         return None
 
     def save(self, name: str, predictions: AnyPredictions) -> None:
-        arrays = {field: tensor.numpy() for field, tensor in predictions._asdict().items()}
+        save_arrays(
+            self._path(name), {field: tensor.numpy() for field, tensor in predictions._asdict().items()}
+        )
+        shutil.rmtree(self.parts(name), ignore_errors=True)
 
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:  # np.savez would add .npz to the temporary name
-                np.savez(file, **arrays)
-
-        write_atomically(self._path(name), write)
+    def parts(self, name: str) -> Path:
+        """The folder for the parts of a cell that is not yet whole; it may be missing."""
+        return self._path(name).with_suffix(".parts")
 
     def _path(self, name: str) -> Path:
         # corruption/fog/3 has been in fog-3.npz since 0.1.

@@ -96,7 +96,10 @@ class Classifier:
         device = self.network.mean.device
         if device.type == "cpu" and len(images) > CPU_IMAGES:
             return torch.cat([self.logits(part) for part in images.split(CPU_IMAGES)])
-        logits = self.network(to_images_01(images.to(device, non_blocking=True)))
+        return self.in_order(self.network(to_images_01(images.to(device, non_blocking=True))))
+
+    def in_order(self, logits: Float[Tensor, "image output"]) -> Float[Tensor, "image class"]:
+        """The network's logits in the order of the data's classes."""
         return logits if self.order is None else logits[:, list(self.order)]
 
 

@@ -18,7 +18,8 @@ from tenet.files.weights import checksum
 
 PLAIN_MARKS = ("files",)
 """Marks that the report of a run's own data may have: the official files are the other standard source."""
-MAX_NAMED = 3  # corruptions in a file name
+MAX_NAMED = 3  # corruptions or attacks in a file name
+PART = "of a part of the benchmark"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Measurement:
             "of images normalised otherwise than in training": not self.is_own_normalization,
             f"in {self.precision}": self.precision != "fp32",
             f"of other corruptions than the standard ones ({', '.join(sorted(sources))})": bool(sources),
-            "of a part of the benchmark": not is_complete or "part" in self.marks,
+            PART: not is_complete or "part" in self.marks,
         }
         found = [what for what, is_so in differences.items() if is_so]
         has_own_name = asked or output.name in (path_name([]), path_name(PLAIN_MARKS))
@@ -186,6 +187,11 @@ class Measurement:
         cells = [name.split("/")[1:] for name in self.cells if name.startswith("corruption/")]
         names = list(dict.fromkeys(name for name, _ in cells))
         severities = list(dict.fromkeys(severity for _, severity in cells))
+        if not names and (
+            attacks := [name.split("/")[1] for name in self.cells if name.startswith("attack/")]
+        ):
+            own = [name for name in attacks if name != "none" and not name.startswith("random-")]
+            return ["+".join(own) if len(own) <= MAX_NAMED else f"{len(own)}-attacks"]
         text = "+".join(names) if 0 < len(names) <= MAX_NAMED else f"{len(names)}-corruptions"
         is_all = len(severities) in (0, len(SEVERITIES))
         return [text, *([] if is_all else [f"severity-{'+'.join(severities)}"])]

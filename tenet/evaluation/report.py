@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from tenet.evaluation.plots import save_figure
 from tenet.evaluation.suites.suite import RECORD, Summary
 from tenet.files.atomic import write_atomically
@@ -23,16 +25,43 @@ def combine(about: Mapping[str, Any], summaries: Sequence[Summary], *, notes: Se
 
     about: the first keys of the JSON report. notes: the first lines; empty ones are left out.
     """
+    metrics = _merge(summary.metrics for summary in summaries)
     return Summary(
         content={**about, **_merge(summary.content for summary in summaries)},
-        metrics=_merge(summary.metrics for summary in summaries),
+        metrics=metrics,
         lines=[*filter(None, notes), *(line for summary in summaries for line in summary.lines)],
-        tables=[table for summary in summaries for table in summary.tables],
+        tables=[*(table for summary in summaries for table in summary.tables), *_overview(metrics)],
         is_complete=all(summary.is_complete for summary in summaries),
         records=[record for summary in summaries for record in summary.records],
         documents=_merge(summary.documents for summary in summaries),
         pictures=_merge(summary.pictures for summary in summaries),
     )
+
+
+def _overview(metrics: Mapping[str, Any]) -> list[Table]:
+    """Clean images, corruptions and attacks in one table, if there are both an mCE and attacks."""
+    attacks = [
+        name.removesuffix("/error_pct")
+        for name in metrics
+        if re.match(r"attack/(?!random).*/error_pct", name)
+    ]
+    if "corruption/mce_pct" not in metrics or not attacks:
+        return []
+    table = Table(title="Clean images, corruptions and attacks, in %", title_justify="left")
+    table.add_column("images", no_wrap=True)
+    for heading in ("error", "accuracy", "RMS calibration error"):
+        table.add_column(heading, justify="right")
+    errors = {"test": "error_pct", "corruption": "mce_pct", **dict.fromkeys(attacks, "error_pct")}
+    shown = {
+        "test": "clean",
+        "corruption": "15 corruptions (mCE)",
+        "attack/none": "clean, those that were attacked",
+    }
+    for prefix, name in errors.items():
+        error, calibration = metrics[f"{prefix}/{name}"], metrics.get(f"{prefix}/rms_calibration_error_pct")
+        texts = [f"{error:.2f}", f"{100 - error:.2f}", "" if calibration is None else f"{calibration:.2f}"]
+        table.add_row(shown.get(prefix, prefix), *texts)
+    return [table]
 
 
 def _merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

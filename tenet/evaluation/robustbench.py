@@ -1,5 +1,6 @@
-"""RobustBench's description of a model: model_info/cifar10/corruptions in github.com/RobustBench/robustbench."""
+"""RobustBench's description of a model: model_info/cifar10/{corruptions,Linf,L2} in github.com/RobustBench/robustbench."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -17,6 +18,31 @@ def robustbench_info(model: Model, *, clean_pct: float, mce_pct: float, is_offic
     Accuracies are texts with two digits. RobustBench takes figures from the official files: without
     `is_official`, `footnote` says that these were measured on generated corruptions.
     """
+    notes = [] if is_official else ["Measured on generated corruptions, not on the official files."]
+    return _info(model, "corruptions_acc", 100 - mce_pct, radius=None, clean_pct=clean_pct, notes=notes)
+
+
+def robustbench_attack_info(
+    model: Model, *, radius: str, clean_pct: float, robust_accuracy_pct: float, notes: Sequence[str]
+) -> dict[str, Any]:
+    """The model info for the threat models Linf and L2: the accuracy under AutoAttack at the radius, such as 8/255.
+
+    notes: sentences for `footnote`, on what differs from RobustBench's measurement.
+    """
+    return _info(
+        model, "autoattack_acc", robust_accuracy_pct, radius=radius, clean_pct=clean_pct, notes=notes
+    )
+
+
+def _info(
+    model: Model,
+    name: str,
+    accuracy_pct: float,
+    *,
+    radius: str | None,
+    clean_pct: float,
+    notes: Sequence[str],
+) -> dict[str, Any]:
     info = {
         "link": "",
         "name": model.name,
@@ -26,11 +52,9 @@ def robustbench_info(model: Model, *, clean_pct: float, mce_pct: float, is_offic
         "dataset": model.dataset,
         "venue": "",
         "architecture": model.architecture,
-        "eps": None,
+        "eps": radius,
         "clean_acc": f"{100 - clean_pct:.2f}",
         "reported": "",
-        "corruptions_acc": f"{100 - mce_pct:.2f}",
+        name: f"{accuracy_pct:.2f}",
     }
-    if not is_official:
-        info["footnote"] = "Measured on generated corruptions, not on the official files."
-    return info
+    return {**info, "footnote": " ".join(notes)} if notes else info

@@ -48,6 +48,25 @@ def render(top, **kwargs):
     return page(compare(runs), **{"link_from": Path(top), **kwargs})
 
 
+def test_robust_accuracy_is_a_column_and_drawn_over_the_mce(tmp_path):
+    top = write_pair(tmp_path)
+    cells = {
+        "pgd-linf-8": {"attack": "PGD-20", "radius": "8/255", "robust_accuracy_pct": 41.5, "images": 500}
+    }
+    for folder in find_runs([str(top)]):
+        attacks = {"asked": ["pgd"], "norm": "linf", "of_test_images": 500, "cells": cells}
+        write_evaluation(folder, mce=None, name="corruptions-part.json", attacks=attacks)
+    (top / "plain" / "0" / "evaluation" / "corruptions-part.json").write_text('{"attacks": {"cells": [1]}}')
+    outline = Outline(render(top))
+    assert "robust accuracy, PGD-20, linf 8/255, %" in outline.text
+    assert "41.50 ± 0.00" in outline.text
+    assert len(outline.all("svg")) == 4
+    (tmp_path / "plain" / "0" / "evaluation" / "corruptions-part.json").write_text(
+        '{"attacks": {"cells": [1]}}'
+    )
+    Outline(render(top))
+
+
 def test_the_page_holds_figures_keys_curves_heatmaps_and_links(tmp_path):
     outline = Outline(render(write_pair(tmp_path)))
     for text in ("12.00 ± 2.00", "+2.00 [-0.48, +4.48] (3 pairs)", "tenet.groups", "stage_2", "train/loss"):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -19,6 +20,21 @@ CLEAN = Summary(
 def make_report(**options):
     suite = make_suite(**options)
     return combine({"weights": "w"}, [CLEAN, summarize(suite, clean=make_predictions(4))])
+
+
+def test_clean_images_corruptions_and_attacks_are_one_table(capsys):
+    accuracy = {"attack/pgd-linf-8/error_pct": 60.0, "attack/pgd-linf-8/rms_calibration_error_pct": 30.0}
+    attacks = Summary(content={}, metrics=accuracy)
+    report = combine({}, [CLEAN, Summary(content={}, metrics={"corruption/mce_pct": 22.0}), attacks])
+    print_report(report)
+    table = capsys.readouterr().out
+    rows = [re.findall(r"[^│┃\s][^│┃]*[^│┃\s]", line) for line in table.splitlines() if "│" in line]
+    assert rows == [
+        ["clean", "4.00", "96.00"],
+        ["15 corruptions (mCE)", "22.00", "78.00"],
+        ["attack/pgd-linf-8", "60.00", "40.00", "30.00"],
+    ]
+    assert not combine({}, [CLEAN, attacks]).tables
 
 
 def test_the_json_has_the_content_of_all_suites_and_is_strict(tmp_path):

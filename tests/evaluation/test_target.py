@@ -224,6 +224,7 @@ def suites_of(test, corruptions=None, *, option=lambda test, measures: None, **c
     config = {
         "corruptions": {**asked, **(corruptions or {})},
         "measures": {"calibration": True, "likelihood": True, "per_class": False, "intervals": True},
+        "attacks": {"names": None},
         "cifar101": None,
         "cifar_p": None,
         **changes,

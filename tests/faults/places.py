@@ -27,6 +27,7 @@ CALLS = {
     "metrics": ("tenet.run.metrics_file", "MetricsFile.write"),
     "summary": ("tenet.tracking", "Tracker.summarize"),
     "weights": ("tenet.files.weights", "save_weights"),
+    "attack": ("tenet.evaluation.attacked", "attack_batch"),
     "cell": ("tenet.evaluation.cache", "PredictionCache.save"),
     "figures": ("tenet.evaluation.report", "write_figures"),
 }

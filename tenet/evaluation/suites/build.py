@@ -11,8 +11,11 @@ from tenet.corruptions.generator import GeneratedCorruptions, check_least_size
 from tenet.corruptions.source import describe_source
 from tenet.data import ImageSource
 from tenet.errors import ConfigError, DatasetError
+from tenet.evaluation.attack_settings import AttackSettings
+from tenet.evaluation.classifier import Classifier
 from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
+from tenet.evaluation.suites.attacks import Attacks
 from tenet.evaluation.suites.clean import Clean
 from tenet.evaluation.suites.corruptions import CorruptedImages, Corruptions
 from tenet.evaluation.suites.multi_label import MultiLabelClean, MultiLabelCorruptions
@@ -28,12 +31,13 @@ def build_suites(
     *,
     model: Model,
     device: torch.device,
+    classifier: Classifier | None = None,
     build_option: Callable[[ImageSource, Measures], Suite | None] = lambda test, measures: None,
 ) -> list[Suite]:
     """The suites, in the order in which they are measured and reported.
 
-    test: the clean test images; corruptions are generated from them, on `device`. build_option: builds the suite of the
-    option `suite=`. Raises ConfigError or DatasetError.
+    test: the clean test images; corruptions are generated from them, on `device`. classifier: what is evaluated, to
+    draw attacked images. build_option: builds the suite of the option `suite=`. Raises ConfigError or DatasetError.
     """
     if test.is_multi_label:
         check_multi_label(config, test)
@@ -60,6 +64,16 @@ def build_suites(
         suites.append(NaturalShift(_folder(config, "cifar101"), measures=measures, size=test.image_size()))
     if config["cifar_p"] is not None:
         suites.append(Perturbations(_folder(config, "cifar_p"), test=test))
+    if config["attacks"]["names"]:
+        suites.append(
+            Attacks(
+                test,
+                measures,
+                settings=AttackSettings(**config["attacks"]),
+                model=model,
+                classifier=classifier,
+            )
+        )
     if (chosen := build_option(test, measures)) is not None:
         if chosen.name in [suite.name for suite in suites]:
             raise ConfigError(
@@ -74,8 +88,12 @@ def check_multi_label(config: Mapping[str, Any], test: ImageSource) -> None:
     class: there is no average precision then."""
     if not any(test.images_by_class()):
         raise DatasetError("no test image shows any class: none of its labels is 1")
-    for key, value in {"corruptions.root": config["corruptions"]["root"], **config}.items():
-        if key in ("corruptions.root", "cifar101", "cifar_p") and value is not None:
+    for key, value in {
+        "corruptions.root": config["corruptions"]["root"],
+        "attacks.names": config["attacks"]["names"],
+        **config,
+    }.items():
+        if key in ("corruptions.root", "attacks.names", "cifar101", "cifar_p") and value is not None:
             raise ConfigError(
                 f"{key}={value}: its images have one label each, but those of the data set may have several; leave it "
                 "out"

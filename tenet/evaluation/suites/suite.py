@@ -11,6 +11,7 @@ from tenet.data import ImageSource
 from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe_images
 from tenet.evaluation.reports import CLEAN as CLEAN
 from tenet.files.json import Scalars
+from tenet.methods.attacks import Attack
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,10 +21,14 @@ RECORD = ("corruption", "severity", "error_pct", "images", "source")
 
 
 class Cell(NamedTuple):
-    """Images that are predicted together. name: a path such as corruption/fog/3, unique in an evaluation."""
+    """Images that are predicted together. name: a path such as corruption/fog/3, unique in an evaluation.
+
+    attack: makes the images worse for the network before they are predicted (see `predict_attacked`).
+    """
 
     name: str
     source: ImageSource
+    attack: Attack | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
