@@ -81,9 +81,8 @@ def load_model(
     *,
     weights_key: str | None = None,
     device: str | torch.device = "cpu",
-    cut: str | None = None,
 ) -> TrainedModel:
-    """As `load`, with the description. cut: as of `Network`; raises ValueError if there is no such module."""
+    """As `load`, with the description."""
     path = user_path(source, key="source")
     if not path.exists():
         raise ConfigError(
@@ -107,7 +106,7 @@ def load_model(
         raise CheckpointError(f"{weights}: {error}; give its run folder instead") from error
     backbone = build_backbone(description.backbone, num_classes=len(saved.interface.classes))
     load_weights(backbone, saved, key=None if weights.name == AVERAGED_WEIGHTS_FILE else weights_key)
-    network = Network(backbone, **saved.interface._asdict(), cut=cut)
+    network = Network(backbone, **saved.interface._asdict())
     return TrainedModel(network.to(device).eval(), description, weights)
 
 

@@ -82,7 +82,8 @@ def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np
     except (DatasetError, MemoryError):
         raise
     except Exception as error:  # the decoders fail on damaged files with OSError, SyntaxError and others
-        raise DatasetError(f"{name} can't be read as an image: {error}") from error
+        reason = str(error).partition(" <_io.")[0]  # Pillow names its stream
+        raise DatasetError(f"{name} can't be read as an image: {reason}") from error
 
 
 @cache

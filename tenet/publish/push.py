@@ -28,6 +28,8 @@ def push(folder: Path, name: str, *, public: bool) -> str:
     except Exception as error:  # of the library, of its HTTP client, and ValueError for wrong names
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         status = getattr(getattr(error, "response", None), "status_code", None)
-        remedy = "log in by `hf auth login`, or set HF_TOKEN" if status in (401, 403) else "push it again"
-        raise ConfigError(f"--push {name}: {reason}; {folder} is complete; {remedy}") from error
+        login = "log in by `hf auth login` or set HF_TOKEN, then " if status in (401, 403) else ""
+        raise ConfigError(
+            f"--push {name}: {reason}; {folder} is complete: {login}repeat the command with --force"
+        ) from error
     return str(address)
