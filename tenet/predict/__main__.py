@@ -28,7 +28,7 @@ from tenet.failures import print_error
 from tenet.loading import TrainedModel, load_model
 from tenet.networks import Network
 from tenet.predict.explanation import draw_decisions, explain_decisions
-from tenet.predict.pictures import Corruption, Pictures, find_pictures, read_pictures
+from tenet.predict.pictures import Corruption, Pictures, find_pictures, read_in_batches
 from tenet.printing import console, open_streams
 from tenet.run.signals import StopSignals
 
@@ -89,7 +89,7 @@ def read_batches(
 ) -> Iterator[Pictures]:
     settings = {"image_size": model.network.interface["image_size"], "resize": model.description.resize}
     start = 0
-    for batch in read_pictures(paths, batch_size=BATCH_SIZE, unreadable=unreadable, **settings):
+    for batch in read_in_batches(paths, batch_size=BATCH_SIZE, unreadable=unreadable, **settings):
         ids = torch.arange(start, start + len(batch.images))
         start += len(batch.images)
         if corruption is not None:
@@ -141,7 +141,7 @@ def save_explanation(model: TrainedModel, batches: Sequence[Pictures], options: 
         title=f"What the decisions of {name} rest on: {groups} groups of channels at {layer}",
         heading="picture" if options.corrupt is None else "{}, severity {}".format(*options.corrupt),
     )
-    print(printable(str(save_figure(figure, options.explain, dpi=150))), file=sys.stderr)
+    print(printable(str(save_figure(figure, options.explain, dpi=150.0))), file=sys.stderr)
 
 
 def write_table(predictions: Iterable[PicturePrediction]) -> None:

@@ -45,14 +45,13 @@ def explain_decisions(
     Raises ValueError for more groups than channels.
     """
     images_01 = to_images_01(images)
-    predicted = network(images_01).argmax(dim=1)
-    explanation = explain(
-        network,
-        images_01,
-        predicted,
-        inhibited=Inhibited(method=CrossEntropy(), layer=layer, groups=groups),
-        generator=make_generator("cpu", seed=0, purpose="explain"),
-    )
+    inhibited = Inhibited(method=CrossEntropy(), layer=layer, groups=groups)
+    parts = []
+    for image in images_01.split(1):  # alone: its initial medoids do not depend on the other pictures
+        generator = make_generator("cpu", seed=0, purpose="explain")
+        predicted = network(image).argmax(dim=1)
+        parts.append(explain(network, image, predicted, inhibited=inhibited, generator=generator))
+    explanation = Explanation(*map(torch.cat, zip(*parts, strict=True)))
     importance = explanation.importance
     total = importance.abs().sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     maps = explanation.reversed_maps.shape[2:]
@@ -86,7 +85,9 @@ def draw_decisions(
     for axes, text in zip(grid[0], headings, strict=True):
         axes.set_title(text, fontsize=10)
     for row, (cells, name) in enumerate(zip(grid, names, strict=True)):
+        height, width, _ = decision.images[row].shape
         for axes in (cells[0], *cells[2:]):
+            axes.set_box_aspect(height / width)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         cells[0].imshow(decision.images[row].numpy())

@@ -55,7 +55,7 @@ def cut_as_in_tests(size: Size, *, image_size: Sequence[int] | None, resize: int
     return Crops(max(resize or height, height), height).cut(size)
 
 
-def read_pictures(
+def read_in_batches(
     paths: Sequence[Path],
     *,
     image_size: Sequence[int] | None,

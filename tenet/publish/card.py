@@ -81,11 +81,16 @@ def write_card(
     config: Mapping[str, Any],
     name: str,
     folder: str,
+    hub: str | None,
     reports: Sequence[EvaluationReport],
     exports: Mapping[str, str],
     pictures: Sequence[str],
 ) -> str:
-    """name: of the model. folder: how commands name the published folder. exports: the checks of the exported files."""
+    """The page as Markdown.
+
+    name: of the model. folder: how commands name the published folder. hub: the model's name on the hub.
+    exports: by file, what its check found.
+    """
     from jinja2 import Environment, StrictUndefined
 
     interface = model.network.interface
@@ -99,6 +104,7 @@ def write_card(
         header=_header(config, name=name, reports=reports),
         name=printable(name),
         folder=folder,
+        hub=hub,
         architecture=getattr(model.network.backbone, "architecture", type(model.network.backbone).__name__),
         classes=classes,
         some_classes=", ".join(classes[:MAX_LISTED]) + more,

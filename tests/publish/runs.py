@@ -1,4 +1,4 @@
-"""A run folder as training leaves it, with a report, on a few images of 16 x 16."""
+"""A run folder as training leaves it, on a few images of 16 x 16, with a report if asked for."""
 
 from pathlib import Path
 
@@ -12,10 +12,17 @@ from tenet.networks import Network, ResNet
 from tests.config.options import composed
 from tests.test_own_report import write_images
 
-SETTINGS = ("dataset=arrays", "backbone=resnet8", "backbone.width=4", "tenet.groups=3", "ema.decay=0.9", "tracking=none")
+SETTINGS = (
+    "dataset=arrays",
+    "backbone=resnet8",
+    "backbone.width=4",
+    "tenet.groups=3",
+    "ema.decay=0.9",
+    "tracking=none",
+)
 
 
-def make_run(place: Path) -> Path:
+def make_run(place: Path, *, evaluated: bool = True) -> Path:
     """With plain and averaged weights, which are random; the report is of the plain ones."""
     run = place / "run"
     write_images(place / "own.npz", noise=20)
@@ -28,5 +35,6 @@ def make_run(place: Path) -> Path:
         description = ModelDescription.from_config(config)._asdict()
         path = run / f"{name}.safetensors"
         save_weights(network.backbone, path, interface=network.interface, description=description)
-    evaluate(composed(f"run={run}", name="evaluate"))
+    if evaluated:
+        evaluate(composed(f"run={run}", name="evaluate"))
     return run

@@ -49,7 +49,9 @@ def test_what_can_not_be_loaded_is_refused_with_the_remedy(run, out, tmp_path):
         tenet.load(tmp_path)
     network = tenet.load(run)
     save_weights(network.backbone, tmp_path / "old.safetensors", interface=network.interface)
-    with pytest.raises(CheckpointError, match="it does not say how its network is built; give its run folder"):
+    with pytest.raises(
+        CheckpointError, match="it does not say how its network is built; give its run folder"
+    ):
         tenet.load(tmp_path / "old.safetensors")
     with pytest.raises(ConfigError, match="was published with one set of weights"):
         tenet.load(out, weights_key="model_ema")
@@ -134,6 +136,7 @@ def test_a_push_uploads_the_whole_folder_to_a_private_model(run, tmp_path, monke
             str(path.relative_to(tmp_path / "a")): path.read_bytes() for path in (tmp_path / "a").rglob("*.*")
         }
         assert {name: server.files[name] for name in files} == files
+        assert b"hf download user/model --local-dir a" in files["README.md"]
     with hub(is_open=False) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         capsys.readouterr()
@@ -163,7 +166,6 @@ def test_exported_files_give_the_logits_of_the_network_for_any_number_of_images(
             torch.testing.assert_close(torch.from_numpy(logits), network(images), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_an_export_that_differs_is_refused(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "tenet.publish.export._write_program", lambda *arguments: lambda images: images.sum((2, 3))[:, :2]
