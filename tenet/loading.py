@@ -13,7 +13,7 @@ from tenet.config.run_config import read_config
 from tenet.errors import CheckpointError, ConfigError
 from tenet.evaluation.target import RESIZING, find_weights
 from tenet.experiment import build_backbone
-from tenet.files.names import AVERAGED_KEY, AVERAGED_WEIGHTS_FILE, PUBLISHED_WEIGHTS_FILE
+from tenet.files.names import AVERAGED_KEY, AVERAGED_WEIGHTS_FILE
 from tenet.files.paths import user_path
 from tenet.files.weights import load_weights, read_weights
 from tenet.networks import Network
@@ -89,7 +89,7 @@ def load_model(
             f"{path} does not exist; give a run folder, a published folder or a .safetensors file"
         )
     config = read_config(path) if path.is_dir() else None
-    weights = path if config is None else _weights_in(path, averaged=weights_key == AVERAGED_KEY)
+    weights = path if config is None else find_weights(path, averaged=weights_key == AVERAGED_KEY)
     saved = read_weights(weights)
     if saved.interface is None or not saved.interface.classes:
         raise CheckpointError(
@@ -108,14 +108,3 @@ def load_model(
     load_weights(backbone, saved, key=None if weights.name == AVERAGED_WEIGHTS_FILE else weights_key)
     network = Network(backbone, **saved.interface._asdict())
     return TrainedModel(network.to(device).eval(), description, weights)
-
-
-def _weights_in(folder: Path, *, averaged: bool) -> Path:
-    published = folder / PUBLISHED_WEIGHTS_FILE
-    if not published.is_file():
-        return find_weights(folder, averaged=averaged)
-    if averaged:
-        raise ConfigError(
-            f"weights_key={AVERAGED_KEY}: {folder} was published with one set of weights; leave it out"
-        )
-    return published

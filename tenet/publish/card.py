@@ -71,7 +71,9 @@ def without_folders(value: Any) -> Any:
         return {name: without_folders(part) for name, part in value.items()}
     if isinstance(value, list):
         return [without_folders(part) for part in value]
-    return FOLDERS.sub("", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return PurePath(value).name if value.startswith(("/", "~")) else FOLDERS.sub("", value)
 
 
 def write_card(

@@ -53,6 +53,13 @@ def test_what_can_not_be_loaded_is_refused_with_the_remedy(run, out, tmp_path):
         CheckpointError, match="it does not say how its network is built; give its run folder"
     ):
         tenet.load(tmp_path / "old.safetensors")
+    hostile = {"backbone": {"_target_": "os.system", "command": "true"}}
+    path = tmp_path / "hostile.safetensors"
+    save_weights(network.backbone, path, interface=network.interface, description=hostile)
+    with pytest.raises(
+        CheckpointError, match=r"backbone\._target_=os\.system: must be a class of tenet\.networks"
+    ):
+        tenet.load(path)
     with pytest.raises(ConfigError, match="was published with one set of weights"):
         tenet.load(out, weights_key="model_ema")
 
