@@ -21,6 +21,8 @@ SETTINGS = (
     "tracking=none",
 )
 
+MEAN = [0.4, 0.5, 0.6]
+
 
 def make_run(place: Path, *, evaluated: bool = True) -> Path:
     """With plain and averaged weights, which are random; the report is of the plain ones."""
@@ -30,7 +32,8 @@ def make_run(place: Path, *, evaluated: bool = True) -> Path:
     write_config(config, run / "config.yaml")
     for seed, name in enumerate(("weights-ema", "weights")):
         torch.manual_seed(seed)
-        network = Network(ResNet(2, depth=8, width=4), classes=["0", "1"], image_size=[16, 16])
+        about = {"classes": ["0", "1"], "image_size": [16, 16], "mean": MEAN}
+        network = Network(ResNet(2, depth=8, width=4), **about)
         network(torch.rand(32, 3, 16, 16))  # statistics of BatchNorm
         description = ModelDescription.from_config(config)._asdict()
         path = run / f"{name}.safetensors"

@@ -9,10 +9,11 @@ import yaml
 
 import tenet
 from tenet.errors import CheckpointError, ConfigError
-from tenet.files.weights import save_weights
+from tenet.files.weights import load_weights, save_weights
+from tenet.networks import ResNet
 from tenet.publish.__main__ import main
 from tests.publish.hub import hub
-from tests.publish.runs import make_run
+from tests.publish.runs import MEAN, make_run
 
 IMAGES = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 FAST = "--no-export"
@@ -35,6 +36,9 @@ def test_run_published_folder_and_both_files_load_as_the_same_network(run, out):
     assert not network.training
     assert network.interface["classes"] == ["0", "1"]
     expected = network(IMAGES)
+    backbone = ResNet(2, depth=8, width=4)
+    load_weights(backbone, run / "weights.safetensors")
+    assert torch.equal(backbone.eval()((IMAGES - torch.tensor(MEAN)[:, None, None]) / 0.5), expected)
     for source in (out, str(out / "model.safetensors"), run / "weights.safetensors"):
         assert torch.equal(tenet.load(source)(IMAGES), expected)
     average = tenet.load(run, weights_key="model_ema")(IMAGES)
@@ -100,6 +104,25 @@ def test_reports_of_other_weights_stay_out_of_the_card(run, tmp_path, capsys):
     assert "no report of these weights" in capsys.readouterr().out
     assert "This network was not evaluated" in (tmp_path / "ema" / "README.md").read_text()
     assert torch.equal(tenet.load(tmp_path / "ema")(IMAGES), tenet.load(run, weights_key="model_ema")(IMAGES))
+
+
+def test_attacks_and_other_test_sets_of_a_report_are_in_the_card(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    report = json.loads((run / "evaluation" / "corruptions.json").read_text())
+    kept = {key: report[key] for key in ("weights_sha256", "measured", "clean")}
+    pgd = {"attack": "PGD-20", "radius": 0.03, "error_pct": 71.5, "interval_pct": [70.0, 73.0], "images": 100}
+    clean = {"attack": "none", "radius": 0.0, "error_pct": 12.0, "images": 100}
+    attacks = {"norm": "linf", "cells": {"none": clean, "pgd-linf-8": pgd}}
+    shift = {"cifar10.1-v6": {"error_pct": 33.25, "images": 2000}}
+    (copy / "evaluation" / "attacks.json").write_text(
+        json.dumps({**kept, "attacks": attacks, "other_test_sets": shift})
+    )
+    assert main([str(copy), str(tmp_path / "a"), FAST]) == 0
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "| PGD-20, linf radius 0.03 | 71.50 | [70.00, 73.00] |" in card
+    assert "| cifar10.1-v6 | 33.25 |" in card
+    assert "not measured under attack" not in card
+    assert "| none, " not in card
 
 
 def test_nothing_is_overwritten_unless_asked_for_and_a_failure_leaves_it_as_it_was(
