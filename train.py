@@ -105,6 +105,7 @@ def run(
     with (stop or StopSignals()).postponed():
         from tenet.experiment import Experiment
         from tenet.files.weights import holds_weights, save_weights
+        from tenet.loading import ModelDescription
         from tenet.training.books import NullTracker
         from tenet.training.checkpoint import Checkpoints
 
@@ -140,7 +141,8 @@ def run(
         if state.average is not None:
             saved = {run_dir / AVERAGED_WEIGHTS_FILE: state.average.network, **saved}
         for path, network in saved.items():
-            save_weights(network.backbone, path, interface=network.interface)
+            description = ModelDescription.from_config(config)._asdict()
+            save_weights(network.backbone, path, interface=network.interface, description=description)
         tracker.summarize(figures, instead_of=replaced)
         for kind, paths in {"weights": [*saved], "checkpoint": [checkpoints.last]}.items():
             tracker.log_artifact(kind, paths, metadata={"step": state.step, **figures})

@@ -12,7 +12,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tenet"
-LAZY = {"wandb", "matplotlib", "sklearn", "torchvision", "PIL", "safetensors", "timm", "huggingface_hub"}
+LAZY = {
+    "wandb",
+    "matplotlib",
+    "sklearn",
+    "torchvision",
+    "PIL",
+    "safetensors",
+    "timm",
+    "huggingface_hub",
+    "onnx",
+    "onnxruntime",
+}
 
 MODEL_LIBRARIES = {
     "tenet.networks.imagenet": {"torchvision"},

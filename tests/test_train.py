@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+import tenet
 from tenet.config.run_config import read_config
 from tenet.run.metrics_file import read_metrics
 from tenet.training.checkpoint import Checkpoints
@@ -41,6 +42,8 @@ def test_a_run_folder_holds_all_that_the_run_was(trained):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["test/error_pct"] == metrics[-1]["test/error_pct"]
     assert f"test error {summary['test/error_pct']:.2f} %" in output
+    # The weights alone say what the network is.
+    assert len(tenet.load(run / "weights.safetensors").interface["classes"]) == 10
     # No terminal: plain lines with epoch, loss, error, speed and time left.
     line = next(line for line in output.splitlines() if "step 27/27" in line)
     for part in ("epoch 3/3", "loss ", "error ", "images/s", "0:00:00 left"):

@@ -88,7 +88,8 @@ def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np
             f"{name} can't be read as an image: its content is of no format that is read"
         ) from error
     except Exception as error:  # the decoders fail on damaged files with OSError, SyntaxError and others
-        raise DatasetError(f"{name} can't be read as an image: {error}") from error
+        reason = str(error).partition(" <_io.")[0]  # Pillow names its stream
+        raise DatasetError(f"{name} can't be read as an image: {reason}") from error
 
 
 @cache

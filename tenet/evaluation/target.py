@@ -19,6 +19,7 @@ from tenet.files.names import (
     AVERAGED_WEIGHTS_FILE,
     EVALUATION_FOLDER,
     ORIGIN_FILE,
+    PUBLISHED_WEIGHTS_FILE,
     TOP_LEVEL_KEY,
     WEIGHTS_FILE,
 )
@@ -286,10 +287,16 @@ class EvaluationTarget:
 
 
 def find_weights(run_dir: Path, *, averaged: bool = False) -> Path:
-    """The weights of a finished run, or the last whole checkpoint of an unfinished one, with a warning.
+    """The weights of a finished or published run, or the last whole checkpoint of an unfinished one, with a warning.
 
     averaged: those of its average. Raises ConfigError if there is neither, CheckpointError if no checkpoint is whole.
     """
+    if (run_dir / PUBLISHED_WEIGHTS_FILE).is_file():
+        if averaged:
+            raise ConfigError(
+                f"weights_key={AVERAGED_KEY}: {run_dir} was published with one set of weights; leave it out"
+            )
+        return run_dir / PUBLISHED_WEIGHTS_FILE
     if averaged and dict(flatten(read_config(run_dir))).get("ema.decay") is None:
         raise ConfigError(
             f"weights_key={AVERAGED_KEY}: {run_dir} has no averaged weights; train it with ema.decay=0.999, or leave "

@@ -24,18 +24,22 @@ SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin", ".pkl", ".th", ".safetensors
 CHECKSUM = "sha256"
 # The key of the network's interface, in checkpoints and, as JSON, in safetensors metadata.
 INTERFACE = "network"
+# The key, within the interface, of how the network is built.
+MODEL = "model"
 
 
 class SavedWeights(NamedTuple):
     """The tensors of a file by name, and what it says of the network; interface: None if it says nothing.
 
     normalization: the names of the tensors that the interface comes from, if it comes from tensors.
+    model: how the network is built (see `ModelDescription`), as it stands in the file; None if it says nothing.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     interface: Interface | None = None
     normalization: frozenset[str] = frozenset()
+    model: object = None
 
 
 def load_weights(model: nn.Module, source: str | Path | SavedWeights, *, key: str | None = None) -> None:
@@ -76,7 +80,9 @@ def read_weights(path: Path) -> SavedWeights:
         )
     try:
         if interface is not None:
-            return SavedWeights(path, tensors, Interface.from_plain(interface))
+            known = Interface.from_plain(interface)
+            description = interface.get(MODEL) if isinstance(interface, Mapping) else None
+            return SavedWeights(path, tensors, known, model=description)
         if found := find_normalization(tensors):
             logger.info(
                 "%s: %s are the normalisation: mean=%s std=%s",
@@ -104,8 +110,17 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], object]:
         raise CheckpointError(f"{path}: its metadata is not JSON") from error
 
 
-def save_weights(model: nn.Module, path: Path, *, interface: Mapping[str, Any] | None = None) -> None:
-    """Write the model's state dict as safetensors, with the `interface` of its `Network` and a checksum of both."""
+def save_weights(
+    model: nn.Module,
+    path: Path,
+    *,
+    interface: Mapping[str, Any] | None = None,
+    description: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the model's state dict as safetensors, with the `interface` of its `Network` and a checksum of both.
+
+    description: how the network is built, as plain values, so that the file can be loaded alone (`tenet.load`).
+    """
     from safetensors.torch import save
 
     # Copies, because safetensors refuses tensors that share memory: weights that two layers share.
@@ -116,7 +131,7 @@ def save_weights(model: nn.Module, path: Path, *, interface: Mapping[str, Any] |
     if interface is None:
         metadata = {CHECKSUM: checksum(weights)}
     else:
-        text = json.dumps(interface)
+        text = json.dumps(interface if description is None else {**interface, MODEL: description})
         metadata = {INTERFACE: text, CHECKSUM: checksum([weights, text])}
     content = _sort_metadata(save(weights, metadata=metadata))
     # Not save_file: it ignores the umask and makes files readable by their owner only.

@@ -57,8 +57,8 @@ def draw_xray(xray: XRay, *, title: str, corruption: str) -> "Figure":
         # One scale for both, so that damping is visible.
         pair /= pair.max().clamp(min=torch.finfo(torch.float32).tiny)
         for axes, heat, name in zip(cells[-3:-1], pair, ("before", "inhibited"), strict=True):
-            share = _upsample(heat, image).numpy()
-            _draw_faint(axes, image)
+            share = upsample(heat, image).numpy()
+            draw_faint(axes, image)
             axes.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=share**0.5)
             predicted, confidence = row["clean"][name].values()
             label = f"{predicted}: {100 * confidence:.1f} %"
@@ -91,18 +91,18 @@ def _draw_groups(
     bars.xaxis.offsetText.set_fontsize(6)
     bars.spines[["top", "right", "left"]].set_visible(False)
     for axes, group, name, color in zip(maps, order[:damped], names, MAP_COLORS, strict=False):
-        damping = _upsample(1 - explanation.reversed_maps[index, group], image)
+        damping = upsample(1 - explanation.reversed_maps[index, group], image)
         painted = torch.tensor(to_rgb(color)).expand(*damping.shape, 3)
-        _draw_faint(axes, image)
+        draw_faint(axes, image)
         axes.imshow(torch.cat([painted, damping[..., None]], dim=2).numpy())
         axes.set_xlabel(name, fontsize=8)
 
 
-def _draw_faint(axes: "Axes", image: UInt8[Tensor, "h w 3"]) -> None:
+def draw_faint(axes: "Axes", image: UInt8[Tensor, "h w 3"]) -> None:
     """The image in dark grey, as a background for colour."""
     axes.imshow(image.float().mean(dim=2).numpy(), cmap="gray", vmin=0, vmax=2 * 255)
 
 
-def _upsample(values: Float[Tensor, "h w"], image: UInt8[Tensor, "height width 3"]) -> Tensor:
+def upsample(values: Float[Tensor, "h w"], image: UInt8[Tensor, "height width 3"]) -> Tensor:
     size = (image.shape[0], image.shape[1])
     return nn.functional.interpolate(values[None, None], size=size, mode="bilinear")[0, 0].clamp(0, 1)

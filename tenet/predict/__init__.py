@@ -1,0 +1,1 @@
+"""Classes and probabilities of any pictures, from a trained network."""
