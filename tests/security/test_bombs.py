@@ -160,7 +160,7 @@ AS_THEY_ARE = ("dataset.resize=null", "dataset.crop=null")
     [
         ((9000, 9000), (9000, 9000), (), "has 9000 x 9000 pixels, more than"),
         ((1, 60_000), (1, 60_000), ("dataset.resize=256",), "is to become 256 x 15360000 pixels, more than"),
-        ((32, 32), (4000, 4000), AS_THEY_ARE, "has 4000 x 4000 pixels, the images before"),
+        ((32, 32), (4000, 4000), AS_THEY_ARE, "has 4000 x 4000 pixels, not 32 x 32 as the others"),
         ((16, 16), (16, 16), ("dataset.resize=null", "dataset.crop=8192"), "8192 pixels can't be cut out"),
     ],
 )
