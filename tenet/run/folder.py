@@ -27,7 +27,7 @@ from tenet.files.names import (
 )  # fmt: skip
 from tenet.files.paths import shown
 from tenet.files.plain import check_plain
-from tenet.run.lock import LOCK_TEXT, claim, holds_our_lock, other_owner
+from tenet.run.lock import LOCK_TEXT, claim, holds_our_lock, other_owner, release
 from tenet.run.origin import check_data, check_finished, read_origin
 from tenet.run.signals import Preempted
 
@@ -111,6 +111,8 @@ class RunFolder:
 
     def _close(self) -> None:
         if self._lock is not None:
+            with suppress(OSError):  # a full disk
+                release(self._lock, self.path, self._owner)
             self._lock.close()
         if self._folder is not None:
             os.close(self._folder)

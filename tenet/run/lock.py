@@ -34,6 +34,12 @@ def claim(lock: IO[str], folder: Path) -> str:
     return owner
 
 
+def release(lock: IO[str], folder: Path, owner: str) -> None:
+    """Take the name of this process out of the lock file again."""
+    if owner and _read(folder / LOCK_FILE) == LOCK_TEXT + owner:
+        lock.truncate(len(LOCK_TEXT))
+
+
 def other_owner(folder: Path, owner: str) -> str | None:
     """The machine and process that has claimed the folder since `owner` did; None if it still is the owner's."""
     found = _read(folder / LOCK_FILE).removeprefix(LOCK_TEXT)

@@ -155,7 +155,7 @@ def test_an_evaluation_does_not_change_the_summary_of_a_run_that_is_still_traini
     write_config(configuration, tmp_path / "config.yaml")
     tracking = {"_target_": "tenet.tracking.NoTracking"}
     target = SimpleNamespace(tracking=tracking, run_dir=tmp_path, has_own_dataset=True)
-    report = SimpleNamespace(is_complete=True, metrics={"corruption/mce_pct": 12.5}, records=[])
+    report = SimpleNamespace(metrics={"corruption/mce_pct": 12.5}, records=[], pictures={})
     with RunFolder(tmp_path):
         evaluate.track(target, report, [], {})
     assert "another process is working in" in caplog.text
