@@ -90,6 +90,8 @@ class Network(nn.Module):
         So are several `parts` of the images, which are equal in number, and each of which BatchNorm normalises by itself.
         """
         if mask is None:
+            if parts == 1:  # torch.export could not keep the number of images open through `chunk`
+                return self._logits(images)
             return torch.cat([self._logits(part) for part in images.chunk(parts)])
         kept: list[Tensor] = []
 
