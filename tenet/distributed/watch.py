@@ -41,12 +41,12 @@ class Watch:
         self._store: Store | None = None
         self._rank, self._size = 0, 1
         self._has_left = True
-        self._signals = os.pipe()
-        os.set_blocking(self._signals[1], False)
 
     def start(self) -> None:
         """Begin to watch. To be called in the main thread, which receives signals."""
         self._has_left = False
+        self._signals = os.pipe()
+        os.set_blocking(self._signals[1], False)
         # Python writes the number of a signal into this pipe at once, even while its handler can't run.
         self._before = signal.set_wakeup_fd(self._signals[1], warn_on_full_buffer=False)
         Thread(target=self._watch, daemon=True).start()
