@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
+from multiprocessing import parent_process
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from tenet.files.weights import checksum
 # that containers have by default: 8 workers prepare 58 MB of images of 224 x 224 pixels.
 PART, PARTS_AHEAD = 16, 3
 MAX_BATCH_BYTES = 2**31
-AUTO_WORKERS = 8
+AUTO_WORKERS, PARENT_CHECK_S = 8, 1.0
 STOPPING = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP}
 
 
@@ -214,10 +215,19 @@ def obey_parent_alone(worker: int) -> None:
     for number in STOPPING - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with_parent, args=(parent.pid,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
+def _end_with_parent(parent: int | None) -> None:
+    """End this worker when its parent asks for it or is gone, because a worker that lives on holds the run's lock.
+
+    torch looks for the parent too, but takes whoever is the parent when it first looks, which may be the init process
+    already.
+    """
+    while os.getppid() == parent:
+        told = signal.sigtimedwait({signal.SIGTERM}, PARENT_CHECK_S)
+        if told is not None and told.si_pid == parent:
+            break
     os._exit(0)

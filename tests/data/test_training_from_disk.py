@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,6 +101,27 @@ def test_a_killed_worker_is_one_line_and_the_same_command_continues(whole, here)
     assert not Path(f"/proc/{other}").exists()
     assert train("dataset.workers=2", cwd=here).code == 0
     assert_same_run(here / "run", whole / "run")
+
+
+def test_a_worker_whose_parent_died_before_the_worker_looked_ends():
+    code = """if True:
+        import multiprocessing, os, signal, time
+        from tenet.data.images import obey_parent_alone
+        def work(start):
+            start.wait()
+            obey_parent_alone(0)
+            time.sleep(60)
+        context = multiprocessing.get_context("fork")
+        start = context.Event()
+        worker = context.Process(target=work, args=(start,))
+        worker.start()
+        if os.fork():
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)
+        start.set()
+    """
+    # Its output ends when the last process that holds it does.
+    subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=20)
 
 
 def test_a_broken_image_is_named(here):
