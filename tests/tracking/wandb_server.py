@@ -65,11 +65,13 @@ class FakeServer(ThreadingHTTPServer):
         if history := chunks.get("wandb-history.jsonl"):
             rows = [json.loads(row) for row in history["content"]]
             self.runs[run_id]["history"][history["offset"] :] = rows
+        if summary := chunks.get("wandb-summary.json"):
+            self.runs[run_id]["summary"] = json.loads(summary["content"][-1])
 
     def _bucket(self, run_id: str) -> dict[str, Any]:
-        history = self.runs[run_id]["history"]
+        history, summary = self.runs[run_id]["history"], self.runs[run_id].get("summary", {})
         return {
-            "id": run_id, "name": run_id, "displayName": run_id, "config": "{}", "summaryMetrics": "{}",
+            "id": run_id, "name": run_id, "displayName": run_id, "config": "{}", "summaryMetrics": json.dumps(summary),
             "wandbConfig": '{"t": {}}', "tags": [], "notes": None,
             "logLineCount": 0, "eventsLineCount": 0, "historyLineCount": len(history),
             "eventsTail": "[]", "historyTail": json.dumps([json.dumps(row) for row in history[-1:]]),
