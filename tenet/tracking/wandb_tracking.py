@@ -1,5 +1,7 @@
 """Weights & Biases as configured: which of its runs a folder belongs to, and how that run is opened."""
 
+import hashlib
+import json
 import logging
 import os
 import secrets
@@ -10,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tenet.compare.keys import NOT_COMPARED
+from tenet.config.rules import flatten
 from tenet.errors import ConfigError
 from tenet.files.json import read_json, write_json
 from tenet.files.names import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, PATCH_FILE, WANDB_FILE
@@ -32,6 +36,7 @@ logger = logging.getLogger("tenet")
 CODE_FILES = (ENVIRONMENT_FILE, PATCH_FILE)
 # Settings of a command that adds to the W&B run of a training: it leaves runtime, hardware and system metrics alone.
 ADDING = {"x_server_side_derived_summary": True, "x_primary": False, "x_disable_stats": True}
+NAMED_BY = ("dataset", "backbone", "tenet")
 NOT_SHOWN = ("_target_", "tracking", "resume", "rerun")  # keys that say nothing of the experiment
 WANDB_HEADER_BYTES = 7  # of the file that `wandb sync` uploads
 FLUSH_INTERVAL_S = 1.0  # of that file: a killed process loses at most this much
@@ -110,7 +115,13 @@ class WandbTracking(Tracking):
         wandb_run = WandbRun(
             run_dir,
             partial(
-                self._open, run_dir, mode, reason, ids, settings, {**place, "config": shown_config(config)}
+                self._open,
+                run_dir,
+                mode,
+                reason,
+                ids,
+                settings,
+                {**place, "config": shown_config(config) | {"setting": setting(config)}},
             ),
             open_timeout_s=len(ids) * self.init_timeout_s + 2 * PATIENCE_S,
             finish_timeout_s=self.finish_timeout_s,
@@ -249,6 +260,15 @@ def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
         if key not in NOT_SHOWN
     }
     return {key: value for key, value in plain.items() if value != {}}
+
+
+def setting(config: Mapping[str, Any]) -> str:
+    """A name that runs which differ only in the seed, in logging or in hardware share: W&B groups by it over seeds."""
+    left_out = tuple(f"{name}." for name in NOT_COMPARED)
+    values = {key: value for key, value in flatten(config) if not f"{key}.".startswith(left_out)}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    choices = config.get("choices", {})
+    return "-".join([*(choices[group] for group in NAMED_BY if group in choices), digest])
 
 
 def chosen_by_agent() -> str:

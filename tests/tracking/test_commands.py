@@ -133,7 +133,10 @@ def test_an_evaluation_adds_figures_table_pictures_and_report_to_the_same_wandb_
     cell = "corruption_generated/contrast/5/error_pct"
     assert summary[cell] == figures["corruptions"]["contrast"]["5"]
     assert cell not in evaluated.summary, "single cells are in the table"
-    assert evaluated.config["tenet"]["groups"] == 3, "W&B shows hyperparameters next to the mCE"
+    training = read_wandb_file(wandb_files(run_dir)[0])
+    shown = [{**run.config, "_wandb": None} for run in (training, evaluated)]
+    assert shown[0] == shown[1], "an evaluation leaves the configuration as it is"
+    assert f"{run_dir.name}/config.yaml" in training.saved_files
     assert evaluated.summary["corruption_generated/table"]["nrows"] == 95
     for name in ("heatmap", "curves", "sheet"):
         assert evaluated.summary[f"corruption_generated/{name}"]["_type"] == "image-file"

@@ -12,6 +12,7 @@ import pytest
 from tenet.failures import PREEMPTED
 from tenet.run.signals import Preempted
 from tenet.tracking import NoTracking, Tracker, WandbTracking
+from tenet.tracking.wandb_tracking import setting
 from tests.tracking.wandb_offline import RunRecords, read_wandb_file, wandb_files
 
 SHOWN = {
@@ -83,7 +84,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> OfflineRuns:
 
 
 def test_wandb_receives_the_choices_and_settings_without_plumbing(runs: OfflineRuns) -> None:
-    assert {name: value for name, value in runs.first.config.items() if name != "_wandb"} == SHOWN
+    config = {name: value for name, value in runs.first.config.items() if name != "_wandb"}
+    assert config == {**SHOWN, "setting": setting(CONFIG)}
+
+
+def test_runs_that_differ_in_seed_and_logging_alone_share_a_setting() -> None:
+    assert setting({**CONFIG, "seed": 4, "tracking": {}, "rerun": True}) == setting(CONFIG)
+    assert setting({**CONFIG, "tenet": {"groups": 4}}) != setting(CONFIG)
+    assert setting(CONFIG).startswith("inhibition-")
 
 
 def test_wandb_receives_metrics_under_the_same_names_over_step(runs: OfflineRuns) -> None:

@@ -24,6 +24,7 @@ class FakeServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behaviour, self.turns = behaviour, turns
         self.runs: dict[str, dict[str, Any]] = {}
+        self.views: list[dict[str, Any]] = []
         self.deleted: set[str] = set()
         self.released = threading.Event()
 
@@ -58,6 +59,21 @@ class FakeServer(ThreadingHTTPServer):
             files = [{"name": file, "uploadUrl": url} for file in given["files"]]
             return {
                 "data": {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+            }, 200
+        if "viewer {" in request["query"]:
+            viewer = {
+                "id": "u",
+                "entity": ENTITY,
+                "username": "user",
+                "email": "",
+                "flags": "{}",
+                "teams": {"edges": []},
+            }
+            return {"data": {"viewer": viewer}}, 200
+        if "mutation UpsertView2" in request["query"]:
+            self.views.append(given)
+            return {
+                "data": {"upsertView": {"view": {"id": "v", "name": given["name"]}, "inserted": True}}
             }, 200
         return {"data": {}}, 200
 
