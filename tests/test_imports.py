@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tenet"
 LAZY = {
     "wandb",
+    "wandb_workspaces",
     "matplotlib",
     "sklearn",
     "torchvision",

@@ -48,8 +48,8 @@ class WandbTracking(Tracking):
 
     mode: online, offline, or auto: as WANDB_MODE or `wandb offline` says, else online if W&B has credentials.
     project, entity, name, group, job_type, tags, notes: as in `wandb.init`. What is not given is read from W&B's own
-    settings (WANDB_PROJECT, WANDB_NAME, WANDB_TAGS, ...); the project is then "tenet", the name the run folder's and
-    the job type "train".
+    settings (WANDB_PROJECT, WANDB_NAME, WANDB_TAGS, ...); the project is then "tenet", the name what a sweep's agent chose
+    or the run folder's, and the job type "train".
     code: whether the commit and the uncommitted changes are sent.
     artifacts: which files W&B keeps: none, weights, or checkpoints (which includes weights).
     init_timeout_s: how long a server may take to answer. finish_timeout_s: how long the end of a run waits

@@ -31,9 +31,17 @@ def make_workspace(project: str, *, entity: str, section: str) -> Any:
     )
 
     clean, mce = "test/error_pct", f"{section}/mce_pct"
-    by_seed = {"groupby": panels.Config("setting"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-    axes = [*map(panels.Config, PARAMETERS), panels.SummaryMetric(clean), panels.SummaryMetric(mce)]
-    contents = {
+    by_seed: dict[str, Any] = {
+        "groupby": panels.Config("setting"),
+        "groupby_aggfunc": "mean",
+        "groupby_rangefunc": "stddev",
+    }
+    axes: list[Any] = [
+        *map(panels.Config, PARAMETERS),
+        panels.SummaryMetric(clean),
+        panels.SummaryMetric(mce),
+    ]
+    contents: dict[str, list[Any]] = {
         "Robustness": [
             panels.ScatterPlot(
                 title="mCE against clean error", x=panels.SummaryMetric(clean), y=panels.SummaryMetric(mce)
@@ -88,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
 
     entity, _, project = options.project.rpartition("/")
     try:
-        entity = entity or settings.entity or wandb.Api().default_entity
+        entity = entity or settings.entity or wandb.Api().default_entity or ""
         view = make_workspace(project, entity=entity, section=SECTIONS[options.source]).save_as_new_view()
     except Exception as error:  # of wandb, of its HTTP client, and of pydantic
         raise ConfigError(f"{options.project}: the view could not be saved: {one_line(error)}") from error
