@@ -14,6 +14,7 @@ import re
 import statistics
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from tenet.compare.evaluations import MCE, OTHER_DATA, ROBUST, TEST
@@ -49,10 +50,19 @@ def one_of(values: list[Any]) -> Any:
     return different[0] if len(different) == 1 else different
 
 
-def describe(runs: list[Run]) -> dict[str, Any]:
+def report_of(run: Run, on: str) -> Path:
+    """The report of the figures that are taken."""
+    paths = sorted(
+        (run.folder / EVALUATION_FOLDER).glob("corruptions*.json"), key=lambda path: len(path.name)
+    )
+    datasets = {path: as_mapping(read_json(path).get("measured")).get("dataset") for path in paths}
+    return next(path for path in paths if not on or datasets[path] == on)
+
+
+def describe(runs: list[Run], on: str) -> dict[str, Any]:
     """Code, hardware and test images of the runs, the days on which they were evaluated, and the minutes that one took."""
     environments = [read_json(run.folder / ENVIRONMENT_FILE) for run in runs]
-    reports = [run.folder / EVALUATION_FOLDER / "corruptions.json" for run in runs]
+    reports = [report_of(run, on) for run in runs]
     measured = [as_mapping(read_json(path).get("measured")) for path in reports]
     corruptions = [as_mapping(each.get("corruptions")) for each in measured]
     ends = [path.stat().st_mtime for path in reports]
@@ -78,13 +88,13 @@ def date_of(seconds: float) -> str:
 def record(places: list[str], *, command: str, on: str = "") -> dict[str, Any]:
     """Raises CompareError if there is no run. A run that is not finished or not evaluated is named on standard error."""
     runs = [read_run(folder) for folder in find_runs(places)]
-    done = [run for run in runs if run.is_finished and run.is_evaluated]
+    done = [run for run in runs if run.is_finished and any(name.startswith(MCE) for name in wanted(run, on))]
     for run in runs:
         if run not in done:
             print(f"left out: {run.folder}: {run.problem}", file=sys.stderr)
     if not done:
         sys.exit("no run is evaluated yet")
-    return {"command": command, **describe(done), "runs": [record_run(run, on) for run in done]}
+    return {"command": command, **describe(done, on), "runs": [record_run(run, on) for run in done]}
 
 
 def main() -> None:
