@@ -163,6 +163,7 @@ IMAGENET: dict[str, tuple[Settings, ...]] = {
     ),
 }
 
+LEAST_BAR_SIZE = 8
 # Of the C-bar benchmarks: `magnitude` by severity, from cifar10_c_bar.csv and imagenet_c_bar.csv of
 # github.com/facebookresearch/augmentation-corruption. All lengths are fractions of the size.
 CIFAR_BAR_MAGNITUDES: dict[str, Settings] = {
@@ -215,6 +216,10 @@ def bar_magnitude(corruption: str, *, severity: int, size: int) -> float:
     if corruption not in names:
         raise ValueError(
             f"corruption={corruption!r} has no magnitudes for images of {size} pixels; choose from {', '.join(names)}"
+        )
+    if size < LEAST_BAR_SIZE:
+        raise ValueError(
+            f"corruption={corruption!r} needs images of at least {LEAST_BAR_SIZE} pixels, not {size}"
         )
     table = CIFAR_BAR_MAGNITUDES if names == CIFAR_BAR else IMAGENET_BAR_MAGNITUDES
     return float(table[corruption][severity - 1])
