@@ -138,17 +138,17 @@ def run(
     for path in [*written, *pictures.values()]:
         print(path)
     differences = measurement.differences(output, asked=is_asked, is_complete=report.is_complete)
-    attacks = [each for each in summaries if "attacks" in each.content]
+    # Those of all suites but the clean images and the corruptions need no others.
+    own = combine({}, [each for each in summaries[2:] if each.is_complete])
     if not differences:
         track(target, report, written, pictures)
     elif target.run_dir is not None:
-        # Figures under attack need no others.
-        has_own = differences == [PART] and bool(attacks)
-        which = " except those under attack" if has_own else ""
+        has_own = differences == [PART] and bool(own.metrics)
+        which = " of clean and corrupted images" if has_own else ""
         why = printable(" and ".join(differences))
         logger.info("the figures%s stay out of the run's summary, because they are %s", which, why)
         if has_own:
-            track(target, attacks[0], written, pictures)
+            track(target, own, written, pictures)
     cache.close(keep=config["save_predictions"])
     errors = [*(f"{section}/mce_pct" for section in SECTIONS.values()), "test/error_pct"]
     return next(float(report.metrics[name]) for name in errors if name in report.metrics)

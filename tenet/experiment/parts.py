@@ -4,7 +4,7 @@ train.py, the doctor and the benchmarks share it, so that all of them work on th
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from tenet.augment import Augmentation
 from tenet.augment.pictures import check_pictures
 from tenet.config.build import build, locate, prefix_errors
 from tenet.config.run_config import fixed_settings
-from tenet.data import Dataset, Splits, TrainingLoader
+from tenet.data import Dataset, ImageSource, Splits, TrainingLoader
 from tenet.device import pick_device, set_determinism
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
@@ -28,6 +28,7 @@ from tenet.experiment.combinations import check_combination
 from tenet.experiment.cut_table import print_cuts
 from tenet.experiment.held_out import HeldOut
 from tenet.experiment.initial_weights import compare_normalization, find_saved_weights
+from tenet.experiment.validation import CorruptedValidation
 from tenet.files.initial_weights import InitialWeights, fit_initial_weights
 from tenet.methods import Adversarial, Attack, Inhibited, Method
 from tenet.mixing import DataFacts, Mixing
@@ -71,12 +72,22 @@ class Experiment:
         """
         set_determinism(self.settings.deterministic)  # before anything starts CUDA
         # Building a part checks it.
-        for part in ("device", "dataset", "augmentation", "mixing", "schedule", "method", "outline"):
+        for part in (
+            "device",
+            "dataset",
+            "validation",
+            "augmentation",
+            "mixing",
+            "schedule",
+            "method",
+            "outline",
+        ):
             getattr(self, part)
         if not any(parameter.requires_grad for parameter in self.outline.parameters()):
             raise ConfigError(
                 "backbone: all of its parameters have requires_grad=False, so there is nothing to train"
             )
+        self._check_validation()
         check_combination(self.method, self.augmentation, self.mixing, multi_label=self.dataset.multi_label)
         for group in ("augment", "mixing"):
             check_pictures(self.config[group].get("pictures"), group=group)
@@ -93,6 +104,14 @@ class Experiment:
             raise ConfigError(
                 f"trainer.batch_size={self.settings.batch_size} is shared by {self.process_group.size} processes; "
                 "raise it"
+            )
+
+    def _check_validation(self) -> None:
+        if self.validation is not None and not self.dataset.validation_fraction:
+            names = ", ".join(self.validation.corruptions or ())
+            raise ConfigError(
+                f"validation.corruptions=[{names}]: no images are held out; set dataset.validation_fraction=0.1 (never "
+                "choose by the test set)"
             )
 
     @cached_property
@@ -129,6 +148,10 @@ class Experiment:
                     "another, or schedule.cycle_momentum=false"
                 )
         return schedule
+
+    @cached_property
+    def validation(self) -> CorruptedValidation | None:
+        return build(self.config.get("validation"), key="validation")
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -252,7 +275,14 @@ class Experiment:
         classifiers = {"": self.classifier}
         if self.average is not None:
             classifiers["_ema"] = replace(self.classifier, network=self.average.network)
-        return HeldOut(self.splits, classifiers, self.settings.evaluate_images)
+        return HeldOut(self.splits, classifiers, self.settings.evaluate_images, self.corrupted_validation)
+
+    @cached_property
+    def corrupted_validation(self) -> Mapping[str, Sequence[ImageSource]]:
+        """By corruption, the held-out images at each severity; none unless `validation.corruptions` names any."""
+        if self.validation is None or self.splits.validation is None:
+            return {}
+        return self.validation.cells(self.splits.validation, device=self.device)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -289,6 +319,15 @@ class Experiment:
                 self.settings.schedule_epochs,
                 self.total_steps,
                 self.last_step,
+            )
+        if corrupted := self.held_out.corrupted_images:
+            logger.info(
+                "each evaluation also predicts %s corrupted images (%d corruptions, %s held-out images): as many as %.0f %% "
+                "of an epoch; validation.images and validation.severities lower the cost",
+                f"{corrupted:,}",
+                len(self.corrupted_validation),
+                f"{min(len(self.splits.validation or ()), self.validation.images if self.validation else 0):,}",
+                100 * corrupted / self.loader.samples_per_epoch,
             )
         size = self.process_group.size
         where = f"{self.device} in {size} processes" if size > 1 else str(self.device)
@@ -347,7 +386,7 @@ class Experiment:
 
         def evaluate() -> dict[str, float]:
             is_last = state.step == self.last_step
-            return held_out.evaluate() if is_last else held_out.evaluate_during_training()
+            return held_out.evaluate_during_training(is_last=is_last)
 
         train(
             state,

@@ -74,7 +74,8 @@ def build_suites(
                 classifier=classifier,
             )
         )
-    if (chosen := build_option(test, measures)) is not None:
+    # On the device, where the suite may corrupt the images.
+    if (chosen := build_option(test.to(device), measures)) is not None:
         if chosen.name in [suite.name for suite in suites]:
             raise ConfigError(
                 f"suite: its name, {chosen.name}, is that of another suite; choose another name"

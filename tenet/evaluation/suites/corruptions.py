@@ -252,8 +252,11 @@ class CorruptionFigures:
         return [f"no mCE: {complete} of 15 corruptions were measured at all five severities"]
 
 
-def make_tables(errors: CorruptionErrors, *, title: str) -> list[Table]:
-    """Errors by corruption and severity and their means, with the extra corruptions apart; no table without cells."""
+def make_tables(
+    errors: CorruptionErrors, *, title: str, benchmark: Sequence[str] = CORRUPTIONS
+) -> list[Table]:
+    """Errors by corruption and severity and their means, with those that the benchmark leaves out apart; no table without
+    cells."""
     if not errors:
         return []
     severities = sorted(next(iter(errors.values())))
@@ -268,7 +271,7 @@ def make_tables(errors: CorruptionErrors, *, title: str) -> list[Table]:
         table.add_row(name, *(f"{error:.2f}" for error in row), f"{mean(row):.2f}", style=style)
 
     rows = {name: [errors[name][severity] for severity in severities] for name in errors}
-    in_mean = {name: row for name, row in rows.items() if name in CORRUPTIONS}
+    in_mean = {name: row for name, row in rows.items() if name in benchmark}
     for name, row in in_mean.items():
         add(name, row)
     table.add_section()
