@@ -24,7 +24,10 @@ from tenet.config.run_config import read_config, resolve, run_id
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.entry import run_main
 from tenet.errors import ConfigError, printable
+from tenet.evaluation.reports import ATTACKED_IMAGES
 from tenet.evaluation.target import EvaluationTarget
+from tenet.files.json import read_json
+from tenet.files.names import SUMMARY_FILE
 from tenet.run.environment import describe_arithmetic
 from tenet.run.folder import RunFolder
 from tenet.run.origin import check_test_data
@@ -65,6 +68,7 @@ def run(
     typed: the keys that the user set, in contrast to what an option brings with it. process_group: the processes that
     share the images of each cell; the main one writes and prints, and the others return None.
     """
+    check_attacks(config["attacks"], typed=typed)
     # If a signal interrupts torch's import of NumPy, torch concludes that NumPy is not installed.
     with (stop or StopSignals()).postponed():
         target = EvaluationTarget.from_config(config, typed=typed)
@@ -149,6 +153,13 @@ def run(
     return float(report.metrics.get("corruption/mce_pct", report.metrics["test/error_pct"]))
 
 
+def check_attacks(settings: Mapping[str, Any], *, typed: Container[str]) -> None:
+    """Raise ConfigError if the user set how to attack, but not by which attacks: nothing would be attacked."""
+    given = [key for key in settings if f"attacks.{key}" in typed]
+    if given and "names" not in given and not settings["names"]:
+        raise ConfigError(f"attacks.{given[0]}: no attack is chosen; add attacks.names=[pgd]")
+
+
 def track(
     target: EvaluationTarget, report: "Summary", written: Sequence[Path], pictures: Mapping[str, Path]
 ) -> None:
@@ -171,8 +182,9 @@ def track(
             logger.warning("W&B is off (%s)", error)
             start = Tracker(target.run_dir)
         tracker = stack.enter_context(start)
-        has_corruptions = any(name.startswith("corruption/") for name in report.metrics)
-        tracker.summarize(report.metrics, instead_of="corruption/" if has_corruptions else None)
+        tracker.summarize(
+            report.metrics, instead_of=replaced(report.metrics, read_json(target.run_dir / SUMMARY_FILE))
+        )
         for key, columns in TABLES.items():
             rows = [[row[c] for c in columns] for row in report.records if columns[0] in row]
             if rows:
@@ -182,6 +194,15 @@ def track(
         # W&B keeps a hundred figures with an artifact: the means, without those of single cells.
         means = {name: value for name, value in report.metrics.items() if name.count("/") == 1}
         tracker.log_artifact("evaluation", [*written, *pictures.values()], metadata=means)
+
+
+def replaced(metrics: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[str, ...]:
+    """The prefixes of the figures in the summary `before` that may not stand beside those of `metrics`: corruptions of an
+    earlier evaluation, and attacks on another number of images."""
+    has_corruptions = any(name.startswith("corruption/") for name in metrics)
+    images = metrics.get(ATTACKED_IMAGES)
+    is_other = images is not None and before.get(ATTACKED_IMAGES) != images
+    return ("corruption/",) * has_corruptions + ("attack/",) * is_other
 
 
 if __name__ == "__main__":

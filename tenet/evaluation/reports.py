@@ -9,6 +9,8 @@ from tenet.corruptions.names import GENERATOR_VERSION
 
 CLEAN = "clean"
 """The cell of the data set's own test images, which is always there: other suites compare with it."""
+ATTACKED_IMAGES = "attack/images"
+"""The metric that counts the test images under attack: figures on another number of them can't be compared."""
 # Settings of a data set that its test images don't depend on.
 NOT_OF_THE_TEST_SET = {
     *("mean", "std", "fraction", "per_class", "validation_fraction", "split_seed", "root"),

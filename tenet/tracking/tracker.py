@@ -39,13 +39,13 @@ class Tracker:
         """Drop the metrics after `step`, which a run resumed from that step's checkpoint measures again."""
         self.metrics_file.drop_after(step)
 
-    def summarize(self, metrics: Scalars, *, instead_of: str | None = None) -> None:
+    def summarize(self, metrics: Scalars, *, instead_of: str | tuple[str, ...] = ()) -> None:
         """Add final figures to `summary.json` and to W&B's summary (NaN and infinities become null).
 
-        instead_of: earlier figures whose names start with this prefix are dropped; "" drops all.
+        instead_of: earlier figures whose names start with this prefix, or one of these, are dropped; "" drops all.
         """
         figures = read_json(self._summary_path)
-        dropped = [] if instead_of is None else [name for name in figures if name.startswith(instead_of)]
+        dropped = [name for name in figures if name.startswith(instead_of)]
         for name in dropped:
             del figures[name]
         write_json(self._summary_path, {**figures, **finite_or_null(metrics)})
