@@ -177,7 +177,7 @@ class Measurement:
             elif name == "corruptions":
                 marks += _source_marks(self.parts[name], known[name])
             else:
-                marks.append(f"{name}-{_short(self.parts[name])}")
+                marks.append(f"{name}-{checksum(self.parts[name])[:8]}")
         return marks or self._cell_marks(report)
 
     def _data_mark(self) -> str:
