@@ -10,9 +10,9 @@ from tenet.corruptions.parameters import LEAST_BAR_SIZE
 from tenet.corruptions.source import describe_source
 from tenet.data import ImageSource
 from tenet.errors import ConfigError, DatasetError
+from tenet.evaluation.corruption_tables import KINDS, describe_part, make_tables
 from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe
 from tenet.evaluation.metrics import mean
-from tenet.evaluation.suites.corruptions import KINDS, describe_part, make_tables
 from tenet.evaluation.suites.suite import CLEAN, Cell, Suite, Summary
 from tenet.rules import at_least, at_most
 
