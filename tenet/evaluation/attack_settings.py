@@ -1,5 +1,6 @@
 """What the keys `attacks` of evaluate.py ask for: attacks by name at each radius, and how they are called in reports."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -76,7 +77,10 @@ class AttackSettings:
         return AutoAttack(**ball, attacks=attacks, classes=classes)
 
     def step_of(self, radius: float) -> float:
-        return 2.5 * radius / self.steps if self.step_size is None else to_number(self.step_size)
+        if self.step_size is not None:
+            return to_number(self.step_size)
+        # In the norm linf, a step of 1 reaches every image.
+        return min(2.5 * radius / self.steps, 1.0 if self.norm == "linf" else math.inf)
 
     def cell(self, name: str, radius: float) -> str:
         """Such as pgd-linf-8; a radius that is no multiple of 1/255 has a point, as in pgd-l2-0.5."""

@@ -47,7 +47,7 @@ class Trades(Composed):
                 "another attack"
             )
         self.objective: CrossEntropy = self.method
-        self.ball = make_ball("linf", self.radius)
+        self.ball = make_ball("linf", self.radius, step_size=self.step_size)
         self.forwards = 2 + 1 + self.steps
 
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:

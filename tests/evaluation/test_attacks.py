@@ -142,6 +142,7 @@ def test_an_attack_continues_after_its_last_whole_batch(test_set, classifier, tm
 def test_a_radius_is_named_in_255ths_where_it_is_a_multiple_of_them():
     radii = (0.0, 8 / 255, 0.5, 1.0)
     assert [radius_text(radius) for radius in radii] == ["0/255", "8/255", "0.5", "1.0"]
+    assert "pgd-linf-1.0" in AttackSettings(names=["pgd"], radius=1.0, steps=1).attacks(classes=10)
     attacks = AttackSettings(names=["apgd"], norm="l2", radius=[0.5, "8/255"]).attacks(classes=10)
     assert list(attacks) == [
         "none", "random-l2-8", "fgsm-l2-8", "apgd-l2-8", "random-l2-0.5", "fgsm-l2-0.5", "apgd-l2-0.5",
