@@ -50,7 +50,7 @@ MOVED = {
 USUAL = {"objective": "cross_entropy", "attack": "none", "mixing": "none"}
 
 # Keys, and groups of keys, in which two runs of the same experiment may differ.
-NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun", "dataset.workers", "trainer.timeout_minutes")
+NOT_THE_EXPERIMENT = ("choices", "tracking", "resume", "rerun", "dataset.workers", "trainer.timeout_minutes")
 
 # Keys that a resumed run may change: length, device and bookkeeping, never the experiment.
 CHANGEABLE_ON_RESUME = (
@@ -149,6 +149,15 @@ def run_id(config: Mapping[str, Any]) -> str:
 def is_of_experiment(key: str) -> bool:
     """Whether two runs that differ in this key are of different experiments."""
     return not {key, key.partition(".")[0]} & {*NOT_THE_EXPERIMENT}
+
+
+def chosen_options(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Option by group, of Hydra's choices: what a table of runs names them by. It is no part of what a run is."""
+    return {
+        group: str(option)
+        for group, option in choices.items()
+        if option is not None and group.isidentifier() and group not in ("launcher", "tracking")
+    }
 
 
 def run_name(*, _root_: Any) -> str:

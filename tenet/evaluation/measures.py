@@ -67,8 +67,8 @@ class Predictions(NamedTuple):
         return 100 * self.errors.mean().item()
 
     def training_figures(self) -> dict[str, float]:
-        """What training reports after an epoch."""
-        return {"error_pct": self.error_pct}
+        """What training reports after an epoch. loss: the mean negative log-likelihood, whatever the objective."""
+        return {"error_pct": self.error_pct, "loss": self.mean_nll}
 
     @property
     def mean_nll(self) -> float:
