@@ -13,6 +13,7 @@ from urllib.parse import quote
 from tenet.compare.charts import COLOURS, SIGNS, line_chart, plane_chart
 from tenet.compare.curves import TRAINING, Point, mean_curve, read_curves
 from tenet.compare.evaluations import MCE, ROBUST
+from tenet.compare.facts import facts, title
 from tenet.compare.groups import Comparison, Group
 from tenet.compare.heatmaps import corruption_heatmaps, surface_heatmaps
 from tenet.compare.keys import ABSENT, natural, value_text, varying
@@ -58,7 +59,9 @@ def page(
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         comparison=comparison,
         left_out=len(comparison.problems),
-        notes=group_notes(comparison),
+        title=title(comparison),
+        facts=facts(comparison),
+        notes=group_notes(comparison, published=published),
         drawn=list(zip(drawn, COLOURS, SIGNS, strict=False)),
         extra=EXTRA_CORRUPTIONS,
         sheets=sheets(comparison, published=published),

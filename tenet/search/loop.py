@@ -17,6 +17,7 @@ from tenet.config.command_line import plan
 from tenet.failures import INTERRUPTED, PREEMPTED
 from tenet.files.json import number, read_json
 from tenet.files.names import METRICS_FILE, SUMMARY_FILE
+from tenet.run.environment import SEARCH
 from tenet.run.metrics_file import read_metrics
 from tenet.run.origin import read_origin
 from tenet.search.report import line, rounded
@@ -31,10 +32,13 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class TrainingProcess:
-    """Starts `command`, which trains a trial in `run_dir`, and appends its output to `log`."""
+    """Starts `command`, which trains a trial of `search` in `run_dir`, and appends its output to `log`.
 
-    def __init__(self, command: Sequence[str], *, run_dir: Path, log: IO[bytes]) -> None:
-        self.command, self.run_dir, self.log = command, run_dir, log
+    search: its name, which the run records; empty for a grid, whose runs nothing has chosen.
+    """
+
+    def __init__(self, command: Sequence[str], *, run_dir: Path, log: IO[bytes], search: str = "") -> None:
+        self.command, self.run_dir, self.log, self.search = command, run_dir, log, search
         self.is_interrupted = False
         self._kill_at = math.inf
         self._start()
@@ -50,7 +54,7 @@ class TrainingProcess:
             stdout=self.log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **({SEARCH: self.search} if self.search else {})},
         )
 
     def poll(self) -> int | None:
@@ -145,7 +149,8 @@ class Search:
         words = self.study.space.words(held.trial.params)
         run_dir, _ = plan(words, config_dir=self.root / "conf", config_name="train")
         command = [sys.executable, str(self.root / "train.py"), *words]
-        process = TrainingProcess(command, run_dir=run_dir, log=held.log)
+        search = "" if self.study.space.method == "grid" else self.study.space.name
+        process = TrainingProcess(command, run_dir=run_dir, log=held.log, search=search)
         self.running.append((held, process))
         state = "resumed" if held.is_continued else "started"
         print(line(held.trial.number, state, str(run_dir)), flush=True)
