@@ -10,9 +10,11 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tenet.compare.choose import where
 from tenet.compare.datasets import split_by_data
+from tenet.compare.differences import difference_picture, save_picture
 from tenet.compare.groups import Comparison, compare
 from tenet.compare.page import page
 from tenet.compare.runs import CompareError, Run, find_runs, read_run
@@ -24,9 +26,13 @@ from tenet.files.json import replace_file
 from tenet.printing import open_streams
 from tenet.run.signals import StopSignals
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 WRITERS = {"terminal": terminal, "markdown": markdown, "latex": latex, "csv": csv_text}
-ONE_TABLE = ("csv", "html")  # these forms hold one table: of several data sets, each has a file
+ONE_TABLE = ("csv", "html", "picture")  # these forms hold one table: of several data sets, each has a file
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
+SUFFIXES |= dict.fromkeys((".png", ".pdf", ".svg"), "picture")
 
 
 EXAMPLES = """examples:
@@ -85,20 +91,18 @@ def run(asked: argparse.Namespace) -> None:
         raise CompareError("--surface: heatmaps need HTML; add --output FILE.html")
     parts = split_by_data(where([read_run(folder) for folder in find_runs(asked.runs)], asked.where))
     comparisons = {name: _compare(runs, asked, name=name, is_one=len(parts) == 1) for name, runs in parts}
-    texts = {name: _write(comparison, asked, form=form) for name, comparison in comparisons.items()}
-    if form == "csv":  # the table itself holds figures only
-        sys.stderr.writelines(
-            f"{note}\n" for each in comparisons.values() for note in notes(each, published=asked.published)
-        )
+    contents = {name: _content(comparison, asked, form=form) for name, comparison in comparisons.items()}
+    if form in ("csv", "picture"):  # which hold figures only
+        every = [note for each in comparisons.values() for note in notes(each, published=asked.published)]
+        sys.stderr.writelines(f"{note}\n" for note in every)
     if len(parts) > 1 and form in ONE_TABLE:
-        _write_files(texts, asked.output, form=form)
+        _write_files(contents, asked.output, form=form)
         return
-    text = "\n".join(texts.values())
+    content = contents.popitem()[1] if len(parts) == 1 else "\n".join(map(str, contents.values()))
     if asked.output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(str(content))
     else:
-        replace_file(asked.output, text)
-        print(printable(str(asked.output)))
+        _write(content, asked.output)
 
 
 def _compare(runs: Sequence[Run], asked: argparse.Namespace, *, name: str, is_one: bool) -> Comparison:
@@ -115,24 +119,41 @@ def _compare(runs: Sequence[Run], asked: argparse.Namespace, *, name: str, is_on
         raise CompareError(str(error) if is_one else f"data set {name}: {error}") from error
 
 
-def _write(comparison: Comparison, asked: argparse.Namespace, *, form: str) -> str:
-    if form != "html":
+def _content(comparison: Comparison, asked: argparse.Namespace, *, form: str) -> "str | Figure":
+    if form in WRITERS:
         return WRITERS[form](comparison, published=asked.published)
-    link_from = asked.output.parent if asked.output else Path()
-    return page(comparison, published=asked.published, link_from=link_from, surfaces=asked.surface)
+    if form == "html":
+        link_from = asked.output.parent if asked.output else Path()
+        return page(comparison, published=asked.published, link_from=link_from, surfaces=asked.surface)
+    figure = difference_picture(comparison)
+    if figure is None:
+        raise CompareError(
+            f"--output {asked.output}: a picture of differences needs two groups with an mCE and common seeds; run "
+            "evaluate.py"
+        )
+    return figure
 
 
-def _write_files(texts: Mapping[str, str], output: Path | None, *, form: str) -> None:
+def _write_files(contents: Mapping[str, "str | Figure"], output: Path | None, *, form: str) -> None:
     """A file for each data set, such as table-cifar10.csv."""
     if output is None:
         raise CompareError(
-            f"--format {form}: the runs are of several data sets ({', '.join(texts)}); add --output FILE for a file "
-            "for each, or name the runs of one"
+            f"--format {form}: the runs are of several data sets ({', '.join(contents)}); add --output FILE for a file "
+            "for each, or choose one with --where dataset=NAME"
         )
-    for name, text in texts.items():
-        path = output.with_name(f"{output.stem}-{re.sub(r'[^0-9A-Za-z_.+]+', '-', name)}{output.suffix}")
-        replace_file(path, text)
-        print(printable(str(path)))
+    for name, content in contents.items():
+        _write(
+            content,
+            output.with_name(f"{output.stem}-{re.sub(r'[^0-9A-Za-z_.+]+', '-', name)}{output.suffix}"),
+        )
+
+
+def _write(content: "str | Figure", path: Path) -> None:
+    if isinstance(content, str):
+        replace_file(path, content)
+    else:
+        save_picture(content, path)
+    print(printable(str(path)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,8 @@ from tenet.compare.keys import differing_keys, natural, short_label, short_numbe
 from tenet.compare.runs import CompareError, Run, find_repeats, leave_out_set_aside
 from tenet.compare.spread import Difference, Spread, paired_difference, spread_of
 
+MAX_DRAWN = 7  # groups in charts and heatmaps: more lines cannot be told apart
+
 
 @dataclass(frozen=True)
 class Group:
@@ -52,6 +54,12 @@ class Comparison:
     columns: tuple[str, ...]
     sorted_by: str
     metrics: tuple[str, ...] = ()
+
+    @property
+    def drawn(self) -> list[Group]:
+        """The groups in charts and heatmaps: the first ones and the baseline."""
+        first = list(self.groups[:MAX_DRAWN])
+        return first if self.baseline in first else [*first[:-1], self.baseline]
 
     @property
     def members(self) -> list[Run]:
