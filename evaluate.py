@@ -24,6 +24,7 @@ from tenet.config.run_config import read_config, resolve, run_id
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.entry import run_main
 from tenet.errors import ConfigError, printable
+from tenet.evaluation.reports import SECTIONS
 from tenet.evaluation.target import EvaluationTarget
 from tenet.run.environment import describe_arithmetic
 from tenet.run.folder import RunFolder
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
 # Of W&B: by the first part of their names, columns of the records of a report.
-TABLES = {"corruption": ["corruption", "severity", "error_pct"], "attack": ["attack", "error_pct", "images"]}
+TABLES = {
+    **{section: ["corruption", "severity", "error_pct"] for section in SECTIONS.values()},
+    "attack": ["attack", "error_pct", "images"],
+}
 logger = logging.getLogger("tenet")
 
 
@@ -146,7 +150,8 @@ def run(
         if has_own:
             track(target, attacks[0], written, pictures)
     cache.close(keep=config["save_predictions"])
-    return float(report.metrics.get("corruption/mce_pct", report.metrics["test/error_pct"]))
+    errors = [*(f"{section}/mce_pct" for section in SECTIONS.values()), "test/error_pct"]
+    return next(float(report.metrics[name]) for name in errors if name in report.metrics)
 
 
 def track(
@@ -171,11 +176,12 @@ def track(
             logger.warning("W&B is off (%s)", error)
             start = Tracker(target.run_dir)
         tracker = stack.enter_context(start)
-        has_corruptions = any(name.startswith("corruption/") for name in report.metrics)
-        tracker.summarize(report.metrics, instead_of="corruption/" if has_corruptions else None)
+        measured = {name.partition("/")[0] for name in report.metrics}
+        corrupted = tuple(f"{section}/" for section in SECTIONS.values() if section in measured)
+        tracker.summarize(report.metrics, instead_of=corrupted)
         for key, columns in TABLES.items():
             rows = [[row[c] for c in columns] for row in report.records if columns[0] in row]
-            if rows:
+            if rows and key in measured:
                 tracker.log_table(f"{key}/table", columns, rows)
         for name in report.pictures.keys() & pictures.keys():
             tracker.log_image(name, pictures[name])

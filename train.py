@@ -135,7 +135,7 @@ def run(
         checkpoints.check_folder()
         weights, backbone = run_dir / WEIGHTS_FILE, experiment.network.backbone
         # Earlier evaluation figures are stale unless the saved weights are identical to these.
-        replaced = None if holds_weights(weights, backbone) else ""
+        replaced = () if holds_weights(weights, backbone) else ""
         # The weights first, and last those by which a run is known to have finished; then the summary.
         saved = {weights: experiment.network}
         if state.average is not None:

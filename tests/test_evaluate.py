@@ -40,9 +40,10 @@ def test_evaluate_writes_json_csv_heatmap_and_a_table(run):
     assert report["source"] == "generated"
     assert report["corruptions_from"] == {"seed": 0}
     assert report["arithmetic"]["threads"] >= report["arithmetic"]["processes"] == 1
-    assert report["mce_pct"] is None
-    assert list(report["corruptions"]) == ["brightness", "contrast"]
-    assert list(report["corruptions"]["contrast"]) == ["1", "2", "3", "4", "5"]
+    figures = report["corruption_generated"]
+    assert figures["mce_pct"] is None
+    assert list(figures["corruptions"]) == ["brightness", "contrast"]
+    assert list(figures["corruptions"]["contrast"]) == ["1", "2", "3", "4", "5"]
     assert report["clean"]["error_pct"] == json.loads((run / "summary.json").read_text())["test/error_pct"]
     rows = (run / "evaluation" / "corruptions-part.csv").read_text().splitlines()
     assert len(rows) == 1 + 10
@@ -57,7 +58,7 @@ def test_evaluate_writes_json_csv_heatmap_and_a_table(run):
     line = "trained with brightness, contrast, saturate: these corruptions overlap with the benchmark's"
     assert f"{line}\ntrained with pictures: {pictures}\n" in done.output
     # A part of the sweep is no figure of the run.
-    assert not any(name.startswith("corruption/") for name in json.loads((run / "summary.json").read_text()))
+    assert not any(name.startswith("corruption") for name in json.loads((run / "summary.json").read_text()))
 
 
 def test_evaluate_reads_official_files_and_any_weights(run, tmp_path):
@@ -73,10 +74,11 @@ def test_evaluate_reads_official_files_and_any_weights(run, tmp_path):
     evaluate(*words, cwd=tmp_path)
     report = json.loads(output.read_text())
     assert report["source"] == "files"
-    assert report["images_per_cell"] == 8
-    cells = [error for by_severity in report["corruptions"].values() for error in by_severity.values()]
+    figures = report["corruption"]
+    assert figures["images_per_cell"] == 8
+    cells = [error for by_severity in figures["corruptions"].values() for error in by_severity.values()]
     assert len(cells) == 75
-    assert report["mce_pct"] == pytest.approx(np.mean(cells))
+    assert figures["mce_pct"] == pytest.approx(np.mean(cells))
 
 
 def test_the_last_checkpoint_of_an_unfinished_run_is_evaluated(run, tmp_path):
@@ -160,12 +162,13 @@ def test_an_imagenet_c_tree_is_measured_relative_to_alexnet(tmp_path):
     report = json.loads((tmp_path / "w-evaluation" / "corruptions-files.json").read_text())
     assert report["corruptions_from"] == {"root": "C"}
     assert report["clean"]["images"] == 6
+    figures = report["corruption"]
     relative = [
         100 * sum(by_severity.values()) / (5 * ALEXNET_ERRORS[name])
-        for name, by_severity in report["corruptions"].items()
+        for name, by_severity in figures["corruptions"].items()
     ]
-    assert report["mce_pct"] == pytest.approx(np.mean(relative))
-    assert "AlexNet" in report["mce_definition"]
+    assert figures["mce_pct"] == pytest.approx(np.mean(relative))
+    assert "AlexNet" in figures["mce_definition"]
 
 
 def test_cifar_10_1_and_cifar_p_are_measured_with_the_test_set(run, tmp_path):
@@ -182,7 +185,7 @@ def test_cifar_10_1_and_cifar_p_are_measured_with_the_test_set(run, tmp_path):
         cwd=tmp_path,
     )  # fmt: skip
     report = json.loads(output.read_text())
-    assert report["corruptions"] == {}
+    assert report["corruption_generated"]["corruptions"] == {}
     assert report["other_test_sets"]["cifar10.1-v6"]["images"] == 2000
     assert report["other_test_sets"]["cifar10.1-v6"]["error_pct"] == pytest.approx(90, abs=3)
     assert report["perturbations"]["flip_pct"] == {"tilt": 0.0}, "frames that don't change don't flip"

@@ -112,7 +112,7 @@ def test_a_folder_has_its_images_prepared_as_in_training_and_its_classes_matched
 ) -> None:
     words = [f"run={run}", *write_folders(tmp_path, NAMES)]
     report, output = figures(*words, cwd=tmp_path)
-    assert report["clean"]["error_pct"] == report["corruptions"]["fog"]["1"] == 0
+    assert report["clean"]["error_pct"] == report["corruption"]["corruptions"]["fog"]["1"] == 0
     assert report["dataset"]["mean"] == [0.2, 0.2, 0.2]
     assert "pixels" not in output
     _, output = figures(*words, "dataset.crop=8", cwd=tmp_path, code=1)
@@ -136,4 +136,4 @@ def test_an_archive_is_numbered_as_its_data_set_is(run: Path, tmp_path: Path) ->
         "output=report.json", cwd=tmp_path,
     )  # fmt: skip
     assert "matched by name" in done.output
-    assert json.loads((tmp_path / "report.json").read_text())["corruptions"]["fog"]["1"] == 0
+    assert json.loads((tmp_path / "report.json").read_text())["corruption"]["corruptions"]["fog"]["1"] == 0

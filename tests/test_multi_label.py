@@ -53,8 +53,9 @@ def test_evaluation_reports_them_clean_and_under_corruption(run):
         assert clean[name] == pytest.approx(last[f"test/{name}"])
     assert list(clean["ap_pct_by_class"]) == list(CLASSES)
     assert clean["map_pct"] == pytest.approx(sum(clean["ap_pct_by_class"].values()) / 3)
-    cells = report["map_under_corruption_pct"]["fog"]
-    assert report["corrupted"]["map_pct"] == pytest.approx((cells["1"] + cells["5"]) / 2)
+    figures = report["corruption_generated"]
+    cells = figures["map_under_corruption_pct"]["fog"]
+    assert figures["corrupted"]["map_pct"] == pytest.approx((cells["1"] + cells["5"]) / 2)
     assert f"clean mAP {clean['map_pct']:.2f} % (11 points {clean['map_11point_pct']:.2f} %" in output
     for part in (
         "average precision in %",

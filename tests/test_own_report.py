@@ -64,7 +64,8 @@ def test_no_other_evaluation_replaces_the_report_or_the_summary_and_compare_name
     run = place / "run"
     own = {path.name: path.read_bytes() for path in (run / "evaluation").iterdir()}
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["corruption/source"] == "generated"
+    names = ("corruption/mce_pct", "corruption_generated/mce_pct")
+    assert [name in summary for name in names] == [False, True]
     for words in OTHERS.values():
         done = evaluate("run=run", *words, "corruptions.severities=[1,2,3,4,5]", cwd=place)
         assert "corruptions" in done.output
@@ -74,7 +75,7 @@ def test_no_other_evaluation_replaces_the_report_or_the_summary_and_compare_name
     # The first archive is a standard measurement of the run's own data; nothing else but the own report enters.
     first = next(report for report in reports if report["corruptions_from"] == {"root": "first"})
     stored = json.loads((run / "summary.json").read_text())
-    assert (stored["corruption/source"], stored["corruption/mce_pct"]) == ("files", first["mce_pct"])
+    assert [stored[name] for name in names] == [first["corruption"]["mce_pct"], summary[names[1]]]
     assert stored["test/error_pct"] == summary["test/error_pct"]
 
     assert main([str(run), "--format", "csv"]) == 0
@@ -87,7 +88,7 @@ def test_no_other_evaluation_replaces_the_report_or_the_summary_and_compare_name
     generated = next(
         r for r in reports if r["measured"]["is_own_data"] and r["corruptions_from"] == {"seed": 0}
     )
-    assert str(generated["mce_pct"]) in rows["mCE, generated, %"]
+    assert str(generated["corruption_generated"]["mce_pct"]) in rows["mCE, generated, %"]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, GENERATOR_VERSION
 from tenet.errors import printable
-from tenet.evaluation.reports import CLEAN, as_mapping, measured_of
+from tenet.evaluation.reports import CLEAN, as_mapping, corruption_figures, measured_of
 from tenet.files.json import number, read_json
 from tenet.files.names import AVERAGED_WEIGHTS_FILE, EVALUATION_FOLDER, ORIGIN_FILE, WEIGHTS_FILE
 from tenet.files.plain import sha256_of
@@ -46,7 +46,8 @@ def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations
     for path, report in _reports(folder, problems):
         measured = measured_of(report, dataset=dataset)
         of = _what(measured, found.test_set)
-        column, mce = mce_column(report, of=of, measured=measured), number(report.get("mce_pct"))
+        column = mce_column(report, of=of, measured=measured)
+        mce = number(corruption_figures(report).get("mce_pct"))
         clean = number(as_mapping(report.get("clean")).get("error_pct"))
         found.overlaps = found.overlaps or _overlaps(report)
         if of == "" and clean is not None:
@@ -109,7 +110,7 @@ def _what(measured: Mapping[str, Any], test_set: str) -> str:
 
 def mce_column(report: Mapping[str, Any], *, of: str = "", measured: Mapping[str, Any] | None = None) -> str:
     """The column of a report's mCE: one for each source of corruptions, data set, precision and definition of the mCE."""
-    is_relative = "AlexNet" in str(report.get("mce_definition", ""))
+    is_relative = "AlexNet" in str(corruption_figures(report).get("mce_definition", ""))
     source = as_mapping((measured or {}).get("corruptions"))
     origin = f"{source_text(report.get('source'))}{_which(source)}"
     return f"{MCE}{origin}{of}{', relative to AlexNet' if is_relative else ''}, %"
@@ -155,7 +156,7 @@ def _cells(report: Mapping[str, Any]) -> Cells:
             for severity, value in as_mapping(by_severity).items()
             if str(severity).isdecimal() and (error := number(value)) is not None
         }
-        for name, by_severity in as_mapping(report.get("corruptions")).items()
+        for name, by_severity in as_mapping(corruption_figures(report).get("corruptions")).items()
     }
 
 

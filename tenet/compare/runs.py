@@ -22,7 +22,7 @@ from tenet.compare.keys import flatten_config, natural, value_text, varying
 from tenet.compare.options import OFF
 from tenet.compare.records import read_record
 from tenet.errors import UserError
-from tenet.evaluation.reports import as_mapping, dataset_name, settings_of_test_set
+from tenet.evaluation.reports import SECTIONS, as_mapping, dataset_name, present_names, settings_of_test_set
 from tenet.files.json import number, read_json
 from tenet.files.names import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, WEIGHTS_FILE
 from tenet.files.plain import read_yaml
@@ -151,13 +151,13 @@ def _read(folder: Path) -> Run:
         return replace(run, problem=f"unfinished: {reason}")
     dataset = as_mapping(loaded.get("dataset"))
     found = read_evaluations(folder, dataset=dataset)
-    summary = read_json(folder / SUMMARY_FILE)
+    summary = present_names(read_json(folder / SUMMARY_FILE))
     test = number(summary.get("test/error_pct"))
     test = found.clean if test is None else test
-    # Names under `corruption/` get their source, so that sources are never mixed.
-    origin = f", {_source_of(summary, found)}"
+    # Names under `corruption/` and `corruption_generated/` get their source, so that sources are never mixed.
+    origins = {section: f", {_source_of(summary, kind, found)}" for kind, section in SECTIONS.items()}
     metrics = {
-        f"{as_label(name)}{origin if name.startswith('corruption/') else ''}": figure
+        f"{as_label(name)}{origins.get(name.partition('/')[0], '')}": figure
         for name, value in summary.items()
         if (figure := number(value)) is not None
     }
@@ -175,12 +175,13 @@ def _read(folder: Path) -> Run:
     )
 
 
-def _source_of(summary: Mapping[str, Any], found: Evaluations) -> str:
-    """What the corruption figures of the summary were measured on, as the column of the report with this mCE says it."""
-    mce = number(summary.get("corruption/mce_pct"))
-    columns = [name for name, value in found.figures.items() if name.startswith(MCE) and value == mce]
+def _source_of(summary: Mapping[str, Any], kind: str, found: Evaluations) -> str:
+    """What these corruption figures of the summary were measured on, as the column of the report with this mCE says it."""
+    mce = number(summary.get(f"{SECTIONS[kind]}/mce_pct"))
+    own = f"{MCE}{source_text(kind)}"
+    columns = [name for name, value in found.figures.items() if name.startswith(own) and value == mce]
     known = (name.removeprefix(MCE).removesuffix(", %") for name in columns)
-    return next(known, source_text(summary.get("corruption/source")))
+    return next(known, source_text(kind))
 
 
 def _unfinished(folder: Path, config: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from tenet.evaluation.plots import save_figure
+from tenet.evaluation.reports import SECTIONS
 from tenet.evaluation.suites.suite import RECORD, Summary
 from tenet.files.atomic import write_atomically
 from tenet.files.json import write_json
@@ -45,16 +46,17 @@ def _overview(metrics: Mapping[str, Any]) -> list[Table]:
         for name in metrics
         if re.match(r"attack/(?!random).*/error_pct", name)
     ]
-    if "corruption/mce_pct" not in metrics or not attacks:
+    section = next((name for name in SECTIONS.values() if f"{name}/mce_pct" in metrics), None)
+    if section is None or not attacks:
         return []
     table = Table(title="Clean images, corruptions and attacks, in %", title_justify="left")
     table.add_column("images", no_wrap=True)
     for heading in ("error", "accuracy", "RMS calibration error"):
         table.add_column(heading, justify="right")
-    errors = {"test": "error_pct", "corruption": "mce_pct", **dict.fromkeys(attacks, "error_pct")}
+    errors = {"test": "error_pct", section: "mce_pct", **dict.fromkeys(attacks, "error_pct")}
     shown = {
         "test": "clean",
-        "corruption": "15 corruptions (mCE)",
+        section: "15 corruptions (mCE)",
         "attack/none": "clean, those that were attacked",
     }
     for prefix, name in errors.items():

@@ -1,5 +1,6 @@
 """What a JSON report measured: read from its file, also from those of earlier versions. Imports neither torch nor hydra."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -9,6 +10,8 @@ from tenet.corruptions.names import GENERATOR_VERSION
 
 CLEAN = "clean"
 """The cell of the data set's own test images, which is always there: other suites compare with it."""
+SECTIONS = {"files": "corruption", "generated": "corruption_generated"}
+"""By the kind of the images: the key of the figures under corruption in a report, and the first part of metrics' names."""
 # Settings of a data set that its test images don't depend on.
 NOT_OF_THE_TEST_SET = {
     *("mean", "std", "fraction", "per_class", "validation_fraction", "split_seed", "root"),
@@ -51,6 +54,21 @@ def measured_of(report: Mapping[str, Any], *, dataset: Mapping[str, Any]) -> dic
     if definition := report.get("mce_definition"):
         measured["corruptions"] = {**measured.get("corruptions", {}), "mce": definition}
     return measured
+
+
+def corruption_figures(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures under corruption, such as mce_pct and corruptions; those of an earlier version are keys of the report."""
+    return next((as_mapping(report[name]) for name in SECTIONS.values() if name in report), report)
+
+
+def present_names(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a `summary.json`; an earlier version had generated corruptions under `corruption/` too."""
+    section = SECTIONS["generated" if summary.get("corruption/source") == "generated" else "files"]
+    return {
+        re.sub("^corruption/", f"{section}/", name): value
+        for name, value in summary.items()
+        if name != "corruption/source"
+    }
 
 
 def path_name(marks: Sequence[str]) -> str:

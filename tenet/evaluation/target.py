@@ -216,9 +216,27 @@ class EvaluationTarget:
             interface = interface._replace(classes=tuple(classes))
         backbone = build_backbone(self.backbone, num_classes=len(interface.classes))
         load_weights(backbone, self.saved, key=self.weights_key)
+        if others := self._trained_backbone():
+            logger.warning(
+                "%s was trained with %s; its weights fit this network too, whose figures may be others",
+                self.weights, ", ".join(f"backbone.{name}={value}" for name, value in others.items()),
+            )  # fmt: skip
         return Network(
             backbone, **interface._asdict(), precision=self.precision, channels_last=self.channels_last
         ).to(device)
+
+    def _trained_backbone(self) -> dict[str, Any]:
+        """The backbone's settings that the file was trained with, where they differ from those that it is built with.
+
+        Weights alone do not show them all: a stem with another stride has the same tensors.
+        """
+        from tenet.config.build import INITIAL_WEIGHTS
+
+        trained = as_mapping(as_mapping(self.saved.model).get("backbone"))
+        names = (trained.keys() | self.backbone.keys()).difference(INITIAL_WEIGHTS) if trained else ()
+        return {
+            name: trained.get(name) for name in sorted(names) if trained.get(name) != self.backbone.get(name)
+        }
 
     def about(self) -> dict[str, Any]:
         """The target, for the JSON report."""

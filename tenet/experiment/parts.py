@@ -73,6 +73,10 @@ class Experiment:
         # Building a part checks it.
         for part in ("device", "dataset", "augmentation", "mixing", "schedule", "method", "outline"):
             getattr(self, part)
+        if not any(parameter.requires_grad for parameter in self.outline.parameters()):
+            raise ConfigError(
+                "backbone: all of its parameters have requires_grad=False, so there is nothing to train"
+            )
         check_combination(self.method, self.augmentation, self.mixing, multi_label=self.dataset.multi_label)
         for group in ("augment", "mixing"):
             check_pictures(self.config[group].get("pictures"), group=group)

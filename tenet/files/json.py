@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 from tenet.files.atomic import write_atomically
 from tenet.files.plain import read_bytes
 
-# Metric name -> value. Strings occur only in summaries, such as corruption/source.
-Scalars: TypeAlias = Mapping[str, int | float | str]
+# Metric name -> value.
+Scalars: TypeAlias = Mapping[str, int | float]
 
 # Far more than any summary or report needs.
 MAX_JSON_BYTES = 2**26
 
 
-def finite_or_null(metrics: Scalars) -> dict[str, int | float | str | None]:
+def finite_or_null(metrics: Scalars) -> dict[str, int | float | None]:
     """Replace NaN and infinities by None: strict JSON cannot represent them."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value

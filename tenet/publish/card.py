@@ -10,7 +10,7 @@ import yaml
 from tenet import __version__
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.errors import printable
-from tenet.evaluation.reports import as_mapping, dataset_name
+from tenet.evaluation.reports import as_mapping, corruption_figures, dataset_name
 from tenet.files.json import number, read_json
 from tenet.files.names import ENVIRONMENT_FILE, EVALUATION_FOLDER
 from tenet.loading import TrainedModel
@@ -50,7 +50,7 @@ class EvaluationReport(NamedTuple):
         measured, origin = (as_mapping(self.content.get(key)) for key in ("measured", "corruptions_from"))
         data = "" if measured.get("is_own_data") else f" on {measured.get('dataset')}"
         data += "" if measured.get("precision", "fp32") == "fp32" else f", {measured['precision']}"
-        if "mce_pct" not in self.content and "corruptions" not in self.content:
+        if "corruptions" not in corruption_figures(self.content):
             return f"test images{data}"
         if self.content.get("source") == "generated":
             version = self.content.get("tenet_version")
@@ -187,14 +187,15 @@ def _measured(report: EvaluationReport) -> Iterator[tuple[str, Mapping[str, Any]
     parts = as_mapping(content.get("measured"))
     clean = "test images" if parts.get("is_own_data") else f"test images of {parts.get('dataset')}"
     yield "clean", as_mapping(content.get("clean")), clean
-    if (mce := number(content.get("mce_pct"))) is not None:
-        figures = {"error_pct": mce, "interval_pct": content.get("mce_interval_pct")}
+    under = corruption_figures(content)
+    if (mce := number(under.get("mce_pct"))) is not None:
+        figures = {"error_pct": mce, "interval_pct": under.get("mce_interval_pct")}
         yield (
-            f"mCE, {content.get('mce_definition')}",
+            f"mCE, {under.get('mce_definition')}",
             {
-                **as_mapping(content.get("corrupted")),
+                **as_mapping(under.get("corrupted")),
                 **figures,
-                "images": f"{content.get('images_per_cell')} a cell",
+                "images": f"{under.get('images_per_cell')} a cell",
             },
             report.source,
         )
@@ -211,7 +212,7 @@ def _corruption_rows(reports: Sequence[EvaluationReport]) -> list[dict[str, str]
     columns = {
         report.source: means
         for report in reports
-        if (means := as_mapping(report.content.get("corruption_means")))
+        if (means := as_mapping(corruption_figures(report.content).get("corruption_means")))
     }
     rows = []
     for corruption in (*CORRUPTIONS, *EXTRA_CORRUPTIONS):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tenet.evaluation.reports import present_names
 from tenet.failures import PREEMPTED
 from tenet.files.json import Scalars, finite_or_null, read_json, write_json
 from tenet.files.names import METRICS_FILE, SUMMARY_FILE
@@ -39,18 +40,18 @@ class Tracker:
         """Drop the metrics after `step`, which a run resumed from that step's checkpoint measures again."""
         self.metrics_file.drop_after(step)
 
-    def summarize(self, metrics: Scalars, *, instead_of: str | None = None) -> None:
+    def summarize(self, metrics: Scalars, *, instead_of: str | tuple[str, ...] = ()) -> None:
         """Add final figures to `summary.json` and to W&B's summary (NaN and infinities become null).
 
-        instead_of: earlier figures whose names start with this prefix are dropped; "" drops all.
+        instead_of: earlier figures whose names start with one of these prefixes are dropped; "" drops all.
         """
-        figures = read_json(self._summary_path)
-        dropped = [] if instead_of is None else [name for name in figures if name.startswith(instead_of)]
-        for name in dropped:
-            del figures[name]
-        write_json(self._summary_path, {**figures, **finite_or_null(metrics)})
+        earlier = read_json(self._summary_path)
+        kept = {
+            name: value for name, value in present_names(earlier).items() if not name.startswith(instead_of)
+        }
+        write_json(self._summary_path, {**kept, **finite_or_null(metrics)})
         # W&B can't delete figures; None overwrites them.
-        summary = {**dict.fromkeys(dropped), **metrics}
+        summary = {**dict.fromkeys(earlier.keys() - kept.keys()), **metrics}
         self._send(lambda run: run.summary.update(summary))
 
     def log_image(self, name: str, path: Path) -> None:

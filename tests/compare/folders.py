@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
+from tenet.evaluation.reports import SECTIONS
 
 TENET = {"_target_": "tenet.methods.Inhibited", "layer": "stage_2", "groups": 6}
 PLAIN = {"_target_": None}
@@ -51,7 +52,7 @@ def write_run(
 def write_evaluation(
     folder: Path, *, mce: float | None, source: str = "generated", name: str | None = None, **more
 ) -> None:
-    """Every cell has the error `mce`; the extra corruptions have 1 more."""
+    """Every cell has the error `mce`; the extra corruptions have 1 more. Without `measured`: of an earlier version."""
     path = folder / "evaluation" / (name or f"corruptions{'-files' if source == 'files' else ''}.json")
     path.parent.mkdir(exist_ok=True)
     level = mce or 0.0
@@ -59,7 +60,9 @@ def write_evaluation(
         name: {str(severity): level + (name in EXTRA_CORRUPTIONS) for severity in SEVERITIES}
         for name in CORRUPTIONS + EXTRA_CORRUPTIONS
     }
-    report = {"source": source, "mce_pct": mce, "clean": {"error_pct": 5.5}, "corruptions": cells, **more}
+    figures = {"mce_pct": mce, "corruptions": cells}
+    section = {SECTIONS[source]: figures} if "measured" in more else figures
+    report = {"source": source, "clean": {"error_pct": 5.5}, **section, **more}
     path.write_text(json.dumps(report))
 
 

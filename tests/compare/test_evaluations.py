@@ -114,10 +114,11 @@ def test_metrics_of_the_summary_are_told_apart_as_their_reports_are(tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
         run = write_run(tmp_path / name, seed=0, mce=None, lr=seed + 1)
         write_evaluation(run, mce=5 + seed, measured=measured(corruptions={"seed": seed}))
-        summary = {"corruption/source": "generated", "corruption/mce_pct": 5 + seed, "corruption/nll": 0.1}
+        summary = {"corruption_generated/mce_pct": 5 + seed, "corruption_generated/nll": 0.1}
         (run / "summary.json").write_text(json.dumps(summary))
-    columns = compare(read(tmp_path), metrics=["corruption/nll"]).columns
-    assert columns[-2:] == ("corruption/nll, generated", "corruption/nll, generated (seed 1)")
+    columns = compare(read(tmp_path), metrics=["corruption_generated/nll"]).columns
+    name = "corruption_generated/nll, generated"
+    assert columns[-2:] == (name, f"{name} (seed 1)")
 
 
 def test_classes_of_one_name_from_different_packages_are_told_apart(tmp_path):

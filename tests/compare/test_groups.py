@@ -252,15 +252,21 @@ def test_a_metric_of_the_summary_is_a_column_and_can_be_sorted_by(tmp_path):
 
 
 def test_a_metric_under_corruption_has_a_column_for_each_source(tmp_path):
-    for name, source in (("a", "files"), ("b", "generated")):
+    earlier = {"corruption/fog/error_pct": 9.0, "corruption/source": "generated"}
+    summaries = {
+        "a": {"corruption/fog/error_pct": 9.0},
+        "b": {"corruption_generated/fog/error_pct": 9.0},
+        "c": earlier,
+    }
+    for name, summary in summaries.items():
         run = write_run(tmp_path / name, seed=0, lr=ord(name) / 100)
-        summary = {"corruption/fog/error_pct": 9.0, "corruption/source": source}
         (run / "summary.json").write_text(json.dumps(summary))
-    comparison = compare(read(tmp_path), metrics=["corruption/fog/error_pct"])
-    assert comparison.columns[-2:] == (
-        "corruption/fog/error_pct, official files",
-        "corruption/fog/error_pct, generated",
-    )
+    metrics = ["corruption/fog/error_pct", "corruption_generated/fog/error_pct"]
+    comparison = compare(read(tmp_path), metrics=metrics)
+    columns = (f"{metrics[0]}, official files", f"{metrics[1]}, generated")
+    assert comparison.columns[-2:] == columns
+    spreads = {group.runs[0].folder.name: group.spread(columns[1]) for group in comparison.groups}
+    assert [spreads[name] is not None for name in "abc"] == [False, True, True]
 
 
 def test_unknown_metrics_and_orders_are_refused_with_the_nearest_name(tmp_path):

@@ -100,5 +100,5 @@ def test_tiny_imagenet_c_is_measured_without_pairing_its_images(tmp_path: Path) 
     assert "Tiny-ImageNet-C are not corrupted versions of the clean ones" in report["corruptions_note"]
     assert "Tiny-ImageNet-C are not corrupted versions" in " ".join(done.output.split())
     assert "1 of its classes left out" in done.output
-    assert report["images_per_cell"] == 8
-    assert set(report["corruptions"]) == {"frost", "fog"}
+    assert report["corruption"]["images_per_cell"] == 8
+    assert set(report["corruption"]["corruptions"]) == {"frost", "fog"}

@@ -42,7 +42,7 @@ def test_the_json_has_the_content_of_all_suites_and_is_strict(tmp_path):
     content = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
     assert content["weights"] == "w"
     assert content["clean"] == {"error_pct": 4.0}
-    assert content["mce_pct"] == pytest.approx(22)
+    assert content["corruption_generated"]["mce_pct"] == pytest.approx(22)
     assert [path.name for path in written] == ["r.json", "r.csv", "robustbench-generated.json"]
     assert all(path.is_file() for path in written)
 
@@ -98,9 +98,9 @@ def test_the_table_shows_errors_and_means_and_lines_follow(capsys):
 def test_pictures_lie_next_to_the_report(tmp_path):
     written = write_pictures(make_report(names=["fog"], severities=[2, 5]), tmp_path / "part.json")
     assert {name: path.name for name, path in written.items()} == {
-        "corruption/heatmap": "part-heatmap.png",
-        "corruption/curves": "part-curves.png",
-        "corruption/sheet": "part-sheet.png",
+        "corruption_generated/heatmap": "part-heatmap.png",
+        "corruption_generated/curves": "part-curves.png",
+        "corruption_generated/sheet": "part-sheet.png",
     }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.values())
     assert write_pictures(make_report(names=[]), tmp_path / "none.json") == {}
@@ -112,10 +112,10 @@ def test_a_picture_that_fails_is_said_and_costs_nothing_else(tmp_path, caplog):
     def fail():
         raise RuntimeError("latex could not be found\nin 20 lines")
 
-    report.pictures["corruption/curves"] = fail
+    report.pictures["corruption_generated/curves"] = fail
     stale = tmp_path / "part-curves.png"
     stale.write_text("of an earlier report")
     written = write_pictures(report, tmp_path / "part.json")
-    assert set(written) == {"corruption/heatmap", "corruption/sheet"}
+    assert set(written) == {"corruption_generated/heatmap", "corruption_generated/sheet"}
     assert caplog.messages == [f"{stale} is left out (RuntimeError: latex could not be found)"]
     assert not stale.exists()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import yaml
 
-SUMMARY = {"test/error_pct": 3.5, "train/loss": 0.1, "corruption/mce_pct": 9.0, "corruption/source": "files"}
+SUMMARY = {"test/error_pct": 3.5, "train/loss": 0.1, "corruption/mce_pct": 9.0}
 REPORT = {
     "mce_pct": 9.0,
     "source": "files",

@@ -121,17 +121,19 @@ def test_an_evaluation_adds_figures_table_pictures_and_report_to_the_same_wandb_
 ) -> None:
     report = json.loads((run_dir / "evaluation" / "corruptions.json").read_text())
     summary = json.loads((run_dir / "summary.json").read_text())
-    assert summary["corruption/mce_pct"] == evaluated.summary["corruption/mce_pct"] == report["mce_pct"]
-    assert summary["corruption/contrast/5/error_pct"] == report["corruptions"]["contrast"]["5"]
-    assert evaluated.summary["corruption/contrast/5/error_pct"] == report["corruptions"]["contrast"]["5"]
-    assert evaluated.summary["corruption/source"] == "generated"
+    figures = report["corruption_generated"]
+    name = "corruption_generated/mce_pct"
+    assert summary[name] == evaluated.summary[name] == figures["mce_pct"]
+    assert "corruption/mce_pct" not in {**summary, **evaluated.summary}, "no official file was measured"
+    name = "corruption_generated/contrast/5/error_pct"
+    assert summary[name] == evaluated.summary[name] == figures["corruptions"]["contrast"]["5"]
     assert evaluated.config["tenet"]["groups"] == 3, "W&B shows hyperparameters next to the mCE"
-    assert evaluated.summary["corruption/table/nrows"] == 95
+    assert evaluated.summary["corruption_generated/table/nrows"] == 95
     for name in ("heatmap", "curves", "sheet"):
-        assert evaluated.summary[f"corruption/{name}/_type"] == "image-file"
+        assert evaluated.summary[f"corruption_generated/{name}/_type"] == "image-file"
     (kept,) = [artifact for artifact in evaluated.artifacts if artifact.type == "evaluation"]
     assert {"corruptions.json", "corruptions.csv"} <= {entry.path for entry in kept.manifest.contents}
-    assert json.loads(kept.metadata)["corruption/mce_pct"] == report["mce_pct"]
+    assert json.loads(kept.metadata)["corruption_generated/mce_pct"] == figures["mce_pct"]
 
 
 def test_no_file_of_a_run_contains_a_secret_of_environment_or_remote(run_dir: Path, evaluated: Any) -> None:

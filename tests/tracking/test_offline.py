@@ -11,7 +11,7 @@ import pytest
 
 from tenet.failures import PREEMPTED
 from tenet.run.signals import Preempted
-from tenet.tracking import NoTracking, WandbTracking
+from tenet.tracking import NoTracking, Tracker, WandbTracking
 from tests.tracking.wandb_offline import RunRecords, read_wandb_file, wandb_files
 
 CONFIG = {"seed": 3, "tenet": {"groups": 6, "weight": 0.1}, "augment": {"operators": ["rotate", "shear_x"]}}
@@ -164,6 +164,15 @@ def test_a_resumed_run_continues_the_same_wandb_run(runs: OfflineRuns) -> None:
 def test_replaced_figures_are_removed_from_both_summaries(runs: OfflineRuns) -> None:
     assert json.loads((runs.first_dir / "summary.json").read_text()) == {"corruption/mce_pct": 12.3}
     assert runs.continued.summary["test/error_pct"] is None
+
+
+def test_generated_figures_of_an_earlier_version_are_not_taken_for_official_ones(tmp_path: Path) -> None:
+    earlier = {"test/error_pct": 3.5, "corruption/mce_pct": 9.0, "corruption/source": "generated"}
+    (tmp_path / "summary.json").write_text(json.dumps(earlier))
+    Tracker(tmp_path).summarize({"corruption/mce_pct": 12.3}, instead_of=("corruption/",))
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "test/error_pct": 3.5, "corruption_generated/mce_pct": 9.0, "corruption/mce_pct": 12.3,
+    }  # fmt: skip
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are read from /proc")

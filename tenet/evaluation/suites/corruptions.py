@@ -14,6 +14,7 @@ from tenet.evaluation.mce import ALEXNET_ERRORS, mean_corruption_error_pct, miss
 from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe
 from tenet.evaluation.metrics import CorruptionErrors, mean
 from tenet.evaluation.plots import draw_curves, draw_heatmap
+from tenet.evaluation.reports import SECTIONS
 from tenet.evaluation.robustbench import Model, robustbench_info
 from tenet.evaluation.suites.sheet import draw_sheet
 from tenet.evaluation.suites.suite import CLEAN, RECORD, Cell, Suite, Summary
@@ -95,6 +96,11 @@ class Corruptions(Suite):
     def cell_names(self) -> list[str]:
         return [cell_name(name, severity) for name in self.names for severity in self.severities]
 
+    @property
+    def section(self) -> str:
+        """The first part of the names of metrics: official and generated images never share a name."""
+        return SECTIONS[self.images.kind]
+
     def _source_marks(self) -> list[str]:
         """Of all but the generator with its default seed. An archive that was generated from other images is named."""
         if self.images.kind == "files":
@@ -119,8 +125,8 @@ class Corruptions(Suite):
             errors = {"clean_pct": clean_pct, "mce_pct": figures.mce_pct}
             documents[name] = robustbench_info(self.model, **errors, is_official=is_official)
         return Summary(
-            content={"corruptions_from": self.origin, "source": source, **figures.content()},
-            metrics={**figures.metrics(), "corruption/source": source},
+            content={"corruptions_from": self.origin, "source": source, self.section: figures.content()},
+            metrics=figures.metrics(self.section),
             lines=[*figures.lines(), *part],
             tables=make_tables(figures.errors, title=f"{self.model.name}: top-1 error in %, {KINDS[source]}"),
             is_complete=figures.mce_pct is not None and not part,
@@ -139,9 +145,9 @@ class Corruptions(Suite):
         about = f"clean error {clean_pct:.2f} %{mce} ({KINDS[self.images.kind]})"
         title = f"{printable(self.model.name)}\n{about}"
         return {
-            "corruption/heatmap": lambda: draw_heatmap(figures.errors, title=title),
-            "corruption/curves": lambda: draw_curves(figures.errors, clean_pct=clean_pct, title=title),
-            "corruption/sheet": self._draw_sheet,
+            f"{self.section}/heatmap": lambda: draw_heatmap(figures.errors, title=title),
+            f"{self.section}/curves": lambda: draw_curves(figures.errors, clean_pct=clean_pct, title=title),
+            f"{self.section}/sheet": self._draw_sheet,
         }
 
     def _draw_sheet(self) -> "Figure":
@@ -196,7 +202,7 @@ class CorruptionFigures:
         self.mce_interval_pct = None if self.mce_pct is None else measures.interval_pct(sets, weights=weights)
 
     def content(self) -> dict[str, Any]:
-        """Keys of the JSON report."""
+        """For the section of the JSON report."""
         sizes = [len(each.labels) for by_severity in self.cells.values() for each in by_severity.values()]
         content: dict[str, Any] = {
             "mce_pct": self.mce_pct,
@@ -217,13 +223,13 @@ class CorruptionFigures:
         }
         return content if self.mce_pct is None else {**content, "mce_interval_pct": self.mce_interval_pct}
 
-    def metrics(self) -> dict[str, float]:
-        """By metric name, such as corruption/fog/3/error_pct."""
-        metrics = as_metrics("corruption", {"mce_pct": self.mce_pct, **self.means})
+    def metrics(self, section: str) -> dict[str, float]:
+        """By metric name, such as corruption/fog/3/error_pct in the section `corruption`."""
+        metrics = as_metrics(section, {"mce_pct": self.mce_pct, **self.means})
         for name, by_severity in self.errors.items():
-            metrics[f"corruption/{name}/error_pct"] = self.mean_errors[name]
+            metrics[f"{section}/{name}/error_pct"] = self.mean_errors[name]
             for severity, error in by_severity.items():
-                metrics[f"corruption/{name}/{severity}/error_pct"] = error
+                metrics[f"{section}/{name}/{severity}/error_pct"] = error
         return metrics
 
     def lines(self) -> list[str]:

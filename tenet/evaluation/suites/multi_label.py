@@ -41,27 +41,28 @@ class MultiLabelCorruptions(Corruptions):
         if not cells:
             return summary
         means = {name: mean(list(by_severity.values())) for name, by_severity in cells.items()}
-        metrics = {f"corruption/{name}/{MAP}": value for name, value in means.items()}
+        metrics = {f"{self.section}/{name}/{MAP}": value for name, value in means.items()}
         for name, by_severity in cells.items():
             metrics |= {
-                f"corruption/{name}/{severity}/{MAP}": value for severity, value in by_severity.items()
+                f"{self.section}/{name}/{severity}/{MAP}": value for severity, value in by_severity.items()
             }
         under = {
             name: {str(severity): value for severity, value in cell.items()} for name, cell in cells.items()
         }
-        corrupted = summary.content["corrupted"]
+        figures = summary.content[self.section]
+        corrupted = figures["corrupted"]
         title = f"{self.model.name}: mAP in %, {KINDS[self.images.kind]}"
         return replace(
             summary,
-            content={**summary.content, "map_under_corruption_pct": under},
+            content={**summary.content, self.section: {**figures, "map_under_corruption_pct": under}},
             metrics={**summary.metrics, **metrics},
             lines=[*([f"under corruption {describe_map(corrupted)}"] if corrupted else []), *summary.lines],
             tables=make_tables(cells, title=title),
             records=[{**row, MAP: cells[row["corruption"]][row["severity"]]} for row in summary.records],
             documents={},  # RobustBench knows no multi-label images
             pictures={
-                "corruption/heatmap": lambda: draw_heatmap(cells, title=title, quantity="mAP, %"),
-                "corruption/sheet": summary.pictures["corruption/sheet"],
+                f"{self.section}/heatmap": lambda: draw_heatmap(cells, title=title, quantity="mAP, %"),
+                f"{self.section}/sheet": summary.pictures[f"{self.section}/sheet"],
             },
         )
 

@@ -8,6 +8,7 @@ from tenet.data import ImageArrays
 from tenet.errors import ConfigError
 from tenet.evaluation.mce import mean_corruption_error_pct
 from tenet.evaluation.measures import Measures, Predictions
+from tenet.evaluation.reports import SECTIONS
 from tenet.evaluation.robustbench import Model
 from tenet.evaluation.suites.corruptions import CorruptionFigures, Corruptions, cell_name
 from tenet.evaluation.suites.suite import CLEAN
@@ -87,13 +88,13 @@ def test_mce_on_imagenet_c_is_relative_to_alexnet():
 def test_without_all_75_cells_there_is_no_mce(names, severities):
     figures = make_figures(names, severities)
     assert figures.mce_pct is None
-    assert "corruption/mce_pct" not in figures.metrics()
+    assert "corruption/mce_pct" not in figures.metrics("corruption")
     assert "mce_interval_pct" not in figures.content()
     assert figures.lines()[0].startswith("no mCE: ")
 
 
 def test_metric_names_are_paths():
-    metrics = make_figures().metrics()
+    metrics = make_figures().metrics("corruption")
     assert metrics["corruption/mce_pct"] == pytest.approx(22)
     assert metrics["corruption/fog/3/error_pct"] == pytest.approx(9 + 15)
     assert metrics["corruption/fog/error_pct"] == pytest.approx(9 + 15)
@@ -148,10 +149,10 @@ def test_the_report_says_what_was_measured():
     summary = summarize(make_suite(names=["fog", "saturate"]))
     assert summary.content["source"] == "generated"
     assert summary.content["corruptions_from"] == {"seed": 0}
-    assert summary.content["corruptions"]["fog"]["1"] == pytest.approx(14)
-    assert summary.content["corruption_means"]["saturate"]["error_pct"] == pytest.approx(33)
-    assert summary.content["images_per_cell"] == IMAGES
-    assert summary.metrics["corruption/source"] == "generated"
+    figures = summary.content["corruption_generated"]
+    assert figures["corruptions"]["fog"]["1"] == pytest.approx(14)
+    assert figures["corruption_means"]["saturate"]["error_pct"] == pytest.approx(33)
+    assert figures["images_per_cell"] == IMAGES
     assert not summary.is_complete
     assert summary.documents == {}
     assert [(row["corruption"], row["severity"]) for row in summary.records[4:6]] == [
@@ -160,15 +161,22 @@ def test_the_report_says_what_was_measured():
     ]
     whole = summarize(make_suite())
     assert whole.is_complete
-    assert whole.content["mce_pct"] == pytest.approx(22)
-    assert whole.content["mce_interval_pct"][0] < 22 < whole.content["mce_interval_pct"][1]
+    figures = whole.content["corruption_generated"]
+    assert figures["mce_pct"] == pytest.approx(22)
+    assert figures["mce_interval_pct"][0] < 22 < figures["mce_interval_pct"][1]
+
+
+@pytest.mark.parametrize(("kind", "section"), SECTIONS.items())
+def test_official_and_generated_figures_never_share_a_name(kind, section):
+    summary = summarize(make_suite(Archive(kind)))
+    assert {name.partition("/")[0] for name in (*summary.metrics, *summary.pictures)} == {section}
+    assert summary.content[section]["mce_pct"] == summary.metrics[f"{section}/mce_pct"]
 
 
 def test_without_corruptions_there_are_no_cells_lines_and_pictures():
     summary = summarize(make_suite(names=[]))
-    assert summary.content["corruptions"] == {}
-    assert summary.content["corrupted"] == {}
-    assert summary.content["images_per_cell"] == 0
+    figures = summary.content["corruption_generated"]
+    assert (figures["corruptions"], figures["corrupted"], figures["images_per_cell"]) == ({}, {}, 0)
     assert (summary.lines, summary.tables, summary.pictures, summary.records) == ([], [], {}, [])
 
 
@@ -178,7 +186,7 @@ def test_cells_of_fewer_images_than_the_test_set_are_said_and_are_no_figure_of_t
     assert "robustbench.json" in summarize(suite, clean=clean).documents
     summary = summarize(suite, clean=Predictions(*(torch.cat([each, each]) for each in clean)))
     assert "a part of the test set: 200 images under each corruption, 400 clean ones" in summary.lines
-    assert summary.content["mce_pct"] is not None
+    assert summary.content["corruption"]["mce_pct"] is not None
     assert not summary.is_complete
     assert not summary.documents
 
@@ -198,11 +206,11 @@ def test_robustbench_info_has_its_form_and_says_where_the_figures_are_not_from_t
 def test_pictures_are_drawn_of_what_was_measured():
     suite = make_suite(names=["fog", "saturate"], severities=[2, 5])
     pictures = summarize(suite).pictures
-    assert set(pictures) == {"corruption/heatmap", "corruption/curves", "corruption/sheet"}
+    assert set(pictures) == {f"corruption_generated/{name}" for name in ("heatmap", "curves", "sheet")}
     assert suite.images.opened == [], "not before it is asked for"
-    heatmap = pictures["corruption/heatmap"]()
+    heatmap = pictures["corruption_generated/heatmap"]()
     assert "clean error 4.00 %" in heatmap.axes[0].get_title()
     assert [text.get_text() for text in heatmap.axes[0].texts] == ["19.0", "34.0", "26.5", "28.0", "43.0", "35.5"]
-    assert "saturate: 35.5 %" in [axes.get_title() for axes in pictures["corruption/curves"]().axes]
-    pictures["corruption/sheet"]()
+    assert "saturate: 35.5 %" in [axes.get_title() for axes in pictures["corruption_generated/curves"]().axes]
+    pictures["corruption_generated/sheet"]()
     assert suite.images.opened == [("fog", 2), ("fog", 5), ("saturate", 2), ("saturate", 5)]
