@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from tenet.compare.evaluations import MCE
 from tenet.compare.groups import Comparison
 from tenet.compare.keys import as_text, is_compared, value_text, varying
-from tenet.compare.options import OFF, default, is_option
 from tenet.compare.runs import Run
+from tenet.config.options import OFF, default, is_option
 from tenet.errors import counted, printable
 
 MAX_COMMITS = 3

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tenet.compare.options import OFF, default, option_name
+from tenet.config.options import OFF, chosen_options, default
 from tenet.config.rules import flatten
 from tenet.errors import printable
 
@@ -36,24 +36,14 @@ def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
     The other settings of a group that is off are dropped, since nothing reads them. `choices`, the options that a run has
     recorded, is no key of its own; `experiment`, of which nothing else is left in the configuration, is.
     """
-    choices = config.get("choices")
-    choices = choices if isinstance(choices, Mapping) else {}
-    own = {key: value for key, value in config.items() if key != "choices"}
-    values = {"experiment": choices["experiment"]} if choices.get("experiment") else {}
-    for key, value in flatten(own):
+    choices, options = config.get("choices"), chosen_options(config)
+    experiment = choices.get("experiment") if isinstance(choices, Mapping) else None
+    values = {"experiment": experiment} if experiment else {}
+    for key, value in flatten({key: value for key, value in config.items() if key != "choices"}):
         group, _, name = key.rpartition(".")
-        if group and name == "_target_":
-            key, value = group, OFF if value is None else _option(group, own, choices)
-        values[key] = value
+        is_option = name == "_target_" and group in options
+        values[group if is_option else key] = options[group] if is_option else value
     return {key: value for key, value in values.items() if values.get(key.rpartition(".")[0]) != OFF}
-
-
-def _option(group: str, config: Mapping[str, Any], choices: Mapping[str, Any]) -> str:
-    settings: Any = config
-    for part in group.split("."):
-        settings = settings[part]
-    chosen = choices.get(group)
-    return chosen if isinstance(chosen, str) else option_name(group, dict(flatten(settings)))
 
 
 def varying(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -19,8 +19,8 @@ from tenet.compare.evaluations import (
     source_text,
 )
 from tenet.compare.keys import flatten_config, natural, value_text, varying
-from tenet.compare.options import OFF
 from tenet.compare.records import read_record
+from tenet.config.options import OFF
 from tenet.errors import UserError
 from tenet.evaluation.reports import SECTIONS, as_mapping, dataset_name, present_names, settings_of_test_set
 from tenet.files.json import number, read_json

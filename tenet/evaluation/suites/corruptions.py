@@ -16,7 +16,7 @@ from tenet.evaluation.metrics import CorruptionErrors, mean
 from tenet.evaluation.plots import draw_curves, draw_heatmap
 from tenet.evaluation.reports import SECTIONS
 from tenet.evaluation.robustbench import Model, robustbench_info
-from tenet.evaluation.suites.sheet import draw_sheet
+from tenet.evaluation.sheet import draw_sheet
 from tenet.evaluation.suites.suite import CLEAN, RECORD, Cell, Suite, Summary
 
 if TYPE_CHECKING:
@@ -141,9 +141,10 @@ class Corruptions(Suite):
 
     def _pictures(self, figures: "CorruptionFigures", clean_pct: float) -> dict[str, Callable[[], "Figure"]]:
         mce = "" if figures.mce_pct is None else f", mCE {figures.mce_pct:.2f} %"
-        # The name of a run's folder tells data set, network and method.
-        about = f"clean error {clean_pct:.2f} %{mce} ({KINDS[self.images.kind]})"
-        title = f"{printable(self.model.name)}\n{about}"
+        figure = f"clean error {clean_pct:.2f} %{mce} ({KINDS[self.images.kind]})"
+        model = self.model
+        about = [f"{model.name} on {model.dataset}", model.method or model.architecture, figure]
+        title = "\n".join(map(printable, about))
         return {
             f"{self.section}/heatmap": lambda: draw_heatmap(figures.errors, title=title),
             f"{self.section}/curves": lambda: draw_curves(figures.errors, clean_pct=clean_pct, title=title),

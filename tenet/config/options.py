@@ -10,6 +10,28 @@ from tenet.files.plain import read_yaml
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OFF = "none"
+METHOD = ("backbone", "tenet", "objective", "attack", "augment", "mixing")
+
+
+def chosen_options(config: Mapping[str, Any]) -> dict[str, str]:
+    """The option of each group of a run's configuration: the recorded choice, or else `option_name`."""
+    choices = config.get("choices")
+    choices = choices if isinstance(choices, Mapping) else {}
+    groups = {
+        key: value for key, value in config.items() if isinstance(value, Mapping) and "_target_" in value
+    }
+    named = {group: choices.get(group) for group in groups}
+    return {
+        group: choice if isinstance(choice, str) else option_name(group, dict(flatten(groups[group])))
+        for group, choice in named.items()
+    }
+
+
+def method_of(config: Mapping[str, Any]) -> str:
+    """The options that tell one training method from another, such as `backbone=resnet8 tenet=inhibition`."""
+    options = chosen_options(config)
+    names = [group for group in METHOD if options.get(group, OFF) not in (OFF, "cross_entropy")]
+    return " ".join(f"{group}={options[group]}" for group in names)
 
 
 def option_name(group: str, settings: Mapping[str, Any]) -> str:
