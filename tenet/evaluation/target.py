@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenet import __version__
 from tenet.config.build import build
+from tenet.config.options import method_of
 from tenet.config.rules import flatten
 from tenet.config.run_config import read_config
 from tenet.errors import ConfigError
@@ -194,6 +195,7 @@ class EvaluationTarget:
             name=self.weights.stem if self.run_dir is None else self.run_dir.resolve().name,
             dataset=_name_of(self.dataset),
             architecture=getattr(outline, "architecture", type(outline).__name__),
+            method="" if self.run_dir is None else method_of(read_config(self.run_dir)),
         )
 
     def load_network(self, *, classes: Sequence[str], device: "torch.device") -> "Network":

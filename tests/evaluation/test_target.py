@@ -55,7 +55,9 @@ def test_a_run_brings_its_own_data_set_backbone_and_memory_format(run_dir):
     assert (target.dataset, target.backbone) == (DIGITS, BACKBONE)
     assert target.has_own_dataset
     assert target.channels_last
-    assert target.model == Model(name="mine", dataset="digits", architecture="ResNet-8 (width 4)")
+    assert target.model == Model(
+        name="mine", dataset="digits", architecture="ResNet-8 (width 4)", method="backbone=resnet8"
+    )
     assert not EvaluationTarget.from_config(make_config(run=str(run_dir), channels_last=False)).channels_last
     other = EvaluationTarget.from_config(make_config(run=str(run_dir), dataset=CIFAR))
     assert other.dataset == CIFAR

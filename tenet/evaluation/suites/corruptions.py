@@ -3,9 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
 from tenet.config.rules import did_you_mean
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.data import ImageSource
@@ -17,6 +14,7 @@ from tenet.evaluation.metrics import mean
 from tenet.evaluation.plots import draw_curves, draw_heatmap
 from tenet.evaluation.reports import SECTIONS
 from tenet.evaluation.robustbench import Model, robustbench_info
+from tenet.evaluation.sheet import draw_sheet
 from tenet.evaluation.suites.suite import CLEAN, RECORD, Cell, Suite, Summary
 
 if TYPE_CHECKING:
@@ -139,7 +137,10 @@ class Corruptions(Suite):
 
     def _pictures(self, figures: "CorruptionFigures", clean_pct: float) -> dict[str, Callable[[], "Figure"]]:
         mce = "" if figures.mce_pct is None else f", mCE {figures.mce_pct:.2f} %"
-        title = f"clean error {clean_pct:.2f} %{mce}\n({KINDS[self.images.kind]})"
+        figure = f"clean error {clean_pct:.2f} %{mce} ({KINDS[self.images.kind]})"
+        model = self.model
+        about = [f"{model.name} on {model.dataset}", model.method or model.architecture, figure]
+        title = "\n".join(map(printable, about))
         return {
             f"{self.section}/heatmap": lambda: draw_heatmap(figures.errors, title=title),
             f"{self.section}/curves": lambda: draw_curves(figures.errors, clean_pct=clean_pct, title=title),
@@ -147,20 +148,10 @@ class Corruptions(Suite):
         }
 
     def _draw_sheet(self) -> "Figure":
-        """The first image, clean and in every cell: how a person checks the corruptions."""
-        from tenet.corruptions.pictures import sheet_of
-
-        def first(source: ImageSource) -> Tensor:
-            return next(iter(source.batches([torch.tensor([0])]))).images[0]
-
         sources = {
-            name: {level: self.images.cell(name, level) for level in self.severities} for name in self.names
+            name: {each: self.images.cell(name, each) for each in self.severities} for name in self.names
         }
-        sheet = {name: {level: first(one) for level, one in row.items()} for name, row in sources.items()}
-        # An archive of fewer images may begin with another one.
-        lengths = {len(one) for row in sources.values() for one in row.values()}
-        has_clean = self.clean is not None and lengths == {len(self.clean)}
-        return sheet_of(sheet, clean=first(self.clean) if self.clean is not None and has_clean else None)
+        return draw_sheet(sources, clean=self.clean)
 
 
 def mce_definition(*, normalized: bool) -> str:
