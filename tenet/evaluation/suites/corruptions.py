@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from tenet.config.rules import did_you_mean
 from tenet.corruptions.names import CORRUPTIONS, SEVERITIES
 from tenet.data import ImageSource
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, printable
 from tenet.evaluation.corruption_tables import KINDS, describe_part, make_tables
 from tenet.evaluation.mce import ALEXNET_ERRORS, mean_corruption_error_pct, missing_corruptions
 from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe
