@@ -7,10 +7,12 @@ ImageNet's (500 x 375 pixels, quality 90) are written first; all reading is from
 """
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from training import make_experiment
 
 from tenet.augment import Standard
 from tenet.data import ImageFolders, Images, Splits, TrainingLoader, index_folder
+from tenet.doctor.hardware import usable_cores
 from tenet.doctor.rehearsal import Rehearsal
 
 SIZE, QUALITY, CLASSES, CROP = (500, 375), 90, 10, 224
@@ -29,14 +32,19 @@ SIZE, QUALITY, CLASSES, CROP = (500, 375), 90, 10, 224
 
 def write_tree(root: Path, images: int) -> None:
     """JPEG files of smooth noise, about as large as ImageNet's."""
-    generator = np.random.default_rng(0)
-    for image in range(images):
-        folder = root / "train" / f"class_{image % CLASSES}"
-        folder.mkdir(parents=True, exist_ok=True)
-        coarse = generator.integers(256, size=(SIZE[1] // 4, SIZE[0] // 4, 3), dtype=np.uint8)
-        smooth = np.asarray(Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
-        noisy = smooth + generator.integers(-12, 13, size=smooth.shape, dtype=np.int16)
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{image}.jpg", quality=QUALITY)
+    for label in range(CLASSES):
+        (root / "train" / f"class_{label}").mkdir(parents=True)
+    with multiprocessing.Pool(usable_cores()) as pool:
+        pool.map(partial(write_image, root), range(images), chunksize=16)
+
+
+def write_image(root: Path, image: int) -> None:
+    generator = np.random.default_rng(image)
+    coarse = generator.integers(256, size=(SIZE[1] // 4, SIZE[0] // 4, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
+    noisy = smooth + generator.integers(-12, 13, size=smooth.shape, dtype=np.int16)
+    path = root / "train" / f"class_{image % CLASSES}" / f"{image}.jpg"
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=QUALITY)
 
 
 def open_images(root: Path, *, workers: int) -> Images:

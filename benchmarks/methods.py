@@ -5,7 +5,8 @@
 
 Plain training has crops and flips alone. All methods alternate within one run, --steps steps at a time, on random
 images. The least possible ratio is the number of images that a method sends through the network for each sample; what is
-above it is the method's own work (drawing, augmenting, mixing).
+above it is the method's own work (drawing, augmenting, mixing). Adversarial training stays below it, because an attack
+needs no gradients of the weights.
 """
 
 import argparse
@@ -46,6 +47,11 @@ CASES = {
     "ipmix+jsd": Case(["augment=ipmix", "objective=jsd"], 3),
     "apr-sp": Case(["augment=apr", "mixing=apr", "mixing.probability=1"], 2),
     "hybrid++-ps": Case(["augment=hybrid", "mixing=hybrid", "mixing.probability=1"], 2),
+    "fgsm-rs": Case(["augment=standard", "attack=fgsm_rs"], 2),
+    "pgd-7": Case(["augment=standard", "attack=pgd"], 8),
+    "trades-10": Case(["augment=standard", "attack=trades"], 13),
+    # Each of its four replays moves the weights too.
+    "free-4": Case(["augment=standard", "attack=free"], 4),
 }
 
 

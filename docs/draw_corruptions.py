@@ -1,8 +1,9 @@
-"""Draw every corruption of one test image at every severity: docs/images/corruptions.png.
+"""Draw every corruption of test images at every severity: docs/images/corruptions.png.
 
-    python docs/draw_corruptions.py IMAGE [OVERRIDE ...]
+    python docs/draw_corruptions.py IMAGE ... [OVERRIDE ...]
 
-IMAGE is its position in the test set. Overrides choose the data, such as dataset=digits (the default is CIFAR-10).
+IMAGE is a position in the test set. Of several images, the rows show one after the other. Overrides choose the data,
+such as dataset=digits (the default is CIFAR-10).
 """
 
 import sys
@@ -16,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    image, *overrides = sys.argv[1:]
+    ids = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+    overrides = [word for word in sys.argv[1:] if not word.isdecimal()]
     _, config = plan(overrides, config_dir=ROOT / "conf", config_name="train")
     images = build(config["dataset"], key="dataset").load().test.images
     path = ROOT / "docs" / "images" / "corruptions.png"
-    contact_sheet(images[int(image)], path=path)
+    contact_sheet(images[ids], path=path)
     print(path.relative_to(ROOT))
 
 

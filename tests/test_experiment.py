@@ -25,6 +25,13 @@ def test_what_can_be_refused_is_refused_before_any_data_is_read() -> None:
             Experiment(composed(*TINY[:2], *missing, override)).check()
 
 
+def test_a_frozen_network_is_refused() -> None:
+    experiment = Experiment(composed(*TINY))
+    experiment.outline.requires_grad_(False)
+    with pytest.raises(ConfigError, match="backbone: all of its parameters have requires_grad=False"):
+        experiment.check()
+
+
 def test_a_network_wider_than_memory_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"backbone: its weights take [\d,.]+ GB, and this machine has"):
         _ = Experiment(composed(*TINY, "backbone.width=4096", "backbone.depth=1994")).outline

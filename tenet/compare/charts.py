@@ -14,7 +14,8 @@ from tenet.files.figures import default_style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW_POINTS = 6  # up to here error bars: a band would show deviations between the points that nobody measured
+FEW_POINTS = 6  # up to here error bars: a band would show intervals between the points that nobody measured
+SIZE = (6.6, 4.0)  # inches
 # Groups differ in colour (Okabe and Ito 2008, for every kind of colour vision) and in marker. SIGNS are the
 # markers as text, for the legend.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a")
@@ -29,7 +30,6 @@ STYLE: dict[Any, Any] = {
 }
 
 
-@default_style()
 def line_chart(
     curves: Sequence[Sequence[Point]], *, title: str, along: str = "step", is_root: bool = True
 ) -> str:
@@ -48,10 +48,9 @@ def line_chart(
         axes.set_xlabel(along)
         _set_axes(axes, [point for curve in curves for point in curve], along=along, is_root=is_root)
 
-    return _chart(draw, title=title)
+    return svg_figure(draw, title=title)
 
 
-@default_style()
 def plane_chart(
     points: Sequence[tuple[Spread | None, Spread | None]], *, title: str, across: str, up: str
 ) -> str:
@@ -72,16 +71,18 @@ def plane_chart(
         axes.tick_params(length=0)
         axes.spines[["top", "right"]].set_visible(False)
 
-    return _chart(draw, title=title)
+    return svg_figure(draw, title=title)
 
 
-def _chart(draw: Callable[["Axes"], None], *, title: str) -> str:
+@default_style()
+def svg_figure(draw: Callable[["Axes"], None], *, title: str, size: tuple[float, float] = SIZE) -> str:
+    """An HTML figure of what `draw` draws. size: width and height in inches. Raises what `draw` raises."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.4, 3.2), facecolor="none", layout="constrained")
+        figure = Figure(figsize=size, facecolor="none", layout="constrained")
         draw(figure.subplots(subplot_kw={"facecolor": "none"}))
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = buffer.getvalue()
@@ -90,21 +91,21 @@ def _chart(draw: Callable[["Axes"], None], *, title: str) -> str:
     svg = svg.replace(INK, "currentColor").replace(GRID, "var(--rule)")
     title = escape(title)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
-    return f"<figure><figcaption>{title}</figcaption>{svg}</figure>"
+    return f'<figure><figcaption>{title}</figcaption><div class="scroll">{svg}</div></figure>'
 
 
 def _draw_curve(axes: "Axes", curve: Sequence[Point], index: int, *, offset: float) -> None:
     """offset: places from the middle of all groups, so that error bars stand side by side."""
     import numpy as np
 
-    steps, means, deviations = np.array(curve, float).T
-    means, low, high = np.maximum((means, means - deviations, means + deviations), 0.0)
+    steps, *values = np.array(curve, float).T
+    means, low, high = np.maximum(values, 0.0)
     look: dict[str, Any] = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 4.5}
     if len(curve) <= FEW_POINTS:
         steps += offset * 0.012 * (np.ptp(steps) or 1.0)
         axes.errorbar(steps, means, (means - low, high - means), linewidth=1.2, **look)
         return
-    axes.fill_between(steps, low, high, color=COLOURS[index], alpha=0.18, linewidth=0)
+    axes.fill_between(steps, low, high, color=COLOURS[index], alpha=0.2, linewidth=0)
     every = max(1, len(curve) // 8)
     axes.plot(steps, means, markevery=(index % every, every), **look)
 
@@ -112,7 +113,7 @@ def _draw_curve(axes: "Axes", curve: Sequence[Point], index: int, *, offset: flo
 def _set_axes(axes: "Axes", points: Sequence[Point], *, along: str, is_root: bool) -> None:
     import numpy as np
 
-    top = max(point.mean + point.deviation for point in points)
+    top = max(point.high for point in points)
     top = top if top > 1e-100 else 1.0  # a curve of zeros has no height of its own
     axes.set_ylim(0.0, 1.02 * top)
     if is_root:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tenet.compare.spread import interval_of_mean
 from tenet.files.plain import check_plain
 from tenet.run.metrics_file import MAX_LINE_BYTES
 
@@ -19,11 +20,12 @@ NUMBER = rb"\s*:\s*(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*[,}]"
 
 
 class Point(NamedTuple):
-    """deviation: sample deviation over seeds; 0 for one seed."""
+    """low, high: Student's 95 % interval of the mean over seeds; for two seeds the values themselves, for one its value."""
 
     step: int
     mean: float
-    deviation: float
+    low: float
+    high: float
 
 
 class _Curve:
@@ -69,6 +71,6 @@ def mean_curve(seeds: Sequence[Mapping[int, float]]) -> list[Point]:
     points = []
     for step in sorted(set(seeds[0]).intersection(*seeds[1:])) if seeds else ():
         values = [seed[step] for seed in seeds]
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        points.append(Point(step, statistics.fmean(values), deviation))
+        low, high = interval_of_mean(values) or (min(values), max(values))
+        points.append(Point(step, statistics.fmean(values), low, high))
     return points

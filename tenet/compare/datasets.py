@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tenet.compare.choose import set_apart
 from tenet.compare.runs import Run, leave_out_set_aside
 
 
@@ -19,7 +20,7 @@ def split_by_data(runs: Sequence[Run]) -> list[SameData]:
     The same are those with one fingerprint; where none is recorded, those whose data set has the same settings. Runs
     that can't be compared, such as broken ones, are listed with the others of their data set, or else with the first.
     """
-    runs = leave_out_set_aside(runs)
+    runs = set_apart(leave_out_set_aside(runs))
     finished = [run for run in runs if run.is_finished]
     recorded: dict[str, dict[str, None]] = {}
     for run in finished:

@@ -1,38 +1,20 @@
 """Groups of runs that differ only in the seed, their figures, and paired differences between groups."""
 
-import difflib
-import math
 import re
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tenet.compare.evaluations import MCE, ROBUST, SOURCES, TEST, TEST_ERROR
+from tenet.compare.choose import check_key, name_nearest
+from tenet.compare.columns import HEADLINES, choose_columns, rank, sort_column
+from tenet.compare.evaluations import SOURCES
 from tenet.compare.keys import differing_keys, natural, short_label, short_numbers, value_text
 from tenet.compare.runs import CompareError, Run, find_repeats, leave_out_set_aside
-from tenet.config.rules import did_you_mean
+from tenet.compare.spread import Difference, Spread, paired_difference, spread_of
 
-MAX_NAMED = 5  # values in a message
-MIN_PAIRS = 3  # the interval of two pairs would be 13 standard errors wide on each side
-
-
-class Spread(NamedTuple):
-    """Mean over seeds and sample deviation (n - 1), which is None for one seed."""
-
-    mean: float
-    deviation: float | None
-    seeds: int
-
-
-class Difference(NamedTuple):
-    """Mean difference over common seeds (None without any) and its 95 % interval (None with too few pairs)."""
-
-    mean: float | None
-    interval: tuple[float, float] | None
-    pairs: int
+MAX_DRAWN = 7  # groups in charts and heatmaps: more lines cannot be told apart
 
 
 @dataclass(frozen=True)
@@ -54,20 +36,17 @@ class Group:
 
     def spread(self, column: str) -> Spread | None:
         """None if no run of the group has the figure."""
-        values = list(self.by_seed(column).values())
-        if not values:
-            return None
-        deviation = statistics.stdev(values) if len(values) > 1 else None
-        return Spread(statistics.fmean(values), deviation, len(values))
+        return spread_of(list(self.by_seed(column).values()))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
+    """dataset: its name. keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
     `sorted_by`. baseline: one of the groups. runs: all runs, with their problems. columns: names of figures.
     metrics: the columns that were asked for by name.
     """
 
+    dataset: str
     keys: tuple[str, ...]
     groups: tuple[Group, ...]
     baseline: Group
@@ -75,6 +54,12 @@ class Comparison:
     columns: tuple[str, ...]
     sorted_by: str
     metrics: tuple[str, ...] = ()
+
+    @property
+    def drawn(self) -> list[Group]:
+        """The groups in charts and heatmaps: the first ones and the baseline."""
+        first = list(self.groups[:MAX_DRAWN])
+        return first if self.baseline in first else [*first[:-1], self.baseline]
 
     @property
     def members(self) -> list[Run]:
@@ -98,16 +83,18 @@ class Comparison:
 def compare(
     runs: Sequence[Run],
     *,
+    dataset: str = "",
     by: Sequence[str] = (),
+    columns: Sequence[str] = (),
     metrics: Sequence[str] = (),
     sort: str = "mce",
     baseline: Sequence[str] = (),
 ) -> Comparison:
     """Group the finished runs by the keys that differ, or by those in `by`.
 
-    metrics: more columns, by their names in summary.json. sort: mce, test, name, or one of the metrics.
+    dataset: the name of their data set, for titles. columns, metrics: see `choose_columns`. sort: see `sort_column`.
     baseline: KEY=VALUE texts that select one group; the first group by default.
-    Raises CompareError for unknown keys or metrics, without a finished run, if a group has a seed twice, or
+    Raises CompareError for unknown keys or figures, without a finished run, if a group has a seed twice, or
     if the baseline is not exactly one group.
     """
     runs = name_archives(leave_out_set_aside(runs))
@@ -117,23 +104,22 @@ def compare(
         more = f"; and {len(runs) - 3} more" if len(runs) > 3 else ""
         raise CompareError(f"no finished run to compare ({listed}{more})")
     for key in by:
-        if not any(key in run.config for run in finished):
-            known = {key for run in finished for key in run.config}
-            raise CompareError(f"--by {key}: no run has this key{did_you_mean(key, known)}")
+        check_key(key, (run.config for run in finished), option="--group-by")
     keys = tuple(dict.fromkeys(by)) or differing_keys([run.config for run in finished])
     groups, left_out = _group(finished, keys)
-    columns = _columns(finished, metrics)
-    column = _sort_column(sort, columns)
+    shown = choose_columns(finished, chosen=columns, metrics=metrics)
+    column = sort_column(sort, shown)
     if sort != "name":
-        groups.sort(key=lambda group: getattr(group.spread(column), "mean", float("inf")))
+        groups.sort(key=lambda group: rank(group.spread(column), column))
     return Comparison(
+        dataset=dataset,
         keys=keys,
         groups=tuple(groups),
         baseline=_choose_baseline(groups, keys, baseline),
         runs=tuple(left_out.get(run.folder, run) for run in runs),
-        columns=columns,
+        columns=shown,
         sorted_by=column,
-        metrics=tuple(metrics),
+        metrics=tuple(name for name in (*columns, *metrics) if name not in HEADLINES),
     )
 
 
@@ -169,7 +155,7 @@ def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], d
             if one.seed == other.seed:
                 raise CompareError(
                     f"seed {one.seed} twice in a group: {one.folder} and {other.folder} differ in no compared "
-                    "key; leave one out, or separate them with --by KEY"
+                    "key; leave one out, or separate them with --group-by KEY"
                 )
     ordered = sorted(members, key=lambda values: [natural(value) for value in values])
     short = [short_numbers(values) for values in zip(*ordered, strict=True)]
@@ -180,46 +166,6 @@ def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], d
     return groups, left_out
 
 
-def _columns(runs: Sequence[Run], metrics: Sequence[str]) -> tuple[str, ...]:
-    """The test error, then the mCEs with official files first, then the robust accuracies, then the metrics asked for.
-
-    Raises CompareError for a metric that no run has.
-    """
-    names = dict.fromkeys(name for run in runs for name in sorted(run.figures))
-    order = [TEST_ERROR, *(f"{MCE}{source}, %" for source in SOURCES.values())]
-    headline = [name for name in names if name.startswith((f"{TEST}, ", MCE, ROBUST))]
-    headline.sort(
-        key=lambda name: (
-            name.startswith(ROBUST),
-            order.index(name) if name in order else len(order),
-            natural(name),
-        )
-    )
-    for metric in metrics:
-        found = _of_metric(metric, names)
-        if not found:
-            known = {name.partition(", ")[0] for name in names if "/" in name}
-            raise CompareError(
-                f"--metrics {metric}: no finished run's summary has it{did_you_mean(metric, known)}"
-            )
-        headline += found
-    return tuple(dict.fromkeys(headline))
-
-
-def _of_metric(metric: str, columns: Iterable[str]) -> list[str]:
-    """The columns of a metric: a metric under corruption has one for each source."""
-    return [name for name in columns if name == metric or name.startswith(f"{metric}, ")]
-
-
-def _sort_column(sort: str, columns: Sequence[str]) -> str:
-    """The first column that `sort` names, or else the first column; empty if there are no columns."""
-    prefix = {"test": TEST_ERROR, "mce": MCE, "name": MCE}.get(sort)
-    wanted = [name for name in columns if name.startswith(prefix)] if prefix else _of_metric(sort, columns)
-    if not wanted and prefix is None:
-        raise CompareError(f"--sort {sort}: choose mce, test, name or one of --metrics")
-    return (*wanted, *columns, "")[0]
-
-
 def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Sequence[str]) -> Group:
     chosen = list(groups)
     for text in baseline:
@@ -227,12 +173,10 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
         if key not in keys:
             raise CompareError(f"--baseline {text}: the groups differ by {', '.join(keys) or 'nothing'}")
         place = keys.index(key)
-        known = dict.fromkeys(group.values[place] for group in chosen)
+        known = [group.values[place] for group in chosen]
         chosen = [group for group in chosen if group.values[place] == value]
         if not chosen:
-            nearest = difflib.get_close_matches(value, known, n=MAX_NAMED, cutoff=0.0)
-            more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-            raise CompareError(f"--baseline {text}: no group matches; {key} is {', '.join(nearest)}{more}")
+            raise CompareError(f"--baseline {text}: no group matches; {key} is {name_nearest(value, known)}")
     if baseline and len(chosen) > 1:
         pairs = zip(keys, chosen[0].values, chosen[1].values, strict=True)
         example = " ".join(f"{key}={value}" for key, value, other in pairs if value != other)
@@ -240,24 +184,3 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
             f"--baseline {' '.join(baseline)}: {len(chosen)} groups match; add KEY=VALUE, such as {example}"
         )
     return chosen[0]
-
-
-def paired_difference(values: Mapping[int, float], *, baseline: Mapping[int, float]) -> Difference:
-    """Mean of values - baseline over common seeds, with Student's t interval for paired samples.
-
-    The interval covers the true mean in 95 % of comparisons, for any number of pairs from `MIN_PAIRS` on, if the
-    differences are about normal. A bootstrap would cover it in 74 % with three pairs and in 85 % with five.
-    Source: Student 1908, The Probable Error of a Mean.
-    """
-    from scipy.special import stdtrit
-
-    seeds = sorted(values.keys() & baseline.keys())
-    if not seeds:
-        return Difference(None, None, 0)
-    differences = [values[seed] - baseline[seed] for seed in seeds]
-    mean, interval = statistics.fmean(differences), None
-    if len(seeds) >= MIN_PAIRS:
-        standard_error = statistics.stdev(differences) / math.sqrt(len(seeds))
-        half_width = float(stdtrit(len(seeds) - 1, 0.975)) * standard_error
-        interval = (mean - half_width, mean + half_width)
-    return Difference(mean, interval, len(seeds))

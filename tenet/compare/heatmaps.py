@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -47,27 +47,39 @@ def mean_cells(group: Group, column: str) -> Cells:
 
 
 def corruption_heatmaps(groups: Sequence[Group], column: str) -> list[Heatmap]:
-    """One heatmap for each group with evaluated runs. The same colour is the same error in all of them."""
+    """One heatmap for each group with evaluated runs, with the means over the severities.
+
+    The same colour is the same error in all of them: from the lowest of all, without colour, to the highest.
+    """
     tables = [mean_cells(group, column) for group in groups]
-    top = max((error for cells in tables for row in cells.values() for error in row.values()), default=0.0)
+    roots = [
+        math.sqrt(max(error, 0.0)) for cells in tables for row in cells.values() for error in row.values()
+    ]
+    low, high = min(roots, default=0.0), max(roots, default=0.0)
 
     def cell(error: float | None) -> TableCell | None:
         if error is None:
             return None
         # The square root makes small errors differ visibly too.
-        return TableCell(f"{error:.1f}", _share(math.sqrt(max(error, 0.0) / (top or 1.0))))
+        return TableCell(f"{error:.1f}", _share((math.sqrt(max(error, 0.0)) - low) / ((high - low) or 1.0)))
 
     return [
         Heatmap(
             title=group.label,
-            columns=[str(severity) for severity in SEVERITIES],
+            columns=[*map(str, SEVERITIES), "mean"],
             rows=[
-                (name, [cell(row.get(severity)) for severity in SEVERITIES]) for name, row in cells.items()
+                (name, [cell(row.get(severity)) for severity in SEVERITIES] + [cell(_mean(row))])
+                for name, row in cells.items()
             ],
         )
         for group, cells in zip(groups, tables, strict=True)
         if cells
     ]
+
+
+def _mean(row: Mapping[int, float]) -> float | None:
+    """Over the severities; None if one is missing."""
+    return statistics.fmean(row.values()) if len(row) == len(SEVERITIES) else None
 
 
 def _share(share: float) -> int:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tenet.config.options import OFF, chosen_options, default
 from tenet.config.rules import flatten
 from tenet.errors import printable
 
@@ -15,6 +16,8 @@ NOT_COMPARED = (
     "resume",
     "rerun",
     "tracking",
+    "experiment",
+    "search",
     "dataset.root",
     "trainer.device",
     "trainer.deterministic",
@@ -25,23 +28,22 @@ NOT_COMPARED = (
     "trainer.log_every_steps",
     "trainer.evaluate_every_epochs",
 )
-ABSENT, OFF = "-", "none"
+ABSENT = "-"
 
 
 def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted key. A class is listed under its group's name, as on the command line: `tenet`: `none`.
+    """Values by dotted key. A group's class is listed as its option, as on the command line: `tenet`: `inhibition`.
 
-    A class of the package or of torch is named without its module, others with it: two of them may have the same name.
-    The other settings of a group that is off are dropped, since nothing reads them.
+    The other settings of a group that is off are dropped, since nothing reads them. `choices`, the options that a run has
+    recorded, is no key of its own; `experiment`, of which nothing else is left in the configuration, is.
     """
-    values = {}
-    for key, value in flatten(config):
+    choices, options = config.get("choices"), chosen_options(config)
+    experiment = choices.get("experiment") if isinstance(choices, Mapping) else None
+    values = {"experiment": experiment} if experiment else {}
+    for key, value in flatten({key: value for key, value in config.items() if key != "choices"}):
         group, _, name = key.rpartition(".")
-        if group and name == "_target_":
-            is_known = str(value).startswith(("tenet.", "torch."))
-            name = str(value).rpartition(".")[2] if is_known else value
-            key, value = group, OFF if value is None else name
-        values[key] = value
+        is_option = name == "_target_" and group in options
+        values[group if is_option else key] = options[group] if is_option else value
     return {key: value for key, value in values.items() if values.get(key.rpartition(".")[0]) != OFF}
 
 
@@ -55,25 +57,37 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The keys that tell experiments apart.
 
-    A key that only one class has, with one value in all runs of that class, adds nothing to the class.
+    A key adds nothing to the option of its group if only one option has it, with one value in all runs of that option,
+    or if each option has the value that is written in its own file.
     """
     texts = varying(configs)
 
-    def follows_from_class(key: str) -> bool:
-        classes = texts.get(key.rpartition(".")[0], ())
-        pairs = set(zip(classes, texts[key], strict=False))
-        return len(pairs) == len(set(classes)) > 0 and len(set(texts[key]) - {ABSENT}) == 1
+    def follows_from_option(key: str) -> bool:
+        group, _, name = key.rpartition(".")
+        options = texts.get(group, ())
+        pairs = set(zip(options, texts[key], strict=False))
+        if not len(pairs) == len(set(options)) > 0:
+            return False
+        is_of_one = len(set(texts[key]) - {ABSENT}) == 1
+        return is_of_one or all(
+            value in (ABSENT, as_text(default(group, option, name))) for option, value in pairs
+        )
 
-    left_out = tuple(f"{name}." for name in NOT_COMPARED)
-    compared = (key for key in texts if not f"{key}.".startswith(left_out))
-    return tuple(key for key in compared if not follows_from_class(key))
+    return tuple(key for key in texts if is_compared(key) and not follows_from_option(key))
+
+
+def is_compared(key: str) -> bool:
+    return not f"{key}.".startswith(tuple(f"{name}." for name in NOT_COMPARED))
 
 
 def value_text(config: Mapping[str, Any], key: str) -> str:
     """The value as text; `-` if the configuration has no such key."""
     if key not in config:
         return ABSENT
-    value = config[key]
+    return as_text(config[key])
+
+
+def as_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # 1.0 and 1 are the same setting
     return printable(value if isinstance(value, str) else json.dumps(value, default=str))

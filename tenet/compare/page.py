@@ -12,7 +12,9 @@ from urllib.parse import quote
 
 from tenet.compare.charts import COLOURS, SIGNS, line_chart, plane_chart
 from tenet.compare.curves import TRAINING, Point, mean_curve, read_curves
+from tenet.compare.differences import EXPLANATION, difference_chart
 from tenet.compare.evaluations import MCE, ROBUST
+from tenet.compare.facts import facts, title
 from tenet.compare.groups import Comparison, Group
 from tenet.compare.heatmaps import corruption_heatmaps, surface_heatmaps
 from tenet.compare.keys import ABSENT, natural, value_text, varying
@@ -24,7 +26,6 @@ from tenet.files.names import EVALUATION_FOLDER, METRICS_FILE
 from tenet.files.plain import read_bytes
 
 TEMPLATE = Path(__file__).with_name("page.html")
-MAX_DRAWN = len(COLOURS)  # groups in charts and heatmaps: more lines cannot be told apart
 MAX_KEY_COLUMNS = 4  # groups with a column of their own in the table of keys
 MAX_BYTES, MAX_TOTAL_BYTES = 2**20, 8 * 2**20  # of X-rays
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -44,9 +45,7 @@ def page(
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    drawn = list(comparison.groups[:MAX_DRAWN])
-    if comparison.baseline not in drawn:
-        drawn[-1] = comparison.baseline
+    drawn = comparison.drawn
     pictures, pictures_left_out = _xrays(comparison.members)
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
@@ -58,16 +57,19 @@ def page(
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         comparison=comparison,
         left_out=len(comparison.problems),
-        notes=group_notes(comparison),
+        title=title(comparison),
+        facts=facts(comparison),
+        notes=group_notes(comparison, published=published),
         drawn=list(zip(drawn, COLOURS, SIGNS, strict=False)),
         extra=EXTRA_CORRUPTIONS,
         sheets=sheets(comparison, published=published),
         surfaces=surface_heatmaps(comparison, surfaces),
         corruptions=[
-            (column, _severity_chart(drawn, column), maps)
+            (column, _severity_chart(drawn, column), difference_chart(comparison, drawn, column), maps)
             for column in comparison.columns
             if (maps := corruption_heatmaps(drawn, column))
         ],
+        explanation=EXPLANATION,
         planes=_planes(drawn, comparison.columns),
         curves=_training_charts(comparison, drawn),
         pictures=pictures,

@@ -18,7 +18,9 @@ from tenet.compare.evaluations import (
     read_evaluations,
     source_text,
 )
-from tenet.compare.keys import OFF, flatten_config, natural, varying
+from tenet.compare.keys import flatten_config, natural, value_text, varying
+from tenet.compare.records import read_record
+from tenet.config.options import OFF
 from tenet.errors import UserError
 from tenet.evaluation.reports import SECTIONS, as_mapping, dataset_name, present_names, settings_of_test_set
 from tenet.files.json import number, read_json
@@ -27,7 +29,7 @@ from tenet.files.plain import read_yaml
 
 TAIL_BYTES = 65536
 # Groups that are not part of a run's identity, as in tenet.config.run_config.run_id.
-NOT_THE_CONFIGURATION = {"choices", "tracking", "resume", "rerun"}
+NOT_THE_CONFIGURATION = {"choices", "tracking", "resume", "rerun", "experiment", "search"}
 # The name that rerun=true gives to the folder of the older run.
 SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}(-\d{6})?")
 
@@ -43,7 +45,7 @@ class Run:
     config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of
     summary.json under their own names. cells: by mCE column. problem: why the run or its mCE is left out;
     empty if nothing is. dataset: the name of the data set. dataset_settings: those that choose its test images.
-    test_set: the fingerprint of these; empty if nothing recorded it. overlaps: see Evaluations.
+    test_set: the fingerprint of these; empty if nothing recorded it. overlaps: see Evaluations. commit, date: see Record.
     """
 
     folder: Path
@@ -56,6 +58,26 @@ class Run:
     dataset_settings: str = ""
     test_set: str = ""
     overlaps: tuple[str, ...] = ()
+    commit: str = ""
+    date: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`smoke run` or `search trial`, with the key that says so; empty for a run like others."""
+        if self.config.get("experiment") == "debug":
+            return "smoke run (experiment=debug)"
+        if self.config.get("trainer.max_steps") is not None:
+            return f"smoke run (trainer.max_steps={value_text(self.config, 'trainer.max_steps')})"
+        return f"search trial (search={value_text(self.config, 'search')})" if "search" in self.config else ""
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is left out because of its kind."""
+        return self.problem == self.why_apart
+
+    @property
+    def why_apart(self) -> str:
+        return f"{self.kind or 'run'}, not compared"
 
     @property
     def seed(self) -> int:
@@ -120,11 +142,13 @@ def _read(folder: Path) -> Run:
         return Run(folder, problem=f"{CONFIG_FILE} is not valid YAML ({error})")
     loaded = as_mapping(loaded)
     values = flatten_config(loaded)
-    config = {as_label(key): value for key, value in values.items()}
+    record = read_record(folder)
+    config = {**record.keys, **{as_label(key): value for key, value in values.items()}}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
+    run = Run(folder, config, commit=record.commit, date=record.date)
     if reason := _unfinished(folder, config):
-        return Run(folder, config, problem=f"unfinished: {reason}")
+        return replace(run, problem=f"unfinished: {reason}")
     dataset = as_mapping(loaded.get("dataset"))
     found = read_evaluations(folder, dataset=dataset)
     summary = present_names(read_json(folder / SUMMARY_FILE))
@@ -138,9 +162,8 @@ def _read(folder: Path) -> Run:
         if (figure := number(value)) is not None
     }
     figures = ({} if test is None else {TEST_ERROR: test}) | found.figures | metrics
-    return Run(
-        folder,
-        config,
+    return replace(
+        run,
         is_finished=True,
         figures=figures,
         cells=found.cells,

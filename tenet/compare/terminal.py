@@ -7,19 +7,25 @@ import sys
 from collections.abc import Iterator
 from typing import Literal
 
+from tenet.compare.facts import facts, title
 from tenet.compare.groups import Comparison
 from tenet.compare.keys import short_label
 from tenet.compare.text import NOTES, Sheet, notes, sheets
 
+FACT = 10  # characters: the names of facts
 FOLD = 12  # characters: longer words in labels may fold
 BORDER = 3  # characters per column
 
 
 def terminal(comparison: Comparison, *, published: bool = False) -> str:
     width = shutil.get_terminal_size((160, 24)).columns
+    about = [f"  {name:<{FACT}}{text}" for name, text in facts(comparison)]
     tables = [table_text(sheet, width=width) for sheet in sheets(comparison, published=published)]
-    lines = notes(comparison)
-    return "".join([*tables, *(f"{line}\n" for line in ([NOTES] if lines else []) + lines)])
+    lines = notes(comparison, published=published)
+    lines = [NOTES, *lines] if lines else []
+    return "".join(
+        [*(f"{line}\n" for line in (title(comparison), *about)), *tables, *(f"{line}\n" for line in lines)]
+    )
 
 
 def table_text(sheet: Sheet, *, width: int) -> str:

@@ -6,38 +6,44 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tenet.compare.columns import direction
 from tenet.compare.evaluations import MCE, ROBUST, TEST_ERROR
-from tenet.compare.groups import Comparison, Difference, Group, Spread
+from tenet.compare.facts import facts, title
+from tenet.compare.groups import Comparison, Group
 from tenet.compare.keys import as_number
+from tenet.compare.spread import Difference, Spread
 from tenet.errors import counted, printable
 
 # Clean error and mCE in percent, as printed in arXiv 2103.02152 and, for AugMix and standard training, in
 # arXiv 1912.02781: a plain mean on CIFAR-C, relative to AlexNet on ImageNet-C.
 PUBLISHED_COLUMNS = (TEST_ERROR, "mCE, official files, %", "mCE, official files, relative to AlexNet, %")
 PUBLISHED = (
-    ("TENET, ResNeXt-29", "CIFAR-10", "3.50", "12.31", "-"),
-    ("TENET, ResNeXt-29", "CIFAR-100", "19.46", "35.73", "-"),
-    ("AugMix with JSD, ResNeXt-29", "CIFAR-10", "-", "10.9", "-"),
-    ("AugMix with JSD, ResNeXt-29", "CIFAR-100", "-", "34.9", "-"),
-    ("standard, ResNeXt-29", "CIFAR-10", "-", "27.5", "-"),
-    ("standard, ResNeXt-29", "CIFAR-100", "-", "53.4", "-"),
-    ("TENET, ResNet-50", "ImageNet", "23.1", "-", "75.3"),
-    ("TENET, more augmentation, ResNet-50", "ImageNet", "22.4", "-", "69.6"),
-    ("standard, ResNet-50", "ImageNet", "23.85", "-", "76.7"),
+    ("TENET, ResNeXt-29", "cifar10", "3.50", "12.31", "-"),
+    ("TENET, ResNeXt-29", "cifar100", "19.46", "35.73", "-"),
+    ("AugMix with JSD, ResNeXt-29", "cifar10", "-", "10.9", "-"),
+    ("AugMix with JSD, ResNeXt-29", "cifar100", "-", "34.9", "-"),
+    ("standard, ResNeXt-29", "cifar10", "-", "27.5", "-"),
+    ("standard, ResNeXt-29", "cifar100", "-", "53.4", "-"),
+    ("TENET, ResNet-50", "imagenet", "23.1", "-", "75.3"),
+    ("TENET, more augmentation, ResNet-50", "imagenet", "22.4", "-", "69.6"),
+    ("standard, ResNet-50", "imagenet", "23.85", "-", "76.7"),
 )
 NOTES = "Notes:"
+MAX_NAMED = 5  # folders in a note
 OVERLAP = "†"
 """After an mCE: the training showed the network some of the benchmark's corruptions."""
 
 
 class Sheet(NamedTuple):
-    """A table of texts: the first `labels` columns hold words, the others figures."""
+    """A table of texts: the first `labels` columns hold words, the others figures. best: row and column of the cells with
+    the best figure of their column."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     labels: int
     is_published: bool = False
+    best: frozenset[tuple[int, int]] = frozenset()
 
 
 def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
@@ -49,26 +55,62 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
         means.append((*values, *spreads, str(len(group.runs))))
         if group is not baseline:
             differences.append((*values, *(_difference(comparison, group, name) for name in columns)))
-    found = [Sheet("Mean ± sample deviation over seeds", (*keys, *columns, "seeds"), tuple(means), len(keys))]
+    best = frozenset(
+        (row, len(keys) + place) for place, name in enumerate(columns) for row in best_rows(comparison, name)
+    )
+    header = (*keys, *columns, "seeds")
+    found = [Sheet("Mean ± sample deviation over seeds", header, tuple(means), len(keys), best=best)]
     if differences:
         title = f"Difference from {baseline.label}, paired by seed [95 % Student's t interval]"
         found.append(Sheet(title, (*keys, *columns), tuple(differences), len(keys)))
-    if published:
+    if published and (rows := published_rows(comparison)):
         header = ("published", "data set", *PUBLISHED_COLUMNS)
-        found.append(Sheet("Published figures, not measured here", header, PUBLISHED, 2, True))
+        found.append(Sheet("Published figures, not measured here", header, rows, 2, True))
     return found
 
 
-def notes(comparison: Comparison) -> list[str]:
-    """The notes on groups, then a line for each run that is left out, wholly or in part."""
-    left_out = [f"{run.folder}: {run.problem}" for run in comparison.problems]
-    return [*group_notes(comparison), *map(printable, left_out)]
+def best_rows(comparison: Comparison, column: str) -> list[int]:
+    """The groups with the best mean, as it is printed: several if they are equal, none if there is nothing to choose."""
+    spreads = [group.spread(column) for group in comparison.groups]
+    means = [None if spread is None else number_text(spread.mean, column=column) for spread in spreads]
+    known = [float(mean) for mean in means if mean is not None]
+    if not direction(column) or len(known) < 2 or len(set(known)) == 1:
+        return []
+    best = max(known) if direction(column) > 0 else min(known)
+    return [row for row, mean in enumerate(means) if mean is not None and float(mean) == best]
 
 
-def group_notes(comparison: Comparison) -> list[str]:
-    """Groups that mix settings, and runs with TENET that never took an inhibited step."""
+def published_rows(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
+    """The published figures on the data set of the runs; empty if there are none."""
+    return tuple(row for row in PUBLISHED if row[1] == comparison.dataset)
+
+
+def notes(comparison: Comparison, *, published: bool = False) -> list[str]:
+    """The notes on groups, a line for each kind of runs that are set apart, and one for each run that is left out, wholly or
+    in part."""
+    apart: dict[str, list[str]] = {}
+    for run in comparison.problems:
+        if run.is_apart:
+            apart.setdefault(run.problem, []).append(str(run.folder))
+    kinds = [
+        f"{problem}: {', '.join(found[:MAX_NAMED])}{more_text(len(found))}"
+        for problem, found in apart.items()
+    ]
+    left_out = [f"{run.folder}: {run.problem}" for run in comparison.problems if not run.is_apart]
+    return [*group_notes(comparison, published=published), *map(printable, [*kinds, *left_out])]
+
+
+def more_text(count: int) -> str:
+    return f" and {count - MAX_NAMED} more" if count > MAX_NAMED else ""
+
+
+def group_notes(comparison: Comparison, *, published: bool = False) -> list[str]:
+    """Groups that mix settings, and runs with TENET that never took an inhibited step; what is missing of the published
+    figures that were asked for."""
     mixed = comparison.mixed_keys
     lines = [f"runs within one group differ in {printable(', '.join(mixed))}"] if mixed else []
+    if published and not published_rows(comparison):
+        lines.append(printable(f"no published figures on {comparison.dataset} are known"))
     for group in comparison.groups:
         if plain := sum(run.is_never_inhibited for run in group.runs):
             runs = f"{counted(plain, 'run')} of {group.label}"
@@ -127,14 +169,15 @@ def difference_text(difference: Difference, *, column: str) -> str:
 
 
 def markdown(comparison: Comparison, *, published: bool = False) -> str:
-    parts = []
+    about = [f"- {name}: {_markdown_text(text)}" for name, text in facts(comparison)]
+    parts = [f"## {_markdown_text(title(comparison))}", "\n".join(about)]
     for sheet in sheets(comparison, published=published):
         rule = ["---" if index < sheet.labels else "---:" for index in range(len(sheet.header))]
         cells = [
             "| " + " | ".join(map(_markdown_text, row)) + " |" for row in (sheet.header, rule, *sheet.rows)
         ]
         parts.append("\n".join([f"**{_markdown_text(sheet.title)}**", "", *cells]))
-    if lines := notes(comparison):
+    if lines := notes(comparison, published=published):
         parts.append(f"{NOTES}\n\n" + "\n".join(f"- {_markdown_text(line)}" for line in lines))
     return "\n\n".join(parts) + "\n"
 
@@ -156,19 +199,23 @@ LATEX = str.maketrans(
 
 
 def latex(comparison: Comparison, *, published: bool = False) -> str:
-    """tabular environments for the booktabs package, with the notes as comments."""
-    lines = []
+    """tabular environments for the booktabs package, with the best means in bold, and facts and notes as comments."""
+    lines = [f"% {title(comparison)}", *(f"% {name}: {text}" for name, text in facts(comparison))]
     for sheet in sheets(comparison, published=published):
         layout = "l" * sheet.labels + "r" * (len(sheet.header) - sheet.labels)
         lines += [f"% {sheet.title}", f"\\begin{{tabular}}{{{layout}}}", "\\toprule"]
-        lines += [_latex_row(sheet.header), "\\midrule", *map(_latex_row, sheet.rows)]
+        lines += [_latex_row(sheet.header), "\\midrule"]
+        for index, row in enumerate(sheet.rows):
+            lines.append(_latex_row(row, best=[column for place, column in sheet.best if place == index]))
         lines += ["\\bottomrule", "\\end{tabular}", ""]
-    return "\n".join([*lines, *(f"% {line}" for line in notes(comparison))]) + "\n"
+    return "\n".join([*lines, *(f"% {line}" for line in notes(comparison, published=published))]) + "\n"
 
 
-def _latex_row(cells: Sequence[str]) -> str:
-    texts = (cell.translate(LATEX) for cell in cells)
-    texts = (re.sub(r"(?<![\w.])-(?=\d)", "$-$", text) for text in texts)  # a minus sign, not a hyphen
+def _latex_row(cells: Sequence[str], *, best: Sequence[int] = ()) -> str:
+    """best: the columns whose figures are the best ones."""
+    texts = [cell.translate(LATEX) for cell in cells]
+    texts = [re.sub(r"(?<![\w.])-(?=\d)", "$-$", text) for text in texts]  # a minus sign, not a hyphen
+    texts = [rf"\textbf{{{text}}}" if index in best else text for index, text in enumerate(texts)]
     # {}: LaTeX would read a bracket at the start of a row as an argument of the \\ before it.
     return "{}" + " & ".join(texts) + r" \\"
 
@@ -186,7 +233,7 @@ def csv_text(comparison: Comparison, *, published: bool = False) -> str:
                 paired = (difference.mean, *(difference.interval or ("", "")), difference.pairs)
                 paired = ("",) * 4 if group is comparison.baseline else paired
                 rows.append((*group.values, column, *spread, *paired, *[""] * published))
-    for name, dataset, *figures in PUBLISHED if published else ():
+    for name, dataset, *figures in published_rows(comparison) if published else ():
         for column, value in zip(PUBLISHED_COLUMNS, figures, strict=True):
             if value != "-":
                 source = f"{name}, {dataset}; not measured here"

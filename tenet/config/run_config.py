@@ -84,6 +84,8 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     values = without_foreign_keys(plain)  # type: ignore[arg-type]
     check_rules(values)
     values.pop("launcher", None)  # not part of a run's identity
+    if values.get("validation") and values["validation"].get("corruptions") is None:
+        del values["validation"]  # a run that measures nothing more keeps its name
     if values.get("trainer") and values["trainer"].get("processes", 0) is None:
         values["trainer"]["processes"] = started_processes()
     if values.get("dataset") and "path" in values["dataset"]:

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 
 class Model(NamedTuple):
-    """The names under which a model is reported."""
+    """The names under which a model is reported. method: the options of its training; empty if nothing recorded them."""
 
     name: str
     dataset: str
     architecture: str
+    method: str = ""
 
 
 def robustbench_info(model: Model, *, clean_pct: float, mce_pct: float, is_official: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenet import __version__
 from tenet.config.build import build
+from tenet.config.options import method_of
 from tenet.config.rules import flatten
 from tenet.config.run_config import read_config
 from tenet.errors import ConfigError
@@ -194,6 +195,7 @@ class EvaluationTarget:
             name=self.weights.stem if self.run_dir is None else self.run_dir.resolve().name,
             dataset=_name_of(self.dataset),
             architecture=getattr(outline, "architecture", type(outline).__name__),
+            method="" if self.run_dir is None else method_of(read_config(self.run_dir)),
         )
 
     def load_network(self, *, classes: Sequence[str], device: "torch.device") -> "Network":
@@ -216,9 +218,27 @@ class EvaluationTarget:
             interface = interface._replace(classes=tuple(classes))
         backbone = build_backbone(self.backbone, num_classes=len(interface.classes))
         load_weights(backbone, self.saved, key=self.weights_key)
+        if others := self._trained_backbone():
+            logger.warning(
+                "%s was trained with %s; its weights fit this network too, whose figures may be others",
+                self.weights, ", ".join(f"backbone.{name}={value}" for name, value in others.items()),
+            )  # fmt: skip
         return Network(
             backbone, **interface._asdict(), precision=self.precision, channels_last=self.channels_last
         ).to(device)
+
+    def _trained_backbone(self) -> dict[str, Any]:
+        """The backbone's settings that the file was trained with, where they differ from those that it is built with.
+
+        Weights alone do not show them all: a stem with another stride has the same tensors.
+        """
+        from tenet.config.build import INITIAL_WEIGHTS
+
+        trained = as_mapping(as_mapping(self.saved.model).get("backbone"))
+        names = (trained.keys() | self.backbone.keys()).difference(INITIAL_WEIGHTS) if trained else ()
+        return {
+            name: trained.get(name) for name in sorted(names) if trained.get(name) != self.backbone.get(name)
+        }
 
     def about(self) -> dict[str, Any]:
         """The target, for the JSON report."""

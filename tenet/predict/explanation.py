@@ -14,14 +14,13 @@ from tenet.networks import Network
 from tenet.randomness import make_generator
 from tenet.xray import explain
 from tenet.xray.figures import Explanation
-from tenet.xray.picture import DAMPED, MAP_COLORS, PASSING, draw_faint, upsample
+from tenet.xray.picture import CHANGED, DAMPED, MAP_COLORS, PASSING, draw_faint, draw_shares, upsample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The colour of a prediction that changes without the group.
-CHANGED = "#b3001b"
 
 
 class Decision(NamedTuple):
@@ -98,7 +97,9 @@ def draw_decisions(
         colors = {
             group: MAP_COLORS[rank] if rank < len(MAP_COLORS) else DAMPED for rank, group in enumerate(argue)
         }
-        _draw_shares(cells[1], decision, row, order, [colors.get(group, PASSING) for group in order])
+        painted = [colors.get(group, PASSING) for group in order]
+        sizes = decision.explanation.sizes[row]
+        draw_shares(cells[1], decision.shares[row], sizes=sizes, order=order, colors=painted)
         for axes in cells[2 + len(argue) : -1]:
             axes.text(
                 0.5,
@@ -122,22 +123,6 @@ def draw_decisions(
 def _prediction(logits: Float[Tensor, " class"], classes: Sequence[str]) -> str:
     probability, predicted = logits.softmax(dim=0).max(dim=0)
     return f"{classes[int(predicted)]:.24s} ({100 * float(probability):.1f} %)"
-
-
-def _draw_shares(
-    axes: "Axes", decision: Decision, row: int, order: Sequence[int], colors: Sequence[str]
-) -> None:
-    shares = decision.shares[row, list(order)]
-    names = [f"group {group} ({int(decision.explanation.sizes[row, group])} ch.)" for group in order]
-    bars = axes.barh(range(len(order)), shares.numpy(), color=colors, height=0.78)
-    axes.bar_label(bars, [f"{share:+.0f} %" for share in shares.tolist()], fontsize=7, padding=2)
-    axes.set_yticks(range(len(order)), names, fontsize=min(8, 60 / len(order)))
-    axes.invert_yaxis()
-    axes.axvline(0, color="#555555", linewidth=0.6)
-    axes.margins(x=0.3)
-    axes.set_xticks([])
-    axes.tick_params(axis="y", length=0)
-    axes.spines[:].set_visible(False)
 
 
 def _draw_evidence(axes: "Axes", decision: Decision, row: int, group: int, color: str) -> None:

@@ -1,4 +1,4 @@
-"""The record of a run's code, packages, hardware and command. It never includes values of environment variables."""
+"""The record of a run's code, packages, hardware and command. It includes no environment variables but its own."""
 
 import os
 import platform
@@ -19,6 +19,8 @@ from tenet.files.names import ENVIRONMENT_FILE, PATCH_FILE
 
 # The variable with the command that the user typed: the process of a parallel job has another one.
 COMMAND = "TENET_COMMAND"
+# The variable with the name of the search that this run is a trial of.
+SEARCH = "TENET_SEARCH"
 GIT_TIMEOUT_S = 10  # git may hang if the repository is on a network drive
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -49,6 +51,7 @@ def describe_environment(*, processes: int = 1) -> dict[str, Any]:
 
     return {
         "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
+        **({"search": os.environ[SEARCH]} if SEARCH in os.environ else {}),
         "tenet": __version__,
         "git": code_version(),
         "python": platform.python_version(),

@@ -17,6 +17,7 @@ from tenet.config.command_line import plan
 from tenet.failures import INTERRUPTED, PREEMPTED
 from tenet.files.json import number, read_json
 from tenet.files.names import METRICS_FILE, SUMMARY_FILE
+from tenet.run.environment import SEARCH
 from tenet.run.metrics_file import read_metrics
 from tenet.run.origin import read_origin
 from tenet.search.report import line, rounded
@@ -32,7 +33,10 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class TrainingProcess:
-    """Starts `command`, which trains a trial in `run_dir`, and appends its output to `log`."""
+    """Starts `command`, which trains a trial of a search in `run_dir`, and appends its output to `log`.
+
+    environment: variables of the process, unless this one has them with other values.
+    """
 
     def __init__(
         self, command: Sequence[str], *, run_dir: Path, log: IO[bytes], environment: Mapping[str, str]
@@ -149,8 +153,11 @@ class Search:
         run_dir, _ = plan(words, config_dir=self.root / "conf", config_name="train")
         command = [sys.executable, str(self.root / "train.py"), *words]
         chosen = [word(*parameter) for parameter in held.trial.params.items()]
-        names = {"WANDB_RUN_GROUP": cut(self.study.space.name), "WANDB_NAME": short_name(chosen)}
-        process = TrainingProcess(command, run_dir=run_dir, log=held.log, environment=names)
+        space = self.study.space
+        environment = {"WANDB_RUN_GROUP": cut(space.name), "WANDB_NAME": short_name(chosen)}
+        if space.method != "grid":  # nothing has chosen the runs of a grid
+            environment[SEARCH] = space.name
+        process = TrainingProcess(command, run_dir=run_dir, log=held.log, environment=environment)
         self.running.append((held, process))
         state = "resumed" if held.is_continued else "started"
         print(line(held.trial.number, state, str(run_dir)), flush=True)

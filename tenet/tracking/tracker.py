@@ -50,7 +50,7 @@ class Tracker:
     def summarize(self, metrics: Scalars, *, instead_of: str | tuple[str, ...] = ()) -> None:
         """Add final figures to `summary.json` (NaN and infinities become null) and, but for single cells, to W&B's summary.
 
-        instead_of: earlier figures whose names start with one of these prefixes are dropped; "" drops all.
+        instead_of: earlier figures whose names start with this prefix, or one of these, are dropped; "" drops all.
         """
         earlier = read_json(self._summary_path)
         kept = {

@@ -115,9 +115,9 @@ def run(options: argparse.Namespace) -> None:
     except NonFiniteFeaturesError as error:
         raise NonFiniteOutputError(f"{weights}: at {inhibited.layer}, {error}") from error
 
-    where = f"{inhibited.groups} groups at {inhibited.layer}"
+    where = f"{inhibited.groups} groups of channels at {inhibited.layer}"
     corruption = f"{options.corruption.replace('_', ' ')} {options.severity}"
-    title = printable(f"{'/'.join(options.run_dir.resolve().parts[-2:])}, {where}")
+    title = printable(f"What inhibition does to images of {options.run_dir.resolve().name}: {where}")
     if output.exists():
         print(f"replacing the earlier {printable(str(output))}")
     save_figure(draw_xray(xray, title=title, corruption=corruption), output, dpi=120.0)

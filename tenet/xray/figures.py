@@ -180,7 +180,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str, corruption: str
             shares = 100 * importance / importance.abs().sum().clamp(min=torch.finfo(torch.float32).tiny)
             groups = zip(row[version]["group_sizes"], shares.tolist(), strict=True)
             cells = [f"{size}\n{share:+.0f} %" for size, share in groups]
-            image = f"{row['image']}: {row['label']}" if version == "clean" else ""
+            image = f"{row['image']}, class {row['label']}" if version == "clean" else ""
             table.add_row(image, name, *cells, overlap, end_section=version == "corrupted")
     plain = console(soft_wrap=True, markup=False)
     plain.print(table)

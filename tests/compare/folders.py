@@ -8,7 +8,7 @@ import yaml
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from tenet.evaluation.reports import SECTIONS
 
-TENET = {"_target_": "tenet.inhibition.Inhibition", "layer": "stage_2", "groups": 6}
+TENET = {"_target_": "tenet.methods.Inhibited", "layer": "stage_2", "groups": 6}
 PLAIN = {"_target_": None}
 
 

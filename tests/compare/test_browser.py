@@ -80,7 +80,7 @@ def test_nothing_is_fetched_and_the_console_stays_empty(opened, page):
 
 
 def test_folder_names_and_values_run_no_script(opened):
-    assert opened.run("return document.title") == "Comparison of runs"
+    assert opened.run("return document.title") == "digits, generated corruptions"
     assert opened.run("return document.scripts.length") == 1
     assert EVIL in opened.run("return document.body.innerText")
 
@@ -99,7 +99,7 @@ def test_pictures_surfaces_charts_and_heatmaps_are_shown_at_their_sizes(opened):
     boxes = opened.run(
         "return [...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().width)"
     )
-    assert boxes == [520.0] * 3
+    assert boxes == [584.0] * 4, "severity, difference by corruption, test error, training loss"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -113,10 +113,21 @@ def test_light_and_dark_are_readable(opened, scheme):
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 22, 27)"}[scheme]
 
 
-@pytest.mark.parametrize("width", [400, 800, 1280])
+@pytest.mark.parametrize("width", [390, 800, 1280])
 def test_nothing_is_wider_than_the_window(opened, width):
     opened.resize(width, 800)
     assert opened.run("return document.documentElement.scrollWidth") == width
+
+
+def test_on_a_phone_every_figure_of_the_tables_is_visible_and_named(opened):
+    opened.resize(390, 844)
+    boxes = opened.run(
+        "return [...document.querySelectorAll('.figures .figure')].filter(e => e.tagName === 'TD')"
+        ".map(e => [e.getBoundingClientRect().right, getComputedStyle(e, '::before').content])"
+    )
+    assert len(boxes) > 60
+    assert max(right for right, _ in boxes) <= 390
+    assert {name.strip('"') for _, name in boxes} >= {"test error, %", "mCE, generated, %", "seeds"}
 
 
 def test_figures_are_visible_next_to_nine_keys(window, tmp_path):
@@ -144,7 +155,7 @@ const behind = element => {
   }
 };
 window.contrasts = [...document.querySelectorAll("h1, h2, h3, p, th, td, a, button, summary, .legend > span, svg text")]
-  .filter(element => element.textContent.trim() && !element.closest(".extra"))
+  .filter(element => element.textContent.trim())
   .map(element => [light(getComputedStyle(element).color), light(behind(element))])
   .map(([a, b]) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
 """

@@ -18,12 +18,16 @@ def texts(chart):
     return re.findall(r"<text[^>]*>([^<]*)</text>", chart)
 
 
-def curve(count, *, deviation=0.5):
-    return [Point(step, 4.0 - step / count, deviation) for step in range(count)]
+def point(step, mean, spread=0.0):
+    return Point(step, mean, mean - spread, mean + spread)
+
+
+def curve(count):
+    return [point(step, 4.0 - step / count, 0.5) for step in range(count)]
 
 
 def test_the_vertical_axis_is_a_square_root_if_asked_for():
-    points = [Point(step, value, 0.0) for step, value in enumerate((0.0, 1.0, 4.0, 4.0, 4.0, 4.0, 4.0))]
+    points = [point(step, value) for step, value in enumerate((0.0, 1.0, 4.0, 4.0, 4.0, 4.0, 4.0))]
     for is_root, share in ((True, 0.5), (False, 0.25)):
         line = max(paths(line_chart([points], title="m", is_root=is_root)), key=len)
         (_, bottom), (_, middle), (_, top) = line[:3]
@@ -37,8 +41,8 @@ def test_many_points_have_a_band_and_few_points_have_error_bars():
     assert ("FillBetween" in bars, "LineCollection" in bars) == (False, True)
 
 
-def test_error_bars_span_one_deviation_each_way_and_stand_side_by_side():
-    curves = [[Point(1, 2.0, 1.0), Point(2, 0.0, 0.0)], [Point(1, 4.0, 0.0), Point(2, 4.0, 0.0)]]
+def test_error_bars_span_the_interval_and_stand_side_by_side():
+    curves = [[point(1, 2.0, 1.0), point(2, 0.0)], [point(1, 4.0), point(2, 4.0)]]
     chart = line_chart(curves, title="m", along="severity", is_root=False)
     lines = [path for path in paths(chart) if len(path) == 2]
     (x, mean), (_, zero) = next(line for line in lines if line[0][0] != line[1][0])
@@ -50,7 +54,7 @@ def test_error_bars_span_one_deviation_each_way_and_stand_side_by_side():
 
 
 def test_a_band_that_reaches_below_zero_ends_there():
-    chart = line_chart([[Point(step, 1.0, step / 2) for step in range(9)]], title="m")
+    chart = line_chart([[point(step, 1.0, step / 2) for step in range(9)]], title="m")
     assert "nan" not in chart.lower()
 
 
@@ -70,13 +74,13 @@ def test_groups_differ_in_their_markers_too():
     ],
 )
 def test_axes_have_round_numbers(top, is_root, ticks):
-    chart = line_chart([[Point(0, top, 0.0), Point(10, top, 0.0)]], title="m", is_root=is_root)
+    chart = line_chart([[point(0, top), point(10, top)]], title="m", is_root=is_root)
     assert texts(chart) == ["0", "2", "4", "6", "8", "10", "step", *ticks]
 
 
 def test_every_severity_has_its_number():
     chart = line_chart(
-        [[Point(s, 9.0, 1.0) for s in range(1, 6)]], title="m", along="severity", is_root=False
+        [[point(s, 9.0, 1.0) for s in range(1, 6)]], title="m", along="severity", is_root=False
     )
     assert {"1", "2", "3", "4", "5"} <= set(texts(chart)[:5])
 
@@ -84,7 +88,7 @@ def test_every_severity_has_its_number():
 @pytest.mark.parametrize("value", [0.0, 1e-300, 1e-12, 1e12, 1e300, -3.0])
 def test_values_of_any_size_are_drawn(value):
     for count in (1, 5, 9):
-        assert "<svg" in line_chart([[Point(step, value, 0.0) for step in range(count)]], title="m")
+        assert "<svg" in line_chart([[point(step, value) for step in range(count)]], title="m")
     assert line_chart([[], []], title="m") == ""
 
 

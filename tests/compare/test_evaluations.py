@@ -125,7 +125,7 @@ def test_classes_of_one_name_from_different_packages_are_told_apart(tmp_path):
     for name in ("tenet.methods.Inhibited", "mine.Inhibited"):
         write_run(tmp_path / name, seed=0, tenet={"_target_": name})
     groups = compare(read(tmp_path)).groups
-    assert sorted(group.label for group in groups) == ["tenet=Inhibited", "tenet=mine.Inhibited"]
+    assert sorted(group.label for group in groups) == ["tenet=inhibition", "tenet=mine.Inhibited"]
 
 
 # --- data sets
@@ -138,11 +138,11 @@ def test_runs_on_two_data_sets_are_never_in_one_ranking(tmp_path, capsys):
     parts = split_by_data(read(tmp_path))
     assert [(name, len(runs)) for name, runs in parts] == [("cifar10", 3), ("digits", 6)]
     assert main([str(tmp_path), "--format", "markdown"]) == 0
-    cifar, digits = capsys.readouterr().out.split("## Data set digits\n")
-    assert cifar.startswith("## Data set cifar10\n")
+    cifar, digits = capsys.readouterr().out.split("## digits, generated corruptions\n")
+    assert cifar.startswith("## cifar10, generated corruptions\n")
     assert "| all runs | 4.00 ± 0.00 | 1.00 ± 0.00 | 3 |" in cifar
     assert "1.00 ± 0.00" not in digits
-    assert "Difference from tenet=Inhibition" in digits
+    assert "Difference from tenet=inhibition" in digits
     assert "Difference" not in cifar
 
 

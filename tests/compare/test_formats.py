@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tenet.compare.__main__ import main
-from tenet.compare.groups import Difference, Spread
+from tenet.compare.spread import Difference, Spread
 from tenet.compare.text import difference_text, spread_text
 from tests.compare.folders import PLAIN, TENET, write_evaluation, write_nine_keys, write_pair, write_run
 
@@ -23,7 +23,7 @@ def printed(capsys, *arguments):
 
 def test_markdown_has_the_figures_and_the_paired_difference(tmp_path, capsys):
     text = printed(capsys, write_pair(tmp_path), "--format", "markdown")
-    assert "| Inhibition | 4.00 ± 1.00 | 12.00 ± 2.00 | 3 |" in text
+    assert "| inhibition | 4.00 ± 1.00 | 12.00 ± 2.00 | 3 |" in text
     assert "| none | 4.00 ± 0.00 | 14.00 ± 2.65 | 3 |" in text
     assert "+2.00 \\[-0.48, +4.48] (3 pairs)" in text
 
@@ -65,7 +65,7 @@ def test_the_terminal_keeps_names_whole_in_eighty_columns(tmp_path, capsys, monk
             write_run(tmp_path / f"{groups}-{seed}", seed=seed, tenet=tenet, mce=groups + seed)
             write_run(tmp_path / f"plain-{seed}", seed=seed, tenet=PLAIN, mce=20)
     text = printed(capsys, tmp_path)
-    assert "Inhibition" in text
+    assert "inhibition" in text
     assert "…" not in text
     assert max(len(line) for line in text.splitlines() if line[0] in "┏┃┡│└") <= 80
 
@@ -99,12 +99,12 @@ def test_runs_without_an_inhibited_step_are_listed(tmp_path, capsys, form):
         (plain / "summary.json").write_text('{"train/inhibited_steps": 0}')
     assert main([str(tmp_path), "--format", form]) == 0
     text = "".join(capsys.readouterr())
-    assert "no inhibited step was taken in 2 runs of tenet=Inhibition: plain training" in text
+    assert "no inhibited step was taken in 2 runs of tenet=inhibition: plain training" in text
     assert text.count("no inhibited step") == 1
 
 
 @pytest.mark.parametrize(
-    ("baseline", "text"), [("tenet=Inhibition", "not evaluated"), ("tenet=none", "tenet=none not evaluated")]
+    ("baseline", "text"), [("tenet=inhibition", "not evaluated"), ("tenet=none", "tenet=none not evaluated")]
 )
 def test_a_difference_without_figures_is_shown_as_not_evaluated(tmp_path, capsys, baseline, text):
     for seed in (0, 1, 2):
@@ -145,7 +145,7 @@ def test_csv_holds_figures_only_and_left_out_runs_are_printed_to_stderr(tmp_path
     assert [float(plain[name]) for name in names] == pytest.approx(
         [14, 3, 2, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5, 3], abs=1e-4
     )
-    assert figures["Inhibition", "mCE, generated, %"]["difference"] == ""
+    assert figures["inhibition", "mCE, generated, %"]["difference"] == ""
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
@@ -165,11 +165,19 @@ def test_every_left_out_run_is_listed(tmp_path, capsys, form, monkeypatch):
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
 def test_published_figures_are_shown_only_when_asked_and_marked(tmp_path, capsys, form, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    write_run(tmp_path, seed=0, source="files")
-    assert "35.73" not in printed(capsys, tmp_path, "--format", form)
-    text = printed(capsys, tmp_path, "--format", form, "--published")
-    assert all(figure in text for figure in ("3.50", "12.31", "19.46", "35.73", "10.9", "27.5", "53.4"))
+    write_run(
+        tmp_path / "1", seed=0, source="files", dataset={"_target_": "tenet.data.Cifar", "name": "cifar10"}
+    )
+    assert "12.31" not in printed(capsys, tmp_path / "1", "--format", form)
+    text = printed(capsys, tmp_path / "1", "--format", form, "--published")
+    assert all(figure in text for figure in ("3.50", "12.31", "10.9", "27.5"))
     assert "not measured here" in text
+    assert "35.73" not in text, "of another data set"
+    write_run(tmp_path / "2", seed=0)
+    main([str(tmp_path / "2"), "--format", form, "--published"])
+    text = "".join(capsys.readouterr())
+    assert "no published figures on digits are known" in text
+    assert "12.31" not in text
 
 
 def test_official_and_generated_figures_have_separate_columns(tmp_path, capsys):
@@ -198,7 +206,7 @@ def test_too_few_pairs_have_no_interval():
 
 def test_the_suffix_of_the_output_selects_the_format(tmp_path, capsys):
     write_run(tmp_path / "0", seed=0)
-    for suffix, start in ((".md", "**"), (".tex", "%"), (".csv", "figure,"), (".html", "<!doctype")):
+    for suffix, start in ((".md", "## digits, "), (".tex", "%"), (".csv", "figure,"), (".html", "<!doctype")):
         path = tmp_path / f"out{suffix}"
         assert printed(capsys, tmp_path / "0", "--output", path) == f"{path}\n"
         assert path.read_text().startswith(start)
@@ -206,7 +214,7 @@ def test_the_suffix_of_the_output_selects_the_format(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nowhere"], [".", "--by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "0.md"]],
+    [["nowhere"], [".", "--group-by", "tenet.layr"], [".", "--baseline", "a=b"], [".", "--output", "0.md"]],
 )
 def test_user_errors_are_one_line(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
@@ -253,9 +261,9 @@ def test_an_mce_of_a_network_that_knew_a_corruption_is_marked(tmp_path, capsys):
     write_evaluation(write_run(tmp_path / "1", seed=0, mce=None), mce=12, **known)
     write_run(tmp_path / "2", seed=0, mce=13, tenet=PLAIN)
     text = printed(capsys, tmp_path, "--format", "markdown")
-    assert "| Inhibition | 4.00 | 12.00 † | 1 |" in text
+    assert "| inhibition | 4.00 | 12.00 † | 1 |" in text
     assert "| none | 4.00 | 13.00 | 1 |" in text
     assert (
-        "- † tenet=Inhibition: trained with brightness, contrast, which overlap with the benchmark\n" in text
+        "- † tenet=inhibition: trained with brightness, contrast, which overlap with the benchmark\n" in text
     )
-    assert r"12.00 $\dagger$ &" in printed(capsys, tmp_path, "--format", "latex")
+    assert r"\textbf{12.00 $\dagger$} &" in printed(capsys, tmp_path, "--format", "latex")

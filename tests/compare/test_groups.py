@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from tenet.compare.groups import compare, paired_difference
+from tenet.compare.groups import compare
 from tenet.compare.keys import differing_keys, short_label
 from tenet.compare.runs import CompareError, find_runs, read_run
+from tenet.compare.spread import paired_difference
 from tests.compare.folders import PLAIN, TENET, write_evaluation, write_pair, write_run
 
 GENERATED = "mCE, generated, %"
@@ -20,7 +21,7 @@ def read(top):
 def test_groups_differ_by_the_class_and_not_by_keys_that_follow_from_it(tmp_path):
     comparison = compare(read(write_pair(tmp_path)))
     assert comparison.keys == ("tenet",)
-    assert [group.values for group in comparison.groups] == [("Inhibition",), ("none",)]
+    assert [group.values for group in comparison.groups] == [("inhibition",), ("none",)]
 
 
 def test_mean_and_sample_deviation_match_a_computation_by_hand(tmp_path):
@@ -131,16 +132,16 @@ def test_fewer_than_three_pairs_have_no_interval(pairs):
 
 def test_the_baseline_can_be_chosen_by_value(tmp_path):
     runs = read(write_pair(tmp_path))
-    assert compare(runs).baseline.values == ("Inhibition",)
+    assert compare(runs).baseline.values == ("inhibition",)
     assert compare(runs, baseline=["tenet=none"]).baseline.values == ("none",)
 
 
 def test_a_baseline_that_is_not_one_group_is_refused(tmp_path):
     runs = read(write_pair(tmp_path))
-    with pytest.raises(CompareError, match=r"tenet=non: no group matches; tenet is none, Inhibition$"):
+    with pytest.raises(CompareError, match=r"tenet=non: no group matches; tenet is none, inhibition$"):
         compare(runs, baseline=["tenet=non"])
     with pytest.raises(
-        CompareError, match=r"no group matches; tenet is (Inhibition, none|none, Inhibition)$"
+        CompareError, match=r"no group matches; tenet is (inhibition, none|none, inhibition)$"
     ):
         compare(runs, baseline=["tenet=x"])
     with pytest.raises(CompareError, match=r"the groups differ by tenet"):
@@ -154,7 +155,7 @@ def test_a_baseline_of_many_groups_is_refused_in_a_short_message(tmp_path):
     with pytest.raises(
         CompareError, match=r"50 groups match; add KEY=VALUE, such as tenet.groups=0"
     ) as caught:
-        compare(read(tmp_path), baseline=["tenet=Inhibition"], sort="name")
+        compare(read(tmp_path), baseline=["tenet=inhibition"], sort="name")
     assert len(str(caught.value)) < 200
     with pytest.raises(CompareError) as caught:
         compare(read(tmp_path), baseline=["tenet.groups=x"])
@@ -216,7 +217,7 @@ def test_grouping_by_chosen_keys_lists_other_keys_that_differ_within_a_group(tmp
     comparison = compare(read(tmp_path), by=["tenet.layer"])
     assert [group.values for group in comparison.groups] == [("stage_2",)]
     assert comparison.mixed_keys == ["optimizer.lr"]
-    with pytest.raises(CompareError, match=r"--by tenet\.layr: no run has this key"):
+    with pytest.raises(CompareError, match=r"--group-by tenet\.layr: no run has this key"):
         compare(read(tmp_path), by=["tenet.layr"])
 
 
@@ -228,9 +229,9 @@ def test_plain_runs_have_the_key_columns_of_a_sweep(tmp_path):
     comparison = compare(read(tmp_path), sort="name")
     assert comparison.keys == ("tenet", "tenet.groups")
     values = [group.values for group in comparison.groups]
-    assert values == [("Inhibition", "2"), ("Inhibition", "10"), ("none", "-")]
+    assert values == [("inhibition", "2"), ("inhibition", "10"), ("none", "-")]
     assert [group.label for group in comparison.groups][1:] == [
-        "tenet=Inhibition, groups=10",
+        "tenet=inhibition, groups=10",
         "tenet=none",
     ]
 
@@ -246,8 +247,8 @@ def test_a_metric_of_the_summary_is_a_column_and_can_be_sorted_by(tmp_path):
         (run / "summary.json").write_text(json.dumps({"speed/images_per_s": speed}))
     comparison = compare(read(tmp_path), metrics=["speed/images_per_s"], sort="speed/images_per_s")
     assert comparison.columns == ("test error, %", GENERATED, "speed/images_per_s")
-    assert [group.runs[0].folder.name for group in comparison.groups] == ["c", "b", "a"]
-    assert comparison.groups[0].spread("speed/images_per_s") == (100, None, 1)
+    assert [group.runs[0].folder.name for group in comparison.groups] == ["a", "b", "c"], "the fastest first"
+    assert comparison.groups[0].spread("speed/images_per_s") == (300, None, 1)
 
 
 def test_a_metric_under_corruption_has_a_column_for_each_source(tmp_path):
@@ -272,7 +273,9 @@ def test_unknown_metrics_and_orders_are_refused_with_the_nearest_name(tmp_path):
     write_run(tmp_path, seed=0)
     with pytest.raises(CompareError, match=r"--metrics test/eror_pct: .*did you mean test/error_pct"):
         compare(read(tmp_path), metrics=["test/eror_pct"])
-    with pytest.raises(CompareError, match=r"--sort train/loss: choose mce, test, name or one of --metrics"):
+    with pytest.raises(
+        CompareError, match=r"--sort train/loss: choose mce, test, robust, name or one of --columns"
+    ):
         compare(read(tmp_path), sort="train/loss")
 
 

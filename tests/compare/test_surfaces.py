@@ -30,7 +30,7 @@ def test_a_grid_of_two_keys_gives_one_surface_of_means_over_seeds(tmp_path):
     assert (surface.down, surface.across, surface.rest) == (
         "tenet.groups",
         "tenet.weight",
-        "tenet=Inhibition",
+        "tenet=inhibition",
     )
     means = {place: spread.mean for place, spread in surface.cells.items()}
     grid = [(groups, weight) for groups in (2, 4, 12) for weight in (0.1, 1.0)]
@@ -42,9 +42,9 @@ def test_groups_that_differ_in_a_third_key_are_not_averaged(tmp_path):
     found = find_surfaces(comparison_of(write_grid(tmp_path, lrs=(0.1, 0.2))))
     pairs = [(surface.down, surface.across, surface.rest) for surface in found]
     assert sorted(pairs) == sorted(
-        [("tenet.groups", "tenet.weight", f"lr={lr}, tenet=Inhibition") for lr in (0.1, 0.2)]
-        + [("optimizer.lr", "tenet.groups", f"tenet=Inhibition, weight={weight}") for weight in ("0.1", "1")]
-        + [("optimizer.lr", "tenet.weight", f"tenet=Inhibition, groups={groups}") for groups in (2, 4, 12)]
+        [("tenet.groups", "tenet.weight", f"lr={lr}, tenet=inhibition") for lr in (0.1, 0.2)]
+        + [("optimizer.lr", "tenet.groups", f"tenet=inhibition, weight={weight}") for weight in ("0.1", "1")]
+        + [("optimizer.lr", "tenet.weight", f"tenet=inhibition, groups={groups}") for groups in (2, 4, 12)]
     )
 
 
@@ -72,7 +72,7 @@ def test_a_chosen_key_without_numbers_is_refused_and_keys_with_numbers_are_liste
 
 def test_the_heatmap_is_in_numerical_order_and_frames_the_lowest_figure(tmp_path):
     (heatmap,), about = surface_heatmaps(comparison_of(write_grid(tmp_path)))
-    assert heatmap.title == "tenet.groups down, tenet.weight across; tenet=Inhibition"
+    assert heatmap.title == "tenet.groups down, tenet.weight across; tenet=inhibition"
     assert heatmap.columns == ["0.1", "1"]
     assert [name for name, _ in heatmap.rows] == ["2", "4", "12"]
     cells = [cell for _, row in heatmap.rows for cell in row]

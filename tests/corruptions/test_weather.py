@@ -1,5 +1,7 @@
 """The parts of snow, fog, frost and spatter, and the contact sheet."""
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 import torch
@@ -116,13 +118,14 @@ def test_equalize_spreads_the_ranks_and_keeps_a_flat_image():
     assert torch.equal(equalize_levels(torch.full((1, 2, 2), 3.0)), torch.full((1, 2, 2), 3.0))
 
 
-def test_contact_sheet_is_a_picture(tmp_path):
-    image = (noise(16, 16, 3) * 255).to(torch.uint8)
-    contact_sheet(image, path=tmp_path / "sheet.png", seed=1)
+def test_the_contact_sheet_shows_each_clean_image_before_its_corruptions(tmp_path):
+    images = torch.stack([torch.full((16, 16, 3), level, dtype=torch.uint8) for level in (40, 200)])
+    contact_sheet(images, path=tmp_path / "sheet.png", seed=1)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
-        assert sheet.height > sheet.width > 400
-        # The clean image is the first, and alone in its row.
-        row = np.asarray(sheet.convert("RGB"))[:, :, :3][sheet.height * 40 // 1600 :][:20]
-        assert row[:, sheet.width // 2 :].min() == 255
-        assert row[:, : sheet.width // 3].min() < 128
+        assert sheet.width > sheet.height > 400, "two blocks side by side"
+        pixels = np.asarray(sheet.convert("L")).astype(int)
+    # Down the column of the clean images, first of the left block: one image after the other.
+    column = pixels[:, round(sheet.width * (1.5 + 0.375) / 12.05)]
+    levels = [level for level, _ in groupby(column) if level in (40, 200)]
+    assert levels == [40, 200] * 5

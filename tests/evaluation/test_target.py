@@ -15,7 +15,7 @@ from tenet.evaluation.suites.build import build_suites
 from tenet.evaluation.suites.clean import Clean
 from tenet.evaluation.target import EvaluationTarget, find_weights
 from tenet.files.weights import save_weights
-from tenet.networks import ResNet
+from tenet.networks import ResNet, WideResNet
 from tests.data.trees import folder_of, read_whole, write_classes
 
 BACKBONE = {"_target_": "tenet.networks.ResNet", "depth": 8, "width": 4}
@@ -55,7 +55,9 @@ def test_a_run_brings_its_own_data_set_backbone_and_memory_format(run_dir):
     assert (target.dataset, target.backbone) == (DIGITS, BACKBONE)
     assert target.has_own_dataset
     assert target.channels_last
-    assert target.model == Model(name="mine", dataset="digits", architecture="ResNet-8 (width 4)")
+    assert target.model == Model(
+        name="mine", dataset="digits", architecture="ResNet-8 (width 4)", method="backbone=resnet8"
+    )
     assert not EvaluationTarget.from_config(make_config(run=str(run_dir), channels_last=False)).channels_last
     other = EvaluationTarget.from_config(make_config(run=str(run_dir), dataset=CIFAR))
     assert other.dataset == CIFAR
@@ -112,6 +114,18 @@ def test_only_typed_keys_change_how_images_are_prepared(run_dir, caplog):
     assert (
         "dataset.std=[0.5, 0.5, 0.5] was given; the network was trained with [0.7, 0.8, 0.9]" in caplog.text
     )
+
+
+def test_weights_that_also_fit_a_network_that_they_were_not_trained_in_are_told(tmp_path, caplog):
+    trained = {"_target_": "tenet.networks.WideResNet", "depth": 10, "widen_factor": 1, "dropout": 0.3}
+    path = tmp_path / "w.safetensors"
+    network = WideResNet(num_classes=10, depth=10, widen_factor=1)
+    save_weights(network, path, interface=INTERFACE, description={"backbone": trained})
+    for backbone, is_told in [({**trained, "dropout": 0.0}, True), ({**trained, "weights": None}, False)]:
+        caplog.clear()
+        config = make_config(weights=str(path), dataset=DIGITS, backbone=backbone)
+        EvaluationTarget.from_config(config).load_network(classes=(), device=torch.device("cpu"))
+        assert (f"{path} was trained with backbone.dropout=0.3;" in caplog.text) == is_told
 
 
 def test_an_option_of_tracking_does_not_replace_the_run_s_project(run_dir):

@@ -210,7 +210,14 @@ def test_pictures_are_drawn_of_what_was_measured():
     assert suite.images.opened == [], "not before it is asked for"
     heatmap = pictures["corruption_generated/heatmap"]()
     assert "clean error 4.00 %" in heatmap.axes[0].get_title()
-    assert [text.get_text() for text in heatmap.axes[0].texts] == ["19.0", "34.0", "28.0", "43.0"]
+    assert [text.get_text() for text in heatmap.axes[0].texts] == [
+        "19.0",
+        "34.0",
+        "26.5",
+        "28.0",
+        "43.0",
+        "35.5",
+    ]
     assert "saturate: 35.5 %" in [axes.get_title() for axes in pictures["corruption_generated/curves"]().axes]
     pictures["corruption_generated/sheet"]()
     assert suite.images.opened == [("fog", 2), ("fog", 5), ("saturate", 2), ("saturate", 5)]

@@ -1,0 +1,61 @@
+"""When and by which code a run was trained, from the records in its folder."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from tenet.compare.evaluations import as_label
+from tenet.evaluation.reports import as_mapping
+from tenet.files.json import read_json
+from tenet.files.names import ENVIRONMENT_FILE
+from tenet.files.plain import check_plain
+
+LOG_FILE = "train.log"
+DATE = re.compile(rb"\d{4}-\d\d-\d\d(?= )")
+
+
+class Record(NamedTuple):
+    """date: on which the training began, such as 2026-11-30. Texts are empty if nothing is recorded.
+
+    keys: what the configuration does not say: the experiment of a run of earlier versions, and the search of a trial.
+    """
+
+    commit: str = ""
+    date: str = ""
+    keys: Mapping[str, Any] = MappingProxyType({})
+
+
+def read_record(folder: Path) -> Record:
+    """Raises OSError if a file of the folder can't be read."""
+    environment = read_json(folder / ENVIRONMENT_FILE)
+    git = as_mapping(environment.get("git"))
+    commit = as_label(git.get("commit") or "")[:8]
+    keys = {"search": as_label(environment["search"])} if environment.get("search") else {}
+    for word in _words(environment.get("command")):
+        key, _, value = word.partition("=")
+        if key in ("experiment", "+experiment") and value:
+            keys["experiment"] = as_label(value)
+    return Record(
+        commit and f"{commit}{' with uncommitted changes' if git.get('dirty') is True else ''}",
+        _first_date(folder / LOG_FILE),
+        keys,
+    )
+
+
+def _words(command: Any) -> list[str]:
+    try:
+        return shlex.split(command) if isinstance(command, str) else []
+    except ValueError:
+        return []
+
+
+def _first_date(log: Path) -> str:
+    check_plain(log)
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        found = DATE.match(file.read(32))
+    return found[0].decode() if found else ""

@@ -1,0 +1,73 @@
+"""The difference by corruption, and which figure is the best one."""
+
+import json
+
+import pytest
+
+from tenet.compare.__main__ import main
+from tenet.compare.differences import MEAN, corruption_differences
+from tenet.compare.groups import compare
+from tenet.compare.runs import find_runs, read_run
+from tests.compare.folders import PLAIN, write_pair, write_run
+
+GENERATED = "mCE, generated, %"
+
+
+def read(top):
+    return [read_run(folder) for folder in find_runs([str(top)])]
+
+
+def test_the_differences_by_corruption_are_paired_by_seed(tmp_path):
+    write_pair(tmp_path)
+    report = tmp_path / "plain" / "0" / "evaluation" / "corruptions.json"
+    content = json.loads(report.read_text())
+    content["corruptions"]["fog"] = dict.fromkeys("12345", 26.0)  # 16 more than TENET's
+    del content["corruptions"]["snow"]["5"]  # not whole: this pair is left out
+    report.write_text(json.dumps(content))
+    comparison = compare(read(tmp_path))
+    rows = corruption_differences(comparison.groups[1], comparison.baseline, GENERATED)
+    assert len(rows) == 16
+    assert rows["frost"].mean == pytest.approx(2)  # 11, 15, 16 less 10, 12, 14
+    assert rows["frost"].interval == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    assert rows["fog"].mean == pytest.approx((16 + 3 + 2) / 3)
+    assert (rows["snow"].mean, rows["snow"].interval, rows["snow"].pairs) == (2.5, None, 2)
+    assert rows[MEAN].pairs == 2
+
+
+def test_the_differences_are_a_picture_and_without_any_the_command_says_what_to_do(tmp_path, capsys):
+    write_pair(tmp_path / "runs")
+    for suffix, start in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
+        path = tmp_path / f"difference{suffix}"
+        assert main([str(tmp_path / "runs"), "--output", str(path)]) == 0
+        assert path.read_bytes().startswith(start)
+    text = path.read_text()
+    assert "difference from tenet=inhibition" in text
+    assert "gaussian noise" in text
+    write_run(tmp_path / "one", seed=0)
+    assert main([str(tmp_path / "one"), "--output", str(tmp_path / "x.pdf")]) == 1
+    assert "needs two groups with an mCE" in capsys.readouterr().err
+
+
+def latex_rows(capsys, top, *more):
+    assert main([str(top), "--format", "latex", *more]) == 0
+    text = capsys.readouterr().out
+    return [line for line in text[: text.index("Difference")].splitlines() if line.startswith("{}")][1:]
+
+
+def test_the_best_means_are_bold_in_latex_with_ties_and_by_direction(tmp_path, capsys):
+    for index, (mce, speed) in enumerate([(12.004, 100.0), (12.0, 300.0), (13.0, 200.0)]):
+        run = write_run(tmp_path / str(index), seed=0, mce=mce, lr=index + 1.0)
+        (run / "summary.json").write_text(json.dumps({"test/error_pct": 4.0, "speed/images_per_s": speed}))
+    rows = latex_rows(capsys, tmp_path, "--metrics", "speed/images_per_s")
+    assert rows == [
+        r"{}2 & 4.00 & \textbf{12.00} & \textbf{300} & 1 \\",
+        r"{}1 & 4.00 & \textbf{12.00} & 100 & 1 \\",
+        r"{}3 & 4.00 & 13.00 & 200 & 1 \\",
+    ], "equal as printed: both; all equal: none; more images a second are better"
+
+
+def test_one_group_has_no_best_figure(tmp_path, capsys):
+    write_run(tmp_path / "0", seed=0)
+    write_run(tmp_path / "1", seed=0, tenet=PLAIN, mce=None, test=None)
+    (tmp_path / "1" / "summary.json").unlink()
+    assert "textbf" not in "".join(latex_rows(capsys, tmp_path))
