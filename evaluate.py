@@ -24,8 +24,10 @@ from tenet.config.run_config import read_config, resolve, run_id
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.entry import run_main
 from tenet.errors import ConfigError, printable
-from tenet.evaluation.reports import SECTIONS
+from tenet.evaluation.reports import ATTACKED_IMAGES, SECTIONS
 from tenet.evaluation.target import EvaluationTarget
+from tenet.files.json import read_json
+from tenet.files.names import SUMMARY_FILE
 from tenet.run.environment import describe_arithmetic
 from tenet.run.folder import RunFolder
 from tenet.run.origin import check_test_data
@@ -69,6 +71,7 @@ def run(
     typed: the keys that the user set, in contrast to what an option brings with it. process_group: the processes that
     share the images of each cell; the main one writes and prints, and the others return None.
     """
+    check_attacks(config["attacks"], typed=typed)
     # If a signal interrupts torch's import of NumPy, torch concludes that NumPy is not installed.
     with (stop or StopSignals()).postponed():
         target = EvaluationTarget.from_config(config, typed=typed)
@@ -138,20 +141,27 @@ def run(
     for path in [*written, *pictures.values()]:
         print(path)
     differences = measurement.differences(output, asked=is_asked, is_complete=report.is_complete)
-    attacks = [each for each in summaries if "attacks" in each.content]
+    # Those of all suites but the clean images and the corruptions need no others.
+    own = combine({}, [each for each in summaries[2:] if each.is_complete])
     if not differences:
         track(target, report, written, pictures)
     elif target.run_dir is not None:
-        # Figures under attack need no others.
-        has_own = differences == [PART] and bool(attacks)
-        which = " except those under attack" if has_own else ""
+        has_own = differences == [PART] and bool(own.metrics)
+        which = " of clean and corrupted images" if has_own else ""
         why = printable(" and ".join(differences))
         logger.info("the figures%s stay out of the run's summary, because they are %s", which, why)
         if has_own:
-            track(target, attacks[0], written, pictures)
+            track(target, own, written, pictures)
     cache.close(keep=config["save_predictions"])
     errors = [*(f"{section}/mce_pct" for section in SECTIONS.values()), "test/error_pct"]
     return next(float(report.metrics[name]) for name in errors if name in report.metrics)
+
+
+def check_attacks(settings: Mapping[str, Any], *, typed: Container[str]) -> None:
+    """Raise ConfigError if the user set how to attack, but not by which attacks: nothing would be attacked."""
+    given = [key for key in settings if f"attacks.{key}" in typed]
+    if given and "names" not in given and not settings["names"]:
+        raise ConfigError(f"attacks.{given[0]}: no attack is chosen; add attacks.names=[pgd]")
 
 
 def track(
@@ -176,18 +186,27 @@ def track(
             logger.warning("W&B is off (%s)", error)
             start = Tracker(target.run_dir)
         tracker = stack.enter_context(start)
-        measured = {name.partition("/")[0] for name in report.metrics}
-        corrupted = tuple(f"{section}/" for section in SECTIONS.values() if section in measured)
-        tracker.summarize(report.metrics, instead_of=corrupted)
+        before = read_json(target.run_dir / SUMMARY_FILE)
+        tracker.summarize(report.metrics, instead_of=replaced(report.metrics, before))
         for key, columns in TABLES.items():
             rows = [[row[c] for c in columns] for row in report.records if columns[0] in row]
-            if rows and key in measured:
+            if rows and any(name.startswith(f"{key}/") for name in report.metrics):
                 tracker.log_table(f"{key}/table", columns, rows)
         for name in report.pictures.keys() & pictures.keys():
             tracker.log_image(name, pictures[name])
         # W&B keeps a hundred figures with an artifact: the means, without those of single cells.
         means = {name: value for name, value in report.metrics.items() if name.count("/") == 1}
         tracker.log_artifact("evaluation", [*written, *pictures.values()], metadata=means)
+
+
+def replaced(metrics: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[str, ...]:
+    """The prefixes of the figures in the summary `before` that may not stand beside those of `metrics`: corruptions of an
+    earlier evaluation, and attacks on another number of images."""
+    prefixes = [f"{section}/" for section in SECTIONS.values()]
+    corrupted = tuple(prefix for prefix in prefixes if any(name.startswith(prefix) for name in metrics))
+    images = metrics.get(ATTACKED_IMAGES)
+    is_other = images is not None and before.get(ATTACKED_IMAGES) != images
+    return corrupted + ("attack/",) * is_other
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tenet import distributed
 from tenet.config.build import build
 from tenet.config.overrides import as_argument
 from tenet.config.plugins import used_plugins
-from tenet.config.run_config import resolve, resumed_config, run_id, write_config
+from tenet.config.run_config import chosen_options, resolve, resumed_config, run_id, write_config
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup, is_main_process
 from tenet.entry import run_main
 from tenet.errors import ConfigError
@@ -43,7 +43,8 @@ def main(composed: DictConfig) -> float | None:
     """Train the run that the command line asks for, or take the result of a finished one; return its error."""
     hydra_config = HydraConfig.get()
     if composed.resume is None:
-        run_dir, config = Path(hydra_config.runtime.output_dir), resolve(composed)
+        run_dir = Path(hydra_config.runtime.output_dir)
+        config = {**resolve(composed), "choices": chosen_options(hydra_config.runtime.choices)}
     else:
         run_dir = user_path(composed.resume, key="resume")
         config = resumed_config(run_dir, hydra_config.overrides.task)

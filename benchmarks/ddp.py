@@ -37,9 +37,8 @@ def main() -> None:
     torch.manual_seed(0)
     backend = "nccl" if args.device == "cuda" else "gloo"
     distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
-    alone = make_rehearsal(args.device, args.precision, f"backbone={args.backbone}")
-    batch = alone.random_batch(args.batch)
     rehearsals = [wrapped(args, find_unused) for find_unused in KINDS.values()]
+    batch = rehearsals[0].random_batch(args.batch)
     rounds = in_turn(
         [lambda rehearsal=rehearsal: list(rehearsal.steps(batch)) for rehearsal in rehearsals],
         repeats=args.repeats,

@@ -95,6 +95,8 @@ PARTS = {
 }
 assert PARTS.keys() == FIGURES.keys()
 
+PATIENCE = 6  # how many times as long a rehearsal may take
+
 
 def run_part(words: list[str], *, limit_s: float, device: str, log: Path) -> tuple[str, str]:
     """What the part printed, and the reason why it failed, or nothing."""
@@ -137,7 +139,7 @@ def take(name: str, *, small: bool, device: str, limit_s: float, log: Path) -> d
         words += ["--device", device]
     start = time.monotonic()
     output, problem = run_part(
-        words, limit_s=min(part.limit_s * (3 if small else 1), limit_s), device=device, log=log
+        words, limit_s=min(part.limit_s * (PATIENCE if small else 1), limit_s), device=device, log=log
     )
     taken = {
         "command": shlex.join(["python", *words]),

@@ -37,7 +37,7 @@ def compare_kernel(features: Tensor, medoids: Tensor, *, repeats: int) -> dict[s
         return {"kernel_equals_rounds": False}
     limits = {"max_iterations": 50, "tolerance": 1e-4}
     actions = [lambda: kernel(features, medoids, **limits), lambda: cluster(features, medoids, **limits)]
-    times = in_turn(actions, repeats=repeats, device="cuda")
+    times = in_turn(actions, repeats=repeats, device=features.device.type)
     return {
         "kernel_equals_rounds": torch.equal(*(action() for action in actions)),
         "kernel_over_rounds": median_ratio(times, 0, 1),

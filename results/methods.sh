@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains and compares {standard, AugMix, AugMix with JSD, HybridAugment++, PRIME} x {plain,
-# TENET} for each seed, clean error and mCE on generated CIFAR-10-C. All runs draw the same number of training images, in
-# the same number of steps. If it is interrupted, the same command continues.
+# Trains and compares {standard, AugMix, AugMix with JSD, HybridAugment++, PRIME} x {plain, TENET} for each seed: clean error
+# and mCE on generated CIFAR-10-C. All runs draw the same number of training images, in the same number of steps. If it is
+# interrupted, the same command continues. RUNS/record.json has the figures for results/build.py.
 #
 #   # A GPU job:
 #   BACKBONE=wideresnet40 bash results/methods.sh dataset=cifar10 trainer.precision=bf16 trainer.channels_last=true
@@ -11,22 +11,11 @@
 # Arguments are overrides for train.py and, where they begin with dataset, for the test images too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case "${1:-}" in -h | --help) sed -n '2,/^set /{/^#/p}' results/methods.sh && exit ;; esac
-[ -x .venv/bin/python ] && PYTHON=${PYTHON:-.venv/bin/python}
-PYTHON=${PYTHON:-python}
 RUNS=${RUNS:-runs/methods}                      # a folder of its own for each set of settings
 EPOCHS=${EPOCHS:-200}                           # even: AugMix without JSD shows every image twice an epoch
 BACKBONE=${BACKBONE:-wideresnet40}
-SEEDS=${SEEDS:-0,1,2}
-read -ra TENET <<< "${TENET:-}"                 # overrides for the runs with inhibition
-read -ra EVALUATE <<< "${EVALUATE:-}"           # overrides for evaluate.py
 METHODS=(standard augmix augmix-jsd hybrid prime)
-
-dataset=()
-for argument in "$@"; do
-    case "$argument" in dataset*) dataset+=("$argument") ;; esac
-done
-common=(backbone="$BACKBONE" "$@")
+evaluate_options=()
 
 method() {  # the overrides of a method
     case "$1" in
@@ -38,20 +27,4 @@ method() {  # the overrides of a method
     esac
 }
 
-# Written once, and read by every evaluation.
-"$PYTHON" -m tenet.corruptions "$RUNS/cifar10-c" "${dataset[@]}"
-for seed in ${SEEDS//,/ }; do
-    for name in "${METHODS[@]}"; do
-        read -ra options <<< "$(method "$name")"
-        for tenet in none inhibition; do
-            run=$RUNS/$name/$tenet-$seed
-            [ "$tenet" = none ] && more=() || more=("${TENET[@]}")
-            "$PYTHON" train.py hydra.run.dir="$run" "${options[@]}" tenet="$tenet" seed="$seed" "${more[@]}" "${common[@]}"
-            "$PYTHON" evaluate.py run="$run" corruptions.root="$RUNS/cifar10-c" "${EVALUATE[@]}"
-        done
-    done
-done
-for name in "${METHODS[@]}"; do
-    echo "$name:"
-    "$PYTHON" -m tenet.compare "$RUNS/$name" --by tenet --baseline tenet=none
-done
+source results/loop.sh

@@ -64,9 +64,26 @@ def test_another_norm_has_a_report_of_its_own_and_resumes_when_killed_in_an_atta
     assert list(report["attacks"]["cells"]) == ["none", "random-l2-128", "fgsm-l2-128"]
 
 
+def test_the_summary_has_attacks_on_one_set_of_images_alone(run):
+    def measure(*words):
+        evaluate(f"run={run}", "corruptions.names=[]", *words, "attacks.steps=1", cwd=run.parent)
+        summary = json.loads((run / "summary.json").read_text())
+        found = {name.split("/")[1] for name in summary if name.startswith("attack/")}
+        return summary["attack/images"], {name for name in found if name.startswith("pgd")}
+
+    assert measure("attacks.names=[pgd]", "attacks.radius=1/255", "attacks.images=20") == (20, {"pgd-linf-1"})
+    words = ["attacks.names=[pgd]", "attacks.radius=3/255"]
+    assert measure(*words, "attacks.images=20", "attacks.restarts=2") == (20, {"pgd-linf-1", "pgd-linf-3"})
+    assert measure(*words, "attacks.images=21") == (21, {"pgd-linf-3"})
+    names = [path.stem for path in (run / "evaluation").glob("corruptions-attacks-*-part.json")]
+    assert len(names) > 1
+    assert not any("-2-" in name for name in names), "the settings are in the name"
+
+
 @pytest.mark.parametrize(
     ("word", "code", "message"),
     [
+        ("attacks.steps=2", 1, "attacks.steps: no attack is chosen; add attacks.names=[pgd]"),
         ("attacks.radius=300/255", 1, "attacks.radius=1.17"),
         (
             "attacks.radius=-1",
@@ -83,6 +100,6 @@ def test_another_norm_has_a_report_of_its_own_and_resumes_when_killed_in_an_atta
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(run, word, code, message):
-    names = [] if "names" in word else ["attacks.names=[pgd]"]
+    names = [] if "names" in word or "chosen" in message else ["attacks.names=[pgd]"]
     done = evaluate(f"run={run}", "corruptions.names=[]", *names, word, cwd=run.parent, code=code)
     assert message in done.output.strip().splitlines()[-1]

@@ -84,6 +84,14 @@ def test_benchmarks_of_one_label_an_image_are_refused(run, key):
     )
 
 
+def test_attacks_on_images_of_several_labels_are_refused(run):
+    folder, _ = run
+    done = evaluate(f"run={folder}", "attacks.names=[pgd]", cwd=folder.parent, code=1)
+    assert (
+        "error: attacks.names: attacks raise the loss of an image's one label, but images of" in done.output
+    )
+
+
 def test_an_x_ray_and_an_archive_of_such_images_are_refused(run, tmp_path, monkeypatch, capsys):
     folder, _ = run
     monkeypatch.chdir(folder.parent)

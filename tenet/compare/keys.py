@@ -12,6 +12,7 @@ from tenet.errors import printable
 # Keys that may differ between runs of one experiment: logging, hardware and the seed.
 NOT_COMPARED = (
     "seed",
+    "choices",
     "resume",
     "rerun",
     "tracking",

@@ -29,7 +29,7 @@ from tenet.files.plain import read_yaml
 
 TAIL_BYTES = 65536
 # Groups that are not part of a run's identity, as in tenet.config.run_config.run_id.
-NOT_THE_CONFIGURATION = {"tracking", "resume", "rerun", "experiment", "search"}
+NOT_THE_CONFIGURATION = {"choices", "tracking", "resume", "rerun", "experiment", "search"}
 # The name that rerun=true gives to the folder of the older run.
 SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}(-\d{6})?")
 

@@ -32,6 +32,9 @@ ALLOWED_TARGETS = {
     "optimizer": Allowed("torch.optim", ("torch.optim.Optimizer",)),
     "schedule": Allowed("tenet.training.schedule", ("tenet.training.schedule.Schedule",)),
     "ema": Allowed("tenet.training.averaging", ("tenet.training.averaging.AveragingSettings",)),
+    "validation": Allowed(
+        "tenet.experiment.validation", ("tenet.experiment.validation.CorruptedValidation",)
+    ),
     "trainer": Allowed("tenet.training.settings", ("tenet.training.settings.TrainingSettings",)),
     "tracking": Allowed("tenet.tracking", ("tenet.tracking.Tracking",)),
     "suite": Allowed("tenet.evaluation.suites", ("tenet.evaluation.suites.Suite",)),

@@ -21,6 +21,7 @@ SEED = Annotated[int, at_least(0), at_most(2**63 - 1)]
 # Annotations of the keys that no class of this package takes, in the form of tenet/rules.py.
 HINTS: dict[str, Any] = {
     "seed": SEED,
+    "choices": Mapping[str, str],
     "resume": str | None,
     "rerun": bool,
     "backbone.weights": str | None,

@@ -50,7 +50,7 @@ MOVED = {
 USUAL = {"objective": "cross_entropy", "attack": "none", "mixing": "none"}
 
 # Keys, and groups of keys, in which two runs of the same experiment may differ.
-NOT_THE_EXPERIMENT = ("tracking", "resume", "rerun", "dataset.workers", "trainer.timeout_minutes")
+NOT_THE_EXPERIMENT = ("choices", "tracking", "resume", "rerun", "dataset.workers", "trainer.timeout_minutes")
 
 # Keys that a resumed run may change: length, device and bookkeeping, never the experiment.
 CHANGEABLE_ON_RESUME = (
@@ -84,6 +84,8 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     values = without_foreign_keys(plain)  # type: ignore[arg-type]
     check_rules(values)
     values.pop("launcher", None)  # not part of a run's identity
+    if values.get("validation") and values["validation"].get("corruptions") is None:
+        del values["validation"]  # a run that measures nothing more keeps its name
     if values.get("trainer") and values["trainer"].get("processes", 0) is None:
         values["trainer"]["processes"] = started_processes()
     if values.get("dataset") and "path" in values["dataset"]:
@@ -147,6 +149,15 @@ def run_id(config: Mapping[str, Any]) -> str:
 def is_of_experiment(key: str) -> bool:
     """Whether two runs that differ in this key are of different experiments."""
     return not {key, key.partition(".")[0]} & {*NOT_THE_EXPERIMENT}
+
+
+def chosen_options(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Option by group, of Hydra's choices: what a table of runs names them by. It is no part of what a run is."""
+    return {
+        group: str(option)
+        for group, option in choices.items()
+        if option is not None and group.isidentifier() and group not in ("launcher", "tracking")
+    }
 
 
 def run_name(*, _root_: Any) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from tenet.corruptions.likeness import warn_of_other_images
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES, check_cell
+from tenet.corruptions.parameters import IMAGENET_BAR_MAGNITUDES
 from tenet.data import ImageArrays, ImageIndex, Images, ImageSource, MappedImages
 from tenet.data.arrays import as_class_numbers
 from tenet.data.folders import find_classes, find_images, index_folder, list_classes
@@ -32,22 +33,24 @@ class OfficialArchive:
 
     The images stay on disk: a cell reads a memory map. Nothing in a file is ever unpickled.
     kind: "files", or "generated" if this package wrote the archive, which its manifest shows.
-    names: the corruptions present, in the canonical order.
+    names: the corruptions to look for, and then those that are present, in this order.
     classes: names in the order of the labels, if they are known.
     Raises DatasetError, with the file, the rule and the remedy, if the folder does not have that layout.
     Layout: github.com/hendrycks/robustness, make_cifar_c.py.
     """
 
-    def __init__(self, root: str | PathLike[str], *, classes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, root: str | PathLike[str], *, classes: Sequence[str] = (), names: Sequence[str] = NAMES
+    ) -> None:
         self.root, self.classes = Path(root), tuple(classes)
         self.kind = "generated" if (self.root / MANIFEST_FILE).exists() else "files"
         self._labels = self._read_labels()
         self.images_per_severity = len(self._labels)
-        self.names = tuple(name for name in NAMES if (self.root / f"{name}.npy").is_file())
+        self.names = tuple(name for name in names if (self.root / f"{name}.npy").is_file())
         if not self.names:
             raise DatasetError(
                 f"{self.root} holds no <corruption>.npy; unpack the official archive there, or point to "
-                f"the folder that holds {NAMES[0]}.npy"
+                f"the folder that holds {names[0]}.npy"
             )
         self._images = {name: self._read_images(name) for name in self.names}
 
@@ -142,6 +145,7 @@ class OfficialArchive:
 class FolderArchive:
     """A tree `<corruption>/<severity>/<class>/**/*.JPEG`.
 
+    names: as in `OfficialArchive`. A severity of ImageNet-C-bar may also be called by its magnitude, such as 2.35.
     classes: names in the order of the labels, such as those of a subset of ImageNet; folders of other classes are left
     out, with a line. By default the names of the folders, sorted as in `find_classes`, which all cells must have.
     Raises DatasetError with the folder that is missing, or the class that is not in every cell.
@@ -149,15 +153,21 @@ class FolderArchive:
 
     kind = "files"
 
-    def __init__(self, root: str | PathLike[str], *, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | PathLike[str],
+        *,
+        classes: Sequence[str] | None = None,
+        names: Sequence[str] = NAMES,
+    ) -> None:
         self.root = Path(root)
-        self.names = tuple(name for name in NAMES if (self.root / name).is_dir())
+        self.names = tuple(name for name in names if (self.root / name).is_dir())
         if not self.names:
             raise DatasetError(
                 f"{self.root} holds no folder of a corruption; unpack the archive there, or give the folder "
-                f"that holds {NAMES[0]}"
+                f"that holds {names[0]}"
             )
-        folders = [self.root / name / str(severity) for name in self.names for severity in SEVERITIES]
+        folders = [self.folder(name, severity) for name in self.names for severity in SEVERITIES]
         allow_more = classes is not None
         for folder in folders:
             classes = find_classes(folder, expected=classes, allow_more=allow_more)
@@ -171,13 +181,21 @@ class FolderArchive:
         self._size: tuple[int, int] | None = None
         self._workers: int | None = None
 
+    def folder(self, corruption: str, severity: int) -> Path:
+        """That of one cell; it may be missing."""
+        folder = self.root / corruption / str(severity)
+        if not folder.exists() and corruption in IMAGENET_BAR_MAGNITUDES:
+            magnitude = self.root / corruption / f"{IMAGENET_BAR_MAGNITUDES[corruption][severity - 1]:.2f}"
+            return magnitude if magnitude.exists() else folder
+        return folder
+
     def check_fits(self, test: ImageSource) -> None:
         """Raise DatasetError if the first image has another size than these test images. From now on, `cell` does so if
         an image has, or if a class has more images than in the test set."""
         height, width = test.image_size()
         self._test, self._size = test, (width, height)
         self._workers = test.workers if isinstance(test, Images) else None
-        first = self.root / self.names[0] / str(SEVERITIES[0]) / self.classes[0]
+        first = self.folder(self.names[0], SEVERITIES[0]) / self.classes[0]
         if images := find_images(first)[0]:
             index = ImageIndex.build(first, [(images[0], 0)], classes=self.classes[:1])
             Images(index, size=self._size).read(torch.tensor([0]))
@@ -202,7 +220,7 @@ class FolderArchive:
         return cell
 
     def _open(self, corruption: str, severity: int) -> Images:
-        index = index_folder(self.root / corruption / str(severity), classes=self.classes, allow_more=True)
+        index = index_folder(self.folder(corruption, severity), classes=self.classes, allow_more=True)
         return Images(index, workers=self._workers, size=self._size)
 
     def identity(self) -> dict[str, object]:
@@ -245,19 +263,25 @@ def identify(archive: OfficialArchive | FolderArchive, pattern: str) -> dict[str
 
 
 def open_archive(
-    root: str | PathLike[str], *, test: ImageSource, has_labels: bool = True
+    root: str | PathLike[str],
+    *,
+    test: ImageSource,
+    has_labels: bool = True,
+    names: Sequence[str] = NAMES,
+    key: str = "corruptions.root",
 ) -> OfficialArchive | FolderArchive:
     """A folder of .npy files, or a tree of images, made from the data set with these clean test images.
 
-    has_labels: as in `OfficialArchive.check_fits`. Raises DatasetError if the folder holds neither, or was made from
+    has_labels: as in `OfficialArchive.check_fits`. names: the corruptions to look for. key: for messages.
+    Raises DatasetError if the folder holds neither, or was made from
     another data set.
     """
-    folder = user_path(root, key="corruptions.root")
-    if not list(folder.glob("*.npy")) and any((folder / name).is_dir() for name in CORRUPTIONS):
-        tree = FolderArchive(folder, classes=test.classes)
+    folder = user_path(root, key=key)
+    if not list(folder.glob("*.npy")) and any((folder / name).is_dir() for name in names):
+        tree = FolderArchive(folder, classes=test.classes, names=names)
         tree.check_fits(test)
         return tree
-    archive = OfficialArchive(folder, classes=test.classes)
+    archive = OfficialArchive(folder, classes=test.classes, names=names)
     archive.check_fits(test, has_labels=has_labels)
     if has_labels:
         warn_of_other_images(archive, test)

@@ -10,6 +10,8 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from tenet.corruptions import blur, digital, noise, weather
+from tenet.corruptions.bar import covers, warps
+from tenet.corruptions.bar import noise as bar_noise
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, GENERATOR_VERSION, check_cell
 from tenet.corruptions.operators import LEVEL_SLACK
 from tenet.corruptions.parameters import settings
@@ -34,6 +36,20 @@ RANDOM: dict[str, Callable[..., Tensor]] = {
     "frost": weather.frost,
     "fog": weather.fog,
     "spatter": spatter,
+    "blue_noise_sample": bar_noise.blue_noise_sample,
+    "brownish_noise": bar_noise.brownish_noise,
+    "cocentric_sine_waves": bar_noise.cocentric_sine_waves,
+    "perlin_noise": bar_noise.perlin_noise,
+    "plasma_noise": bar_noise.plasma_noise,
+    "single_frequency_greyscale": bar_noise.single_frequency_greyscale,
+    "checkerboard_cutout": covers.checkerboard_cutout,
+    "inverse_sparkles": covers.inverse_sparkles,
+    "lines": covers.lines,
+    "sparkles": covers.sparkles,
+    "caustic_refraction": warps.caustic_refraction,
+    "pinch_and_twirl": warps.pinch_and_twirl,
+    "ripple": warps.ripple,
+    "transverse_chromatic_abberation": warps.transverse_chromatic_abberation,
 }
 DETERMINISTIC: dict[str, Callable[..., Tensor]] = {
     "defocus_blur": blur.defocus_blur,
@@ -42,6 +58,7 @@ DETERMINISTIC: dict[str, Callable[..., Tensor]] = {
     "brightness": digital.brightness,
     "contrast": digital.contrast,
     "saturate": digital.saturate,
+    "circular_motion_blur": warps.circular_motion_blur,
 }
 # From 8-bit images [batch, h, w, 3] to the same, without the conversion to [0, 1].
 RANDOM_ON_LEVELS: dict[str, Callable[..., Tensor]] = {"impulse_noise": noise.impulse_noise}
@@ -66,8 +83,9 @@ def corrupt(
     The result depends only on (seed, corruption, severity, image id) and the pixels, so any subset,
     order or split into batches returns the same images. The ids default to 0, 1, 2...
     At 32 x 32 the statistics match CIFAR-10-C; docs/corruptions.md describes other sizes.
-    Raises ValueError for an unknown corruption or severity, TypeError for images that are not uint8.
-    Source: Hendrycks and Dietterich, ICLR 2019.
+    Raises ValueError for an unknown corruption or severity, or for one of the C-bar benchmarks that is defined for
+    images of another size; TypeError for images that are not uint8.
+    Source: Hendrycks and Dietterich, ICLR 2019; of the C-bar benchmarks Mintun et al. 2021.
     """
     check_cell(corruption, severity)
     check_channels_last(images)
@@ -153,12 +171,12 @@ class GeneratedCell(ImageSource):
 
 @dataclass(frozen=True)
 class GeneratedCorruptions:
-    """All cells of a data set, made from its `clean` test images."""
+    """All cells of a data set, made from its `clean` images."""
 
     clean: ImageSource
     seed: int = 0
+    names: tuple[str, ...] = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
     kind = "generated"
-    names = (*CORRUPTIONS, *EXTRA_CORRUPTIONS)
 
     def cell(self, corruption: str, severity: int) -> GeneratedCell:
         return GeneratedCell(self.clean, corruption=corruption, severity=severity, seed=self.seed)

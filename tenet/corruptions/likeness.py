@@ -17,7 +17,7 @@ logger = logging.getLogger("tenet")
 # Corruptions that leave the pixels in their places and change little at severity 1; the first one present is compared.
 IN_PLACE = (
     "brightness", "jpeg_compression", "pixelate", "spatter", "contrast", "fog", "gaussian_blur", "defocus_blur",
-    "shot_noise", "speckle_noise", "gaussian_noise", "snow", "frost", "motion_blur", "zoom_blur",
+    "shot_noise", "speckle_noise", "gaussian_noise", "snow", "frost", "motion_blur", "zoom_blur", "checkerboard_cutout",
 )  # fmt: skip
 COMPARED_IMAGES = 100
 # Of CIFAR-10-C's images, at least 0.91 in each of these corruptions; of other images of equal classes, 0.08.

@@ -8,6 +8,8 @@ The lengths of elastic_transform are fractions of the image size.
 
 import math
 
+from tenet.corruptions.names import CIFAR_BAR, bar_names
+
 Settings = tuple[float, ...]
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -161,11 +163,44 @@ IMAGENET: dict[str, tuple[Settings, ...]] = {
     ),
 }
 
+LEAST_BAR_SIZE = 8
+# Of the C-bar benchmarks: `magnitude` by severity, from cifar10_c_bar.csv and imagenet_c_bar.csv of
+# github.com/facebookresearch/augmentation-corruption. All lengths are fractions of the size.
+CIFAR_BAR_MAGNITUDES: dict[str, Settings] = {
+    "blue_noise_sample": (0.7, 1.4, 2.1, 3.5, 4.2),
+    "brownish_noise": (2.5, 4, 5.5, 6.5, 7),
+    "checkerboard_cutout": (1, 2, 3, 4, 5),
+    "circular_motion_blur": (2.8, 3.6, 4.4, 5.2, 6),
+    "inverse_sparkles": (1, 1.5, 2.5, 4.5, 5),
+    "lines": (0.5, 1, 1.5, 2, 2.5),
+    "pinch_and_twirl": (5.5, 6, 6.5, 8.5, 10),
+    "ripple": (5.5, 6, 6.5, 7.5, 8),
+    "sparkles": (0.7, 3.5, 5.6, 6.3, 7),
+    "transverse_chromatic_abberation": (1, 2, 5, 9, 10),
+}
+IMAGENET_BAR_MAGNITUDES: dict[str, Settings] = {
+    "blue_noise_sample": (0.8, 1.6, 2.4, 4, 5.6),
+    "brownish_noise": (1, 2, 3, 4, 5),
+    "caustic_refraction": (2.35, 3.2, 4.9, 6.6, 9.15),
+    "checkerboard_cutout": (2, 3, 4, 5, 6),
+    "cocentric_sine_waves": (3, 5, 8, 9, 10),
+    "inverse_sparkles": (1, 2, 4, 9, 10),
+    "perlin_noise": (4.6, 5.2, 5.8, 7.6, 8.8),
+    "plasma_noise": (4.75, 7, 8.5, 9.25, 10),
+    "single_frequency_greyscale": (1, 1.5, 2, 4.5, 5),
+    "sparkles": (1, 2, 3, 5, 6),
+}
+
 PUBLISHED = {32: CIFAR, 64: TINY_IMAGENET, 224: IMAGENET}
 
 
 def settings(corruption: str, *, severity: int, size: int) -> dict[str, float]:
-    """The parameters of one cell, by name, for images whose shorter side has `size` pixels."""
+    """The parameters of one cell, by name, for images whose shorter side has `size` pixels.
+
+    Raises ValueError for a corruption of the C-bar benchmark that has images of another size.
+    """
+    if corruption not in FIELDS:
+        return {"magnitude": bar_magnitude(corruption, severity=severity, size=size)}
     nearest = min(PUBLISHED, key=lambda published: abs(math.log(size / published)))
     published = map(float, PUBLISHED[nearest][corruption][severity - 1])
     values = dict(zip(FIELDS[corruption], published, strict=True))
@@ -173,3 +208,18 @@ def settings(corruption: str, *, severity: int, size: int) -> dict[str, float]:
         # Never below the smallest published reach: a blur of less than a pixel would do nothing.
         values[field] *= max(size, min(PUBLISHED)) / nearest
     return values
+
+
+def bar_magnitude(corruption: str, *, severity: int, size: int) -> float:
+    """Of a corruption of the C-bar benchmarks."""
+    names = bar_names(size)
+    if corruption not in names:
+        raise ValueError(
+            f"corruption={corruption!r} has no magnitudes for images of {size} pixels; choose from {', '.join(names)}"
+        )
+    if size < LEAST_BAR_SIZE:
+        raise ValueError(
+            f"corruption={corruption!r} needs images of at least {LEAST_BAR_SIZE} pixels, not {size}"
+        )
+    table = CIFAR_BAR_MAGNITUDES if names == CIFAR_BAR else IMAGENET_BAR_MAGNITUDES
+    return float(table[corruption][severity - 1])

@@ -55,7 +55,10 @@ def archive_fingerprint(archive: OfficialArchive | FolderArchive) -> str:
     # Listing millions of files takes minutes: the first and the last class of each cell.
     classes = [archive.classes[0], archive.classes[-1]]
     folders = [
-        root / name / str(severity) / label for name in names for severity in SEVERITIES for label in classes
+        archive.folder(name, severity) / label
+        for name in names
+        for severity in SEVERITIES
+        for label in classes
     ]
     files = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
     return files_fingerprint(files, root=root)

@@ -1,5 +1,6 @@
 """What the keys `attacks` of evaluate.py ask for: attacks by name at each radius, and how they are called in reports."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -72,10 +73,14 @@ class AttackSettings:
             return Pgd(**ball, steps=self.steps, step_size=self.step_of(radius), restarts=self.restarts)
         if name == "apgd":
             return ApgdCe(**ball, restarts=self.restarts)
-        return AutoAttack(**ball, attacks=self.autoattack or STANDARD, classes=classes)
+        attacks = STANDARD if self.autoattack is None else self.autoattack
+        return AutoAttack(**ball, attacks=attacks, classes=classes)
 
     def step_of(self, radius: float) -> float:
-        return 2.5 * radius / self.steps if self.step_size is None else to_number(self.step_size)
+        if self.step_size is not None:
+            return to_number(self.step_size)
+        # In the norm linf, a step of 1 reaches every image.
+        return min(2.5 * radius / self.steps, 1.0 if self.norm == "linf" else math.inf)
 
     def cell(self, name: str, radius: float) -> str:
         """Such as pgd-linf-8; a radius that is no multiple of 1/255 has a point, as in pgd-l2-0.5."""
@@ -96,6 +101,8 @@ class AttackSettings:
 
 
 def radius_text(radius: float) -> str:
-    """In 255ths where it is a multiple of them, such as 8/255; otherwise with a point, such as 0.5."""
+    """In 255ths where it is a multiple of them, such as 8/255; whole numbers and others with a point: 1.0, 0.5."""
     in_255ths = round(255 * radius)
-    return f"{in_255ths}/255" if abs(255 * radius - in_255ths) < 1e-6 else str(float(radius))
+    is_multiple = abs(255 * radius - in_255ths) < 1e-6
+    # In the norm l2, whole numbers are no multiples of a step of a pixel.
+    return f"{in_255ths}/255" if is_multiple and (radius == 0 or radius % 1) else str(float(radius))

@@ -28,7 +28,7 @@ class AutoAttack(Attack):
     """Attacks one after the other, each on the images that are still classified right.
 
     attacks: names of FORWARDS, for a custom version with the settings of the standard one. classes: how many there are;
-    of fewer than 10, all other classes are targets, where the standard version has 9.
+    of fewer than 10, all other classes are targets, where the standard version has 9. Raises ValueError without attacks.
 
     The package draws by the seed 0 for each batch, as the standard version is run, and not by `draw`: its result depends on
     which images are in a batch together. Raises ConfigError without the package, and for attacks that need more classes.
@@ -45,6 +45,10 @@ class AutoAttack(Attack):
         if importlib.util.find_spec("pyautoattack") is None:
             raise ConfigError(
                 "attacks.names=autoattack needs pyautoattack; install it with pip install 'tenet-training[attacks]'"
+            )
+        if not self.attacks:
+            raise ValueError(
+                "autoattack=[]: name at least one attack, or write null for the standard version"
             )
         for name in self.attacks:
             if self.classes < MIN_CLASSES.get(name, 2):

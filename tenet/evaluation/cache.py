@@ -23,7 +23,10 @@ from tenet.files.plain import check_own, check_plain
 
 # The arrays of a cell, by what was predicted.
 KINDS: dict[type[AnyPredictions], dict[str, type]] = {
-    Predictions: {"predicted": np.int64, "labels": np.int64, "confidence": np.float32, "nll": np.float32},
+    Predictions: {
+        **{"predicted": np.int64, "labels": np.int64},
+        **{"confidence": np.float32, "nll": np.float32, "brier": np.float32},
+    },
     MultiLabelPredictions: {"logits": np.float32, "labels": np.int8},
 }
 logger = logging.getLogger("tenet")

@@ -1,7 +1,7 @@
 """Predictions of a network for any source of images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -34,6 +34,11 @@ class Classifier:
     order: tuple[int, ...] | None = None
     process_group: ProcessGroup = SINGLE_PROCESS
     before_batch: Callable[[], None] = lambda: None
+
+    def restricted(self, columns: tuple[int, ...]) -> "Classifier":
+        """The same network, choosing from these classes of the data alone."""
+        order = columns if self.order is None else tuple(self.order[column] for column in columns)
+        return replace(self, order=order)
 
     def predict(
         self, source: ImageSource, ids: Tensor | None = None, *, title: str | None = None

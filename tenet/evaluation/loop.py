@@ -47,6 +47,8 @@ def predict_suites(
 
 
 def _predict(classifier: Classifier, cell: Cell, cache: PredictionCache | None) -> AnyPredictions:
+    if cell.columns is not None:
+        classifier = classifier.restricted(cell.columns)
     if cell.attack is None:
         return classifier.predict(cell.source)
     # All processes keep their parts in one folder.

@@ -177,7 +177,7 @@ class Measurement:
             elif name == "corruptions":
                 marks += _source_marks(self.parts[name], known[name])
             else:
-                marks.append(f"{name}-{_short(self.parts[name])}")
+                marks.append(f"{name}-{checksum(self.parts[name])[:8]}")
         return marks or self._cell_marks(report)
 
     def _data_mark(self) -> str:
@@ -192,6 +192,9 @@ class Measurement:
         ):
             own = [name for name in attacks if name != "none" and not name.startswith("random-")]
             return ["+".join(own) if len(own) <= MAX_NAMED else f"{len(own)}-attacks"]
+        suites = [suite.name for suite in self.suites[2:]]  # after the clean images and the corruptions
+        if not names and suites:
+            return [_slug("+".join(suites))]
         text = "+".join(names) if 0 < len(names) <= MAX_NAMED else f"{len(names)}-corruptions"
         is_all = len(severities) in (0, len(SEVERITIES))
         return [text, *([] if is_all else [f"severity-{'+'.join(severities)}"])]

@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from tenet.evaluation.metrics import (
+    area_under_risk_coverage,
     bootstrap_interval,
+    expected_calibration_error_pct,
     mean,
     per_class_error_pct,
     rms_calibration_error_pct,
@@ -20,12 +23,16 @@ from tenet.randomness import make_generator
 
 
 class Predictions(NamedTuple):
-    """By image, on the host. confidence: probability of the predicted class. nll: of the true class, in nats."""
+    """By image, on the host. confidence: probability of the predicted class. nll: of the true class, in nats.
+
+    brier: squared distance of the probabilities from those of certainty in the true class, in [0, 2].
+    """
 
     predicted: Int64[Tensor, " image"]
     labels: Int64[Tensor, " image"]
     confidence: Float32[Tensor, " image"]
     nll: Float32[Tensor, " image"]
+    brier: Float32[Tensor, " image"]
 
     @classmethod
     def pack(
@@ -35,13 +42,16 @@ class Predictions(NamedTuple):
         log_probabilities = logits.log_softmax(dim=1)
         likelihood, predicted = log_probabilities.max(dim=1)
         true_likelihood = log_probabilities.gather(1, labels[:, None]).squeeze(1)
+        certain = F.one_hot(labels, logits.shape[1])
+        brier = (log_probabilities.exp() - certain).square().sum(dim=1)
         # Class numbers are exact in float32.
-        return torch.stack([predicted.float(), labels.float(), likelihood.exp(), -true_likelihood], dim=1)
+        fields = [predicted.float(), labels.float(), likelihood.exp(), -true_likelihood, brier]
+        return torch.stack(fields, dim=1)
 
     @classmethod
     def unpack(cls, packed: Float32[Tensor, "image field"]) -> "Predictions":
-        predicted, labels, confidence, nll = packed.T.contiguous()
-        return cls(predicted.long(), labels.long(), confidence, nll)
+        predicted, labels, *others = packed.T.contiguous()
+        return cls(predicted.long(), labels.long(), *others)
 
     @property
     def wrong(self) -> Bool[Tensor, " image"]:
@@ -57,23 +67,28 @@ class Predictions(NamedTuple):
         return 100 * self.errors.mean().item()
 
     def training_figures(self) -> dict[str, float]:
-        """What training reports after an epoch."""
-        return {"error_pct": self.error_pct}
+        """What training reports after an epoch. loss: the mean negative log-likelihood, whatever the objective."""
+        return {"error_pct": self.error_pct, "loss": self.mean_nll}
 
     @property
     def mean_nll(self) -> float:
         return self.nll.double().mean().item()
 
-    @property
-    def rms_calibration_error_pct(self) -> float:
-        return rms_calibration_error_pct(self.confidence, ~self.wrong)
+    def calibration(self) -> dict[str, float]:
+        """What the probabilities are worth, by the field's definitions."""
+        found = self.confidence, ~self.wrong
+        return {
+            "brier": self.brier.double().mean().item(),
+            "ece_pct": expected_calibration_error_pct(*found),
+            "rms_calibration_error_pct": rms_calibration_error_pct(*found),
+            "rms_calibration_error_without_last_bin_pct": rms_calibration_error_pct(*found, last_bin=False),
+            "aurc": area_under_risk_coverage(*found),
+        }
 
     def figures(self, *, calibration: bool = True, likelihood: bool = True) -> dict[str, float]:
         """The chosen figures besides the error."""
         figures = {"nll": self.mean_nll} if likelihood else {}
-        return figures | (
-            {"rms_calibration_error_pct": self.rms_calibration_error_pct} if calibration else {}
-        )
+        return figures | (self.calibration() if calibration else {})
 
     def error_pct_by_class(self, classes: int) -> Float[Tensor, " class"]:
         return per_class_error_pct(self.wrong, self.labels, classes=classes)
@@ -96,7 +111,7 @@ def kind_of(labels: Tensor) -> type[AnyPredictions]:
 class Measures:
     """Which figures to report besides the errors: the keys `measures` of evaluate.py.
 
-    classes: names, for the errors of each class. Of multi-label images there is no calibration error.
+    classes: names, for the errors of each class. Multi-label images have no calibration figures.
     """
 
     classes: tuple[str, ...] = ()
@@ -152,7 +167,14 @@ def describe(figures: Mapping[str, Any], of: str) -> str:
     """Such as `3.50 % [3.14, 3.87] of 360 images (NLL 0.231)`; brackets hold the 95 % interval. of: what it is of."""
     interval = figures.get("interval_pct")
     text = f"{figures['error_pct']:.2f} %" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
-    others = {"nll": "NLL {:.3f}", "rms_calibration_error_pct": "RMS calibration error {:.2f} %"}
+    others = {
+        "nll": "NLL {:.3f}",
+        "brier": "Brier {:.3f}",
+        "ece_pct": "ECE {:.2f} %",
+        "rms_calibration_error_pct": "RMS calibration error {:.2f} %",
+        "rms_calibration_error_without_last_bin_pct": "without its last bin {:.2f} %",
+        "aurc": "AURC {:.4f}",
+    }
     parts = [form.format(figures[name]) for name, form in others.items() if name in figures]
     return f"{text}{of}" + (f" ({', '.join(parts)})" if parts else "")
 

@@ -1,4 +1,5 @@
-"""Calibration error, errors by class and bootstrap intervals, as the field defines them."""
+"""Calibration errors, the area under the risk-coverage curve, errors by class and bootstrap intervals, as the field
+defines them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -24,7 +25,11 @@ def mean(values: Sequence[float]) -> float:
 
 
 def rms_calibration_error_pct(
-    confidence: Float[Tensor, " image"], correct: Bool[Tensor, " image"], *, images_per_bin: int = 100
+    confidence: Float[Tensor, " image"],
+    correct: Bool[Tensor, " image"],
+    *,
+    images_per_bin: int = 100,
+    last_bin: bool = True,
 ) -> float:
     """Root mean square, over the images, of the mean confidence minus the accuracy of their bin, in percent.
 
@@ -32,7 +37,8 @@ def rms_calibration_error_pct(
     confidence, `images_per_bin` in each bin, the remainder in the last one; fewer images are a single bin.
     Source: AugMix (arXiv 1912.02781), with the bins of Nguyen and O'Connor 2015 (arXiv 1508.05154) and 100 images
     in a bin as in calib_err of github.com/hendrycks/outlier-exposure. That code leaves the most confident bin out
-    of the sum (1 % of 10,000 images); here every image counts.
+    of the sum (1 % of 10,000 images); here every image counts. Without `last_bin` the figure is that code's, with
+    which published ones compare; it is 0 for fewer than two bins of images.
     """
     images = len(confidence)
     order = confidence.argsort(stable=True)
@@ -41,8 +47,36 @@ def rms_calibration_error_pct(
     head, last = gaps[: full * images_per_bin], gaps[full * images_per_bin :]
     # A bin's weight times its squared mean gap is (sum of gaps)^2 / (images in the bin), over all images.
     squares = head.view(full, images_per_bin).sum(dim=1).square().sum() / images_per_bin
-    squares = squares + last.sum().square() / len(last)
+    if last_bin:
+        squares = squares + last.sum().square() / len(last)
     return 100 * (squares / images).sqrt().item()
+
+
+def expected_calibration_error_pct(
+    confidence: Float[Tensor, " image"], correct: Bool[Tensor, " image"], *, bins: int = 15
+) -> float:
+    """Mean over the images of the absolute gap between mean confidence and accuracy of their bin, in percent.
+
+    Bins have equal widths and hold their upper end: a confidence of 1 belongs to the last one.
+    Source: Guo et al. 2017 (arXiv 1706.04599).
+    """
+    confidence = confidence.double()
+    upper_ends = torch.arange(1, bins + 1, dtype=torch.float64, device=confidence.device) / bins
+    bin_ids = torch.bucketize(confidence, upper_ends).clamp(max=bins - 1)  # rounding may exceed 1
+    gaps = confidence.new_zeros(bins).index_add_(0, bin_ids, confidence - correct.double())
+    return 100 * gaps.abs().sum().item() / len(confidence)
+
+
+def area_under_risk_coverage(confidence: Float[Tensor, " image"], correct: Bool[Tensor, " image"]) -> float:
+    """Mean over i of the share of errors among the i most confident images, in [0, 1]; AURRA is 1 minus it.
+
+    Equal confidences rank in the order of the images.
+    Source: Geifman and El-Yaniv 2017 (arXiv 1705.08500).
+    """
+    order = confidence.argsort(descending=True, stable=True)
+    errors = (~correct[order]).cumsum(0).double()
+    covered = torch.arange(1, len(errors) + 1, dtype=torch.float64, device=errors.device)
+    return (errors / covered).mean().item()
 
 
 def per_class_error_pct(

@@ -48,9 +48,10 @@ class MultiLabelPredictions(NamedTuple):
         return 100 * self.errors.mean().item()
 
     def training_figures(self) -> dict[str, float]:
-        """What training reports after an epoch: the error and, unless no class occurs, two mean average precisions."""
-        figures = {"error_pct": self.error_pct, **self.figures(likelihood=False)}
+        """What training reports after an epoch: error, loss and, unless no class occurs, two mean average precisions."""
+        figures = {"error_pct": self.error_pct, **self.figures()}
         figures.pop("map_step_sum_pct", None)
+        figures["loss"] = figures.pop("nll")
         return figures
 
     def figures(self, *, calibration: bool = True, likelihood: bool = True) -> dict[str, float]:

@@ -12,6 +12,8 @@ CLEAN = "clean"
 """The cell of the data set's own test images, which is always there: other suites compare with it."""
 SECTIONS = {"files": "corruption", "generated": "corruption_generated"}
 """By the kind of the images: the key of the figures under corruption in a report, and the first part of metrics' names."""
+ATTACKED_IMAGES = "attack/images"
+"""The metric that counts the test images under attack: figures on another number of them can't be compared."""
 # Settings of a data set that its test images don't depend on.
 NOT_OF_THE_TEST_SET = {
     *("mean", "std", "fraction", "per_class", "validation_fraction", "split_seed", "root"),

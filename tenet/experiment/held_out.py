@@ -1,7 +1,7 @@
 """What training measures on images that it does not train on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from tenet.data import ImageSource, Splits
 from tenet.evaluation.classifier import Classifier
 from tenet.evaluation.measures import as_metrics
+from tenet.evaluation.metrics import mean
+from tenet.run.progress import ProgressReport
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,13 @@ class HeldOut:
 
     classifiers: what is measured, by the ending of its name in metrics: the network, and `_ema`, its average.
     images: how many of the images an evaluation before the last one measures; None: all of them.
+    corrupted: by corruption, validation images at each severity, which every evaluation of training measures too.
     """
 
     splits: Splits
     classifiers: Mapping[str, Classifier]
     images: int | None = None
+    corrupted: Mapping[str, Sequence[ImageSource]] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
@@ -35,18 +39,47 @@ class HeldOut:
     def _images_during_training(self) -> int:
         return min(len(self._source), self.images or len(self._source))
 
+    @property
+    def corrupted_images(self) -> int:
+        """How many corrupted images an evaluation of training predicts."""
+        return sum(len(cell) for cells in self.corrupted.values() for cell in cells)
+
     def count_predictions(self) -> tuple[int, int]:
         """How many predictions an evaluation during training makes, and those at the end."""
-        at_end = len(self._source) + (0 if self.split == "test" else len(self.splits.test))
-        return self._images_during_training * len(self.classifiers), at_end * len(self.classifiers)
+        during = self._images_during_training + self.corrupted_images
+        at_end = len(self._source) + self.corrupted_images
+        at_end += 0 if self.split == "test" else len(self.splits.test)
+        return during * len(self.classifiers), at_end * len(self.classifiers)
 
-    def evaluate_during_training(self) -> dict[str, float]:
-        """The figures of `images` of the images, evenly spaced. Those of fewer than all have names of their own, such as
-        `test_subset/error_pct`."""
+    def evaluate_during_training(self, *, is_last: bool) -> dict[str, float]:
+        """The figures of `images` of the images, evenly spaced, or of all if `is_last`, and those of corrupted images.
+
+        Figures of fewer than all have names of their own, such as `test_subset/error_pct`.
+        """
         images, whole = self._images_during_training, len(self._source)
-        if images == whole:
-            return self.evaluate()
-        return self.evaluate(ids=torch.arange(images) * whole // images, ending="_subset")
+        if is_last or images == whole:
+            return self.evaluate() | self.evaluate_corrupted()
+        subset = torch.arange(images) * whole // images
+        return self.evaluate(ids=subset, ending="_subset") | self.evaluate_corrupted()
+
+    def evaluate_corrupted(self) -> dict[str, float]:
+        """The plain mean of the error over the corruptions and severities, `validation/corrupted_error_pct`, and that of
+        each corruption, such as `validation/spatter/error_pct`; empty without corruptions.
+
+        Not an mCE: the corruptions are others, and a part of the training set is measured.
+        """
+        metrics: dict[str, float] = {}
+        total = sum(map(len, self.corrupted.values())) * len(self.classifiers)
+        with ProgressReport("corrupted validation images", total=total, unit="cell") as progress:
+            done = 0
+            for kind, classifier in self.classifiers.items() if self.corrupted else ():
+                prefix, means = f"validation{kind}", []
+                for name, cells in self.corrupted.items():
+                    means.append(mean([classifier.predict(cell).error_pct for cell in cells]))
+                    metrics[f"{prefix}/{name}/error_pct"] = means[-1]
+                    progress.update(done := done + len(cells), name)
+                metrics[f"{prefix}/corrupted_error_pct"] = mean(means)
+        return metrics
 
     def evaluate(
         self, split: str | None = None, ids: Tensor | None = None, *, ending: str = ""

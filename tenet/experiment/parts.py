@@ -4,30 +4,31 @@ train.py, the doctor and the benchmarks share it, so that all of them work on th
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from tenet.augment import Augmentation
-from tenet.augment.pictures import check_pictures
 from tenet.config.build import build, locate, prefix_errors
 from tenet.config.run_config import fixed_settings
-from tenet.data import Dataset, Splits, TrainingLoader
-from tenet.device import pick_device, set_determinism
+from tenet.data import Dataset, ImageSource, Splits, TrainingLoader
+from tenet.device import pick_device
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
 from tenet.evaluation.classifier import Classifier
 from tenet.experiment.backbone import build_on_meta, check_forward, find_image_shape
-from tenet.experiment.combinations import check_combination
+from tenet.experiment.checks import check_parts
 from tenet.experiment.cut_table import print_cuts
+from tenet.experiment.describe import describe
 from tenet.experiment.held_out import HeldOut
 from tenet.experiment.initial_weights import compare_normalization, find_saved_weights
+from tenet.experiment.validation import CorruptedValidation
 from tenet.files.initial_weights import InitialWeights, fit_initial_weights
 from tenet.methods import Adversarial, Attack, Inhibited, Method
 from tenet.mixing import DataFacts, Mixing
@@ -69,31 +70,7 @@ class Experiment:
 
         resumes: whether there is a checkpoint: then initial weights are not needed any more.
         """
-        set_determinism(self.settings.deterministic)  # before anything starts CUDA
-        # Building a part checks it.
-        for part in ("device", "dataset", "augmentation", "mixing", "schedule", "method", "outline"):
-            getattr(self, part)
-        if not any(parameter.requires_grad for parameter in self.outline.parameters()):
-            raise ConfigError(
-                "backbone: all of its parameters have requires_grad=False, so there is nothing to train"
-            )
-        check_combination(self.method, self.augmentation, self.mixing, multi_label=self.dataset.multi_label)
-        for group in ("augment", "mixing"):
-            check_pictures(self.config[group].get("pictures"), group=group)
-        self.tracking.check()
-        if not resumes:
-            self.initial_weights  # noqa: B018 (finding them checks that they fit)
-        with prefix_errors("optimizer"):
-            try_optimizer(self._build_optimizer, self.device)
-        if self.settings.sync_batchnorm and self.device.type != "cuda":
-            raise ConfigError(
-                "trainer.sync_batchnorm=true: torch synchronises BatchNorm on CUDA devices alone; leave it out"
-            )
-        if self.settings.batch_size < self.process_group.size:
-            raise ConfigError(
-                f"trainer.batch_size={self.settings.batch_size} is shared by {self.process_group.size} processes; "
-                "raise it"
-            )
+        check_parts(self, resumes=resumes)
 
     @cached_property
     def settings(self) -> TrainingSettings:
@@ -120,15 +97,11 @@ class Experiment:
 
     @cached_property
     def schedule(self) -> Schedule:
-        schedule = build(self.config["schedule"], key="schedule")
-        if schedule.sets_momentum:
-            defaults = self._build_optimizer([torch.zeros(1, requires_grad=True)]).defaults
-            if not {"momentum", "betas"} & defaults.keys():
-                raise ConfigError(
-                    "schedule.cycle_momentum=true: the chosen optimizer has neither momentum nor betas; choose "
-                    "another, or schedule.cycle_momentum=false"
-                )
-        return schedule
+        return build(self.config["schedule"], key="schedule")
+
+    @cached_property
+    def validation(self) -> CorruptedValidation | None:
+        return build(self.config.get("validation"), key="validation")
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -218,7 +191,7 @@ class Experiment:
 
     @cached_property
     def optimizer(self) -> Optimizer:
-        return self._build_optimizer(self.network.parameters())
+        return self.build_optimizer(self.network.parameters())
 
     @cached_property
     def loader(self) -> TrainingLoader:
@@ -252,7 +225,14 @@ class Experiment:
         classifiers = {"": self.classifier}
         if self.average is not None:
             classifiers["_ema"] = replace(self.classifier, network=self.average.network)
-        return HeldOut(self.splits, classifiers, self.settings.evaluate_images)
+        return HeldOut(self.splits, classifiers, self.settings.evaluate_images, self.corrupted_validation)
+
+    @cached_property
+    def corrupted_validation(self) -> Mapping[str, Sequence[ImageSource]]:
+        """By corruption, the held-out images at each severity; none unless `validation.corruptions` names any."""
+        if self.validation is None or self.splits.validation is None:
+            return {}
+        return self.validation.cells(self.splits.validation, device=self.device)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -276,25 +256,7 @@ class Experiment:
     def describe(self) -> str:
         """Such as `cpu, 1437 training images 32x32 in 10 classes`. Warns if no step of the run would be inhibited, and
         if it goes on after its learning-rate schedule."""
-        if self.inhibited is not None and self.inhibited.start_step > self.last_step:
-            logger.warning(
-                "tenet.start_step=%d is beyond the run's last step, %d: all of it will be plain training; lower it",
-                self.inhibited.start_step,
-                self.last_step,
-            )
-        if self.last_step > self.total_steps:
-            logger.warning(
-                "the learning-rate schedule spans %d epochs and ends at step %d: the steps up to %d keep its last "
-                "learning rate; only a new run can have a longer schedule",
-                self.settings.schedule_epochs,
-                self.total_steps,
-                self.last_step,
-            )
-        size = self.process_group.size
-        where = f"{self.device} in {size} processes" if size > 1 else str(self.device)
-        height, width = self.image_shape[1:]
-        images, classes = len(self.splits.train), len(self.splits.classes)
-        return f"{where}, {images} training images {width}x{height} in {classes} classes"
+        return describe(self)
 
     def checkpoints(self, run_dir: Path, *, check_folder: Callable[[], None] = lambda: None) -> Checkpoints:
         return Checkpoints(
@@ -347,7 +309,7 @@ class Experiment:
 
         def evaluate() -> dict[str, float]:
             is_last = state.step == self.last_step
-            return held_out.evaluate() if is_last else held_out.evaluate_during_training()
+            return held_out.evaluate_during_training(is_last=is_last)
 
         train(
             state,
@@ -380,7 +342,8 @@ class Experiment:
                 **about_data,
             ).to(next(backbone.parameters()).device)
 
-    def _build_optimizer(self, parameters: Any) -> Optimizer:
+    def build_optimizer(self, parameters: Any) -> Optimizer:
+        """A new optimizer, as the configuration has it."""
         return build(self.config["optimizer"], parameters, key="optimizer")
 
 
@@ -394,16 +357,3 @@ def with_attack(config: Mapping[str, Any], objective: Method) -> Method:
         return build(config, key="attack", method=objective)
     with prefix_errors("attack"):
         return Adversarial(method=objective, attack=build(config, key="attack"))
-
-
-def try_optimizer(build_optimizer: Callable[[list[Tensor]], Optimizer], device: torch.device) -> None:
-    """Raise ValueError unless the optimizer can take a step on this device."""
-    parameter = torch.zeros(2, 2, device=device, requires_grad=True)
-    try:
-        optimizer = build_optimizer([parameter])
-        parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
-    except ConfigError:
-        raise
-    except Exception as error:  # optimizers refuse with TypeError, RuntimeError, AssertionError, ...
-        raise ValueError(f"it can't take a step ({str(error).splitlines()[0]})") from error

@@ -46,13 +46,15 @@ INTERRUPTED = Outcome(State.INTERRUPTED)
 
 @dataclass(eq=False)
 class Job:
-    """number: hydra.job.num. label: the overrides that differ from the other jobs'. folder: the run folder, once
-    the configuration is composed. same_as: an earlier job with the same configuration. seconds: wall-clock time.
-    log: the file with the details of a failure. cluster: the id and the state of the job on a cluster."""
+    """number: hydra.job.num. label: the overrides that differ from the other jobs'. name: the same, shorter, for W&B.
+    folder: the run folder, once the configuration is composed. same_as: an earlier job with the same configuration.
+    seconds: wall-clock time. log: the file with the details of a failure. cluster: the id and the state of the job on a
+    cluster."""
 
     number: int
     overrides: Sequence[str]
     label: str
+    name: str = ""
     folder: Path | None = None
     outcome: Outcome = NOT_STARTED
     same_as: "Job | None" = None

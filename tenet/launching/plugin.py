@@ -27,8 +27,7 @@ from tenet.launching.job import Job, JobWork, Outcome, State, Task, is_for_cpu
 from tenet.launching.multirun import Multirun
 from tenet.run.folder import RunFolder
 from tenet.run.signals import StopSignals
-
-MAX_GROUP_CHARACTERS = 128  # the limit of W&B
+from tenet.tracking.names import cut, short_name
 
 logger = logging.getLogger("tenet")
 
@@ -58,8 +57,10 @@ class MultirunLauncher(Launcher):
         """Run all jobs and print their table. Raises JobsFailedError if a job failed or was interrupted."""
         setup_globals()
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        described = zip(numbers, map(tuple, job_overrides), labels(job_overrides), strict=True)
-        jobs = [Job(*description) for description in described]
+        described = zip(numbers, map(tuple, job_overrides), differing(job_overrides), strict=True)
+        jobs = [
+            Job(number, overrides, " ".join(own), short_name(own)) for number, overrides, own in described
+        ]
         self.is_many = len(jobs) > 1
         if self.is_many and os.environ.pop("WANDB_RUN_ID", ""):
             logger.warning(
@@ -92,12 +93,8 @@ class MultirunLauncher(Launcher):
             with open_dict(config):
                 config.hydra.job.num, config.hydra.job.id = job.number, str(job.number)
             self._set_processes(job, config)
-            has_group = OmegaConf.select(config, "tracking.group", default="") is not None
-            if self.is_many and not has_group and not os.environ.get("WANDB_RUN_GROUP"):
-                # One W&B group for the multirun, named after its command line: swept keys first.
-                words = _without_launcher(self.config.hydra.overrides.task)
-                words.sort(key=set(job.overrides).__contains__)
-                config.tracking.group = " ".join(words)[:MAX_GROUP_CHARACTERS]
+            if self.is_many:
+                self._name_in_wandb(job, config)
             HydraConfig.instance().set_config(config)  # for ${hydra:...} in the folder's name
             job.folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
             own = resolve(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
@@ -114,6 +111,16 @@ class MultirunLauncher(Launcher):
                 job.outcome = Outcome(State.FINISHED_BEFORE, result)
                 return None
         return JobWork(self.context, self.task, config)
+
+    def _name_in_wandb(self, job: Job, config: Any) -> None:
+        """One group for the multirun, named after its command line, swept keys first; and a name for each job."""
+        words = _without_launcher(self.config.hydra.overrides.task)
+        words.sort(key=set(job.overrides).__contains__)
+        names = {"group": ("WANDB_RUN_GROUP", cut(" ".join(words))), "name": ("WANDB_NAME", job.name)}
+        for key, (variable, name) in names.items():
+            is_given = OmegaConf.select(config, f"tracking.{key}", default="") is not None
+            if not is_given and not os.environ.get(variable):
+                config.tracking[key] = name
 
     def _set_processes(self, job: Job, config: Any) -> None:
         """Add the number of processes that the launcher starts: it is part of what a run is. Raises ConfigError."""
@@ -137,13 +144,11 @@ def unused(path: Path) -> Path:
     return next(one for one in chain([path], numbered) if not one.exists())
 
 
-def labels(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+def differing(job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
     """Return for each job the overrides that differ from the other jobs', or all if none differ."""
     named = [_without_launcher(overrides) for overrides in job_overrides]
     common = set.intersection(*map(set, named))
-    return [
-        " ".join([word for word in words if word not in common] or words or ["defaults"]) for words in named
-    ]
+    return [[word for word in words if word not in common] or words or ["defaults"] for words in named]
 
 
 def _without_launcher(overrides: Sequence[str]) -> list[str]:

@@ -227,8 +227,11 @@ def command_of(job: Job, config: Any) -> tuple[str, ...]:
     """The command of one job of a multirun by itself."""
     words = [word for word in job.overrides if not word.startswith(("launcher=", "launcher."))]
     words += [word for word in config.hydra.overrides.hydra if not word.lstrip("+~").startswith(OF_MULTIRUNS)]
-    if OmegaConf.select(config, "tracking.group") is not None:
-        words.append(as_override("tracking.group", config.tracking.group))
+    words += [
+        as_override(key, value)
+        for key in ("tracking.group", "tracking.name")
+        if (value := OmegaConf.select(config, key)) is not None
+    ]
     if config.get("resume") is None:
         words.append(as_override("hydra.run.dir", str(job.folder)))
     return (sys.executable, "-u", str(Path(sys.argv[0]).absolute()), *words)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tenet.methods.attacks import Attack, Pgd, attacked
+from tenet.methods.attacks import Attack, ascend, attacked, cross_entropy_of
 from tenet.methods.method import Batch, Composed, Update
 from tenet.networks import Network, unwrap
 
@@ -59,14 +59,17 @@ class Adversarial(Composed):
             yield update
 
     def _attack_by_pgd(self, network: Network, batch: Batch) -> Tensor:
-        """Which of the batch's first images are still classified right: bool [image]."""
-        count = min(WATCH_IMAGES, len(batch.labels))
+        """Which of the batch's first images are still right within the ball of the attack of training: bool [image]."""
+        count, ball = min(WATCH_IMAGES, len(batch.labels)), self.attack.ball
         images, labels = batch.images[:count], batch.labels[:count]
-        radius = self.attack.ball.radius
-        pgd = Pgd(radius=radius, step_size=radius / 4, steps=WATCH_STEPS)
-        worse = pgd.perturb(network, images, labels, draw=batch.draw)
-        with torch.no_grad(), attacked(network):
-            return network(worse).argmax(1) == labels
+        start = ball.start(images, batch.draw("restart 1"))
+        with attacked(network):
+            worse = ascend(
+                network, images, cross_entropy_of(labels),
+                start=start, ball=ball, step_size=ball.radius / 4, steps=WATCH_STEPS,
+            )  # fmt: skip
+            with torch.no_grad():
+                return network(worse).argmax(1) == labels
 
     def _warn(self, by_pgd: Tensor, by_own: Tensor, step: int) -> None:
         under_pgd, under_own = torch.stack([by_pgd.float().mean(), by_own.float().mean()]).tolist()

@@ -35,7 +35,7 @@ class Free(Composed):
         super().__post_init__()
         check_arguments(type(self), vars(self))
         self.forwards *= self.replays
-        self.ball = make_ball("linf", self.radius)
+        self.ball = make_ball("linf", self.radius, step_size=self.step_size)
         self.noise: Float[Tensor, "batch view 3 height width"] | None = None
 
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:

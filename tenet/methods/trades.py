@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tenet.methods.attacks import ascend, attacked, draw_like, make_ball
 from tenet.methods.cross_entropy import CrossEntropy
 from tenet.methods.method import Batch, Composed, Update
-from tenet.networks import Network, unwrap
+from tenet.networks import unwrap
 from tenet.rules import Fraction, at_least, check_arguments, to_number
 
 # The deviation of the Gaussian noise that the attack starts from, of images in [0, 1].
@@ -47,11 +47,11 @@ class Trades(Composed):
                 "another attack"
             )
         self.objective: CrossEntropy = self.method
-        self.ball = make_ball("linf", self.radius)
+        self.ball = make_ball("linf", self.radius, step_size=self.step_size)
         self.forwards = 2 + 1 + self.steps
 
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Update]:
-        worse = self.attack(unwrap(network), batch)
+        worse = self.attack(network, batch)
         clean, attacked_ = network(torch.cat([batch.images, worse]), parts=2).chunk(2)
         natural = self.objective.loss(clean, batch)
         divergence = divergences(attacked_, F.log_softmax(clean, dim=1)).sum() / len(batch.labels)
@@ -65,18 +65,19 @@ class Trades(Composed):
             correct=batch.is_correct(clean.detach()),
         )
 
-    def attack(self, network: Network, batch: Batch) -> Float[Tensor, "views_batch 3 height width"]:
+    def attack(self, network: nn.Module, batch: Batch) -> Float[Tensor, "views_batch 3 height width"]:
         """The images made worse. Leaves the network's mode, gradients and BatchNorm statistics unchanged."""
-        images = batch.images
+        images, inner = batch.images, unwrap(network)
         start = images + START_DEVIATION * draw_like(images, torch.randn, batch.draw("trades"))
-        was_training = network.training
-        network.eval()
+        was_training = inner.training
+        inner.eval()
         try:
-            with attacked(network):
+            with attacked(inner):
                 with torch.no_grad():
+                    # By DistributedDataParallel, which gives all processes the main one's BatchNorm statistics.
                     target = F.log_softmax(network(images), dim=1)
                 return ascend(
-                    network,
+                    inner,
                     images,
                     lambda logits: divergences(logits, target),
                     start=start,
@@ -85,7 +86,7 @@ class Trades(Composed):
                     steps=self.steps,
                 )
         finally:
-            network.train(was_training)
+            inner.train(was_training)
 
 
 def divergences(

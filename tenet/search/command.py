@@ -110,6 +110,8 @@ def check_space_runs(space: SearchSpace, *, config_dir: Path) -> int:
         raise ConfigError(
             f"{held_out}=0: no validation set is held out; set {held_out}=0.1 (never choose by the test set)"
         )
+    if "corrupted" in space.metric and "validation" not in config:
+        raise ConfigError(f"metric.name={space.metric}: set validation.corruptions, such as [extra]")
     trainer = config["trainer"]
     return math.ceil(trainer["epochs"] / trainer["evaluate_every_epochs"])
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -23,6 +23,7 @@ from tenet.run.origin import read_origin
 from tenet.search.report import line, rounded
 from tenet.search.space import word
 from tenet.search.study import HeldTrial, Study
+from tenet.tracking.names import cut, short_name
 
 POLL_S = 0.2
 GRACE_S = 30  # between an interrupt and a kill, for the step and a checkpoint
@@ -32,13 +33,15 @@ ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class TrainingProcess:
-    """Starts `command`, which trains a trial of `search` in `run_dir`, and appends its output to `log`.
+    """Starts `command`, which trains a trial of a search in `run_dir`, and appends its output to `log`.
 
-    search: its name, which the run records; empty for a grid, whose runs nothing has chosen.
+    environment: variables of the process, unless this one has them with other values.
     """
 
-    def __init__(self, command: Sequence[str], *, run_dir: Path, log: IO[bytes], search: str = "") -> None:
-        self.command, self.run_dir, self.log, self.search = command, run_dir, log, search
+    def __init__(
+        self, command: Sequence[str], *, run_dir: Path, log: IO[bytes], environment: Mapping[str, str]
+    ) -> None:
+        self.command, self.run_dir, self.log, self.environment = command, run_dir, log, environment
         self.is_interrupted = False
         self._kill_at = math.inf
         self._start()
@@ -54,7 +57,7 @@ class TrainingProcess:
             stdout=self.log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **({SEARCH: self.search} if self.search else {})},
+            env={**self.environment, **os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
     def poll(self) -> int | None:
@@ -149,8 +152,12 @@ class Search:
         words = self.study.space.words(held.trial.params)
         run_dir, _ = plan(words, config_dir=self.root / "conf", config_name="train")
         command = [sys.executable, str(self.root / "train.py"), *words]
-        search = "" if self.study.space.method == "grid" else self.study.space.name
-        process = TrainingProcess(command, run_dir=run_dir, log=held.log, search=search)
+        chosen = [word(*parameter) for parameter in held.trial.params.items()]
+        space = self.study.space
+        environment = {"WANDB_RUN_GROUP": cut(space.name), "WANDB_NAME": short_name(chosen)}
+        if space.method != "grid":  # nothing has chosen the runs of a grid
+            environment[SEARCH] = space.name
+        process = TrainingProcess(command, run_dir=run_dir, log=held.log, environment=environment)
         self.running.append((held, process))
         state = "resumed" if held.is_continued else "started"
         print(line(held.trial.number, state, str(run_dir)), flush=True)

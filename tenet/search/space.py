@@ -17,8 +17,8 @@ from tenet.errors import ConfigError
 from tenet.files.plain import read_yaml
 
 METHODS = ("grid", "random", "bayes")
-# The only metric that is neither trained on nor reported as a result.
-METRICS = ("validation/error_pct",)
+# The metrics that are neither trained on nor reported as a result; the second needs `validation.corruptions`.
+METRICS = ("validation/error_pct", "validation/corrupted_error_pct")
 FILE_KEYS = ("method", "metric", "parameters", "command", "run_cap", "program")
 # Keys of a sweep definition that concern W&B only.
 WANDB_KEYS = ("name", "description", "project", "entity", "early_terminate", "controller")

@@ -23,12 +23,19 @@ ARTIFACT_KINDS: dict[str, tuple[str, ...]] = {
 class Tracker:
     """Writes the metrics of one run; a context manager that marks the run as failed on any exception."""
 
-    def __init__(self, run_dir: Path, *, wandb_run: WandbRun | None = None, artifacts: str = "none") -> None:
-        """`wandb_run` is finished together with this tracker; None: local files only."""
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        wandb_run: WandbRun | None = None,
+        artifacts: str = "none",
+        cells: bool = False,
+    ) -> None:
+        """`wandb_run` is finished together with this tracker; None: local files only. cells: see `WandbTracking`."""
         self.metrics_file = MetricsFile(run_dir / METRICS_FILE)
         self._summary_path = run_dir / SUMMARY_FILE
         self._wandb_run = wandb_run
-        self._artifact_kinds = ARTIFACT_KINDS[artifacts]
+        self._artifact_kinds, self._cells = ARTIFACT_KINDS[artifacts], cells
 
     def log(self, metrics: Scalars, *, step: int) -> None:
         """Append one line to the metrics file and one point to each W&B chart."""
@@ -41,27 +48,31 @@ class Tracker:
         self.metrics_file.drop_after(step)
 
     def summarize(self, metrics: Scalars, *, instead_of: str | tuple[str, ...] = ()) -> None:
-        """Add final figures to `summary.json` and to W&B's summary (NaN and infinities become null).
+        """Add final figures to `summary.json` (NaN and infinities become null) and, but for single cells, to W&B's summary.
 
-        instead_of: earlier figures whose names start with one of these prefixes are dropped; "" drops all.
+        instead_of: earlier figures whose names start with this prefix, or one of these, are dropped; "" drops all.
         """
         earlier = read_json(self._summary_path)
         kept = {
             name: value for name, value in present_names(earlier).items() if not name.startswith(instead_of)
         }
         write_json(self._summary_path, {**kept, **finite_or_null(metrics)})
-        # W&B can't delete figures; None overwrites them.
-        summary = {**dict.fromkeys(earlier.keys() - kept.keys()), **metrics}
-        self._send(lambda run: run.summary.update(summary))
+        # W&B can't delete figures; None overwrites them. The others are repeated, because `wandb sync` uploads the summary
+        # of each offline part as the whole one.
+        self._send_summary({**dict.fromkeys(earlier.keys() - kept.keys()), **kept, **metrics})
+
+    def _send_summary(self, figures: Mapping[str, Any]) -> None:
+        shown = {name: value for name, value in figures.items() if self._cells or not is_cell(name)}
+        self._send(lambda run: run.summary.update(shown))
 
     def log_image(self, name: str, path: Path) -> None:
-        """Show an image file in W&B."""
-        self._send(lambda run: run.log({name: _wandb().Image(str(path))}))
+        """Show an image file in W&B's summary: a row of the history would move the run's step and runtime."""
+        self._send(lambda run: run.summary.update({name: _wandb().Image(str(path))}))
 
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Show a table in W&B; a column may mix types."""
+        """Show a table in W&B's summary; a column may mix types."""
         table = {"columns": list(columns), "data": [list(row) for row in rows], "allow_mixed_types": True}
-        self._send(lambda run: run.log({name: _wandb().Table(**table)}))
+        self._send(lambda run: run.summary.update({name: _wandb().Table(**table)}))
 
     def log_artifact(self, kind: str, paths: Sequence[Path], *, metadata: Scalars) -> None:
         """Store files in W&B as a version of the run's artifact, if `tracking.artifacts` includes `kind`.
@@ -88,9 +99,9 @@ class Tracker:
         def send(run: Any) -> None:
             for row in rows:
                 run.log(row)
-            run.summary.update(summary)
 
         self._send(send)  # as one action: the history may be longer than the queue
+        self._send_summary(summary)
 
     def finish(self, *, exit_code: int = 0) -> None:
         """Close the W&B run, waiting for its upload for a limited time. A second call does nothing."""
@@ -108,6 +119,11 @@ class Tracker:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         is_preempted = kind is not None and issubclass(kind, Preempted)
         self.finish(exit_code=PREEMPTED if is_preempted else int(kind is not None))
+
+
+def is_cell(metric: str) -> bool:
+    """Whether it is the figure of a single cell, such as corruption/fog/3/error_pct."""
+    return metric.count("/") > 2
 
 
 def _wandb() -> Any:

@@ -1,18 +1,25 @@
 """Weights & Biases as configured: which of its runs a folder belongs to, and how that run is opened."""
 
+import hashlib
+import json
 import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tenet.compare.keys import NOT_COMPARED
+from tenet.config.rules import flatten
 from tenet.errors import ConfigError
 from tenet.files.json import read_json, write_json
-from tenet.files.names import ENVIRONMENT_FILE, METRICS_FILE, PATCH_FILE, WANDB_FILE
+from tenet.files.names import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, PATCH_FILE, WANDB_FILE
+from tenet.files.plain import read_yaml
 from tenet.rules import above
+from tenet.tracking.names import short_name
 from tenet.tracking.tracker import Tracker, Tracking
 from tenet.tracking.wandb_run import (
     PATIENCE_S,
@@ -27,6 +34,10 @@ from tenet.tracking.wandb_run import (
 logger = logging.getLogger("tenet")
 
 CODE_FILES = (ENVIRONMENT_FILE, PATCH_FILE)
+# Settings of a command that adds to the W&B run of a training: it leaves runtime, hardware and system metrics alone.
+ADDING = {"x_server_side_derived_summary": True, "x_primary": False, "x_disable_stats": True}
+NAMED_BY = ("dataset", "backbone", "tenet")
+NOT_SHOWN = ("_target_", "tracking", "resume", "rerun")  # keys that say nothing of the experiment
 WANDB_HEADER_BYTES = 7  # of the file that `wandb sync` uploads
 FLUSH_INTERVAL_S = 1.0  # of that file: a killed process loses at most this much
 
@@ -42,7 +53,7 @@ class WandbTracking(Tracking):
     code: whether the commit and the uncommitted changes are sent.
     artifacts: which files W&B keeps: none, weights, or checkpoints (which includes weights).
     init_timeout_s: how long a server may take to answer. finish_timeout_s: how long the end of a run waits
-    for the upload.
+    for the upload. cells: whether the error of every cell is a column of its own too, next to the table of cells.
     """
 
     project: str | None = None
@@ -55,6 +66,7 @@ class WandbTracking(Tracking):
     mode: Literal["auto", "online", "offline"] = "auto"
     code: bool = True
     artifacts: Literal["none", "weights", "checkpoints"] = "none"
+    cells: bool = False
     init_timeout_s: Annotated[float, above(0)] = 30.0
     finish_timeout_s: Annotated[float, above(0)] = 60.0
 
@@ -77,8 +89,9 @@ class WandbTracking(Tracking):
     ) -> Tracker:
         """A tracker whose W&B run opens in the background, offline if no server answers.
 
-        A resumed W&B run keeps its name, group, job type, tags and notes; values in `config` overwrite those of
-        the same name. If the folder belongs to no W&B run, a new one receives the folder's earlier metrics.
+        A resumed W&B run keeps its name, group, job type, tags and notes, and, if a `job_type` is given, its step, runtime
+        and system metrics; values in `config` overwrite those of the same name. If the folder belongs to no W&B run, a new
+        one receives the folder's earlier metrics.
         Raises ConfigError if the mode is online and no credentials are set up.
         """
         # wandb's crash reports would delay the exit if their server does not answer.
@@ -98,13 +111,22 @@ class WandbTracking(Tracking):
             mode, reason = "offline", "earlier parts of this run are not uploaded yet"
         place = known or self._new_place(run_dir, job_type=job_type)
         ids = new_ids(None if known else run_id)
+        settings = ADDING if known and job_type else {}
         wandb_run = WandbRun(
             run_dir,
-            partial(self._open, run_dir, mode, reason, ids, {**place, "config": dict(config)}),
+            partial(
+                self._open,
+                run_dir,
+                mode,
+                reason,
+                ids,
+                settings,
+                {**place, "config": shown_config(config) | {"setting": setting(config)}},
+            ),
             open_timeout_s=len(ids) * self.init_timeout_s + 2 * PATIENCE_S,
             finish_timeout_s=self.finish_timeout_s,
         )
-        tracker = Tracker(run_dir, wandb_run=wandb_run, artifacts=self.artifacts)
+        tracker = Tracker(run_dir, wandb_run=wandb_run, artifacts=self.artifacts, cells=self.cells)
         if resume and known is None:
             tracker.catch_up()
         return tracker
@@ -143,7 +165,10 @@ class WandbTracking(Tracking):
         settings, folder = quiet_settings(), run_dir.resolve()
         typed_type = self.job_type if job_type is None else None
         place = {
-            "name": self.name or settings.run_name or f"{folder.parent.name}/{folder.name}",
+            "name": self.name
+            or settings.run_name
+            or chosen_by_agent()
+            or f"{folder.parent.name}/{folder.name}",
             "group": self.group or settings.run_group,
             "job_type": typed_type or settings.run_job_type or job_type or "train",
             "tags": list(self.tags or settings.run_tags or ()),
@@ -163,21 +188,29 @@ class WandbTracking(Tracking):
         mode: str,
         reason: str | None,
         ids: Sequence[Mapping[str, str]],
+        settings: Mapping[str, Any],
         options: Mapping[str, Any],
     ) -> Any:
         """Open the W&B run under the first of `ids` that is free; offline if no server answers."""
         for chosen in ids if mode == "online" else ():
             try:
-                return self._init(run_dir, "online", None, {**options, **chosen})
+                return self._init(run_dir, "online", None, settings, {**options, **chosen})
             except Exception as error:
                 shut_down_wandb()
                 reason = f"no run could be opened online: {one_line(error)}"
                 if chosen is ids[-1] or not is_taken(error):
                     break
                 logger.info("W&B already has or had a run %s: this run gets an id of its own", chosen["id"])
-        return self._init(run_dir, "offline", reason, {**options, **ids[-1]})
+        return self._init(run_dir, "offline", reason, settings, {**options, **ids[-1]})
 
-    def _init(self, run_dir: Path, mode: Any, reason: str | None, options: Mapping[str, Any]) -> Any:
+    def _init(
+        self,
+        run_dir: Path,
+        mode: Any,
+        reason: str | None,
+        more_settings: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
         """Call `wandb.init`, write the run's address into the folder and log it, or how to upload the run."""
         import wandb
 
@@ -194,6 +227,7 @@ class WandbTracking(Tracking):
             disable_code=not self.code,
             git_commit=git["commit"] if git else None,
             git_remote_url=git["remote"] if git else None,
+            **more_settings,
         )
         # create_new: another run that is open in this process must not receive this run's metrics.
         run = wandb.init(
@@ -201,9 +235,11 @@ class WandbTracking(Tracking):
         )
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
-        for name in CODE_FILES if self.code else ():
+        for name in () if more_settings else (CONFIG_FILE, *(CODE_FILES if self.code else ())):
             if (run_dir / name).exists():
-                run.save(str(run_dir / name), base_path=str(run_dir), policy="now")
+                # W&B has a config.yaml of its own: ours is in a folder of the run folder's name.
+                base = run_dir.parent if name == CONFIG_FILE else run_dir
+                run.save(str(run_dir / name), base_path=str(base), policy="now")
         address = {"id": run.id, "project": run.project, "entity": run.entity or None}
         url = run.url if mode == "online" else None  # an offline run would log a complaint
         write_json(run_dir / WANDB_FILE, {**address, "url": url, "mode": mode})
@@ -214,6 +250,34 @@ class WandbTracking(Tracking):
             how = f"its files are in the run folder; to upload them: {sync_command(run_dir, run)}"
             logger.log(level, "W&B is offline%s, %s", why, how)
         return run
+
+
+def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What W&B shows of a configuration. `choices` names the options, so that no class needs to."""
+    plain = {
+        key: shown_config(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in NOT_SHOWN
+    }
+    return {key: value for key, value in plain.items() if value != {}}
+
+
+def setting(config: Mapping[str, Any]) -> str:
+    """A name that runs which differ only in the seed, in logging or in hardware share: W&B groups by it over seeds."""
+    left_out = tuple(f"{name}." for name in NOT_COMPARED)
+    values = {key: value for key, value in flatten(config) if not f"{key}.".startswith(left_out)}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    choices = config.get("choices", {})
+    return "-".join([*(choices[group] for group in NAMED_BY if group in choices), digest])
+
+
+def chosen_by_agent() -> str:
+    """What a sweep's agent chose for this run, such as `groups=4 seed=1`; empty without an agent."""
+    with suppress(OSError, ValueError):
+        chosen = read_yaml(Path(os.environ.get("WANDB_SWEEP_PARAM_PATH", "")))
+        values = {key: each["value"] for key, each in chosen.items() if isinstance(each, Mapping)}
+        return short_name([f"{key}={value}" for key, value in values.items()])
+    return ""
 
 
 def remembered_run(run_dir: Path) -> dict[str, Any] | None:

@@ -223,6 +223,8 @@ class Bookkeeper:
             if (key := f"{name}/error_pct") in self.epoch_of and key in metrics:
                 when = "" if key in now else f" (epoch {self.epoch_of[key]})"
                 parts.append(f"{name.replace('_', ' ')} error {metrics[key]:.2f} %{when}")
+            if (key := f"{name}/corrupted_error_pct") in self.epoch_of and key in metrics:
+                parts.append(f"corrupted {metrics[key]:.2f} %")
             if (key := f"{name}/map_pct") in self.epoch_of and key in metrics:
                 parts.append(f"mAP {metrics[key]:.2f} %")
         if "speed/images_per_s" in now:

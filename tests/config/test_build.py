@@ -21,7 +21,8 @@ from tests.config.options import CONF, GROUPS, OPTIONS, build_group, composed, c
 def test_every_group_of_the_configuration_is_built_in_a_test() -> None:
     folders = {path.name for path in CONF.iterdir() if path.is_dir()}
     # The launcher and the suite are no parts of a run: tests/launching/test_executors.py, tests/config/test_plugins.py.
-    assert folders - {"hydra", "experiment", "launcher", "suite"} == set(GROUPS)
+    # The validation is left out of a run that has none: tests/training/test_corrupted_validation.py.
+    assert folders - {"hydra", "experiment", "launcher", "suite", "validation"} == set(GROUPS)
     assert ("seed", *GROUPS) == RUN_KEYS
 
 
@@ -198,7 +199,9 @@ def test_every_allowed_module_has_an_option_that_needs_it() -> None:
     ]
     used = {target.rpartition(".")[0] for target in targets if target is not None}
     assert used == {
-        allowed.package for key, allowed in ALLOWED_TARGETS.items() if key not in ("launcher", "suite")
+        allowed.package
+        for key, allowed in ALLOWED_TARGETS.items()
+        if key not in ("launcher", "suite", "validation")
     }
 
 

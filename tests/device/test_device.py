@@ -20,10 +20,10 @@ RUNS = (
     "objective=jsd augment=prime trainer.clip_norm=1.0",
     "objective=jsd augment=ipmix schedule=onecycle",
     "objective=binary_cross_entropy dataset.path=labels.npz dataset.multi_label=true dataset.fraction=0.2 augment=none",
-    "augment=standard mixing=pixmix optimizer=adamw",
-    "augment=autoaugment mixing=mixup trainer.on_nonfinite=skip",
-    "augment=randaugment mixing=cutmix optimizer=rmsprop",
-    "augment=trivialaugment mixing=cutout optimizer=radam",
+    "augment=standard mixing=pixmix optimizer=adamw attack=pgd attack.steps=2 attack.restarts=2 attack.norm=l2",
+    "augment=autoaugment mixing=mixup attack=fgsm_rs trainer.on_nonfinite=skip",
+    "augment=randaugment mixing=cutmix optimizer=rmsprop attack=trades attack.steps=1",
+    "augment=trivialaugment mixing=cutout optimizer=radam attack=free",
     "augment=apr mixing=apr optimizer=adagrad",
     "augment=hybrid mixing=hybrid optimizer=adam",
 )
@@ -84,9 +84,9 @@ def test_a_tensor_or_a_generator_on_the_wrong_side_ends_the_command(folder, devi
 
 
 def test_every_option_that_computes_on_the_device_is_in_one_of_the_runs():
-    for group in ("objective", "augment", "mixing", "optimizer"):
+    for group in ("objective", "attack", "augment", "mixing", "optimizer"):
         options = {f"{group}={name}" for of, name in OPTIONS if of == group}
-        defaults = {"objective=cross_entropy", "mixing=none", "optimizer=sgd"}
+        defaults = {"objective=cross_entropy", "attack=none", "mixing=none", "optimizer=sgd"}
         assert options <= {word for line in RUNS for word in line.split()} | defaults
 
 
@@ -98,11 +98,12 @@ def test_every_option_trains_on_the_device(folder, line):
 
 
 @pytest.mark.slow
-def test_all_corruptions_are_evaluated_on_the_device_and_the_doctor_rehearses_there(folder):
+def test_corruptions_and_attacks_are_evaluated_on_the_device_and_the_doctor_rehearses_there(folder):
     ended = run("train", *SMALL, cwd=folder)
     assert ended.code == 0, ended.output
     for script, *arguments in (
         ("evaluate", "run=run", "corruptions.severities=[1]", "measures.per_class=true", "batch_size=4"),
+        ("evaluate", "run=run", "corruptions.names=[]", "attacks.names=[pgd,apgd]", "attacks.steps=2"),
         ("tenet.doctor.__main__", *SMALL, "hydra.run.dir=other", "--steps", "1"),
     ):
         ended = run(script, *arguments, cwd=folder)

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import tenet
+from tenet.config.run_config import read_config
+from tenet.evaluation.classifier import Classifier
+from tenet.experiment import Experiment
 from tests.distributed.test_distributed import ROOT, TINY, torchrun
 from tests.entry_points import call
 
@@ -16,6 +20,7 @@ def measured(tmp_path_factory) -> Path:
     """A folder with a run that two processes trained, and with its evaluation by one process."""
     folder = tmp_path_factory.mktemp("evaluation")
     arguments = [*TINY, "trainer.epochs=1", "dataset.validation_fraction=0.2", "hydra.run.dir=run"]
+    arguments += ["validation.corruptions=[extra]", "validation.severities=[3]", "validation.images=25"]
     trained = torchrun(ROOT / "train.py", *arguments, cwd=folder)
     assert trained.returncode == 0, trained.stderr
     call("evaluate.py", *SWEEP, "output=one.json", cwd=folder)
@@ -39,6 +44,13 @@ def test_two_processes_measure_what_one_process_measures(measured):
     summary = json.loads((measured / "run" / "summary.json").read_text())
     clean = report(measured / "one.json")["clean"]["error_pct"]
     assert summary["test/error_pct"] == clean
+    experiment = Experiment(read_config(measured / "run"))
+    classifier = Classifier(tenet.load(measured / "run"))
+    cells = [cells[0] for cells in experiment.corrupted_validation.values()]
+    errors = [classifier.predict(cell).error_pct for cell in cells]
+    assert len(cells) == 4
+    assert len(cells[0]) == 25
+    assert summary["validation/corrupted_error_pct"] == sum(errors) / 4
 
 
 @pytest.mark.slow

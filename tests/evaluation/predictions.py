@@ -13,5 +13,5 @@ def make_predictions(error_pct: float, *, seed: int = 0) -> Predictions:
     wrong = torch.zeros(IMAGES, dtype=torch.bool)
     order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(seed))
     wrong[order[: round(error_pct * IMAGES / 100)]] = True
-    confidence = torch.full((IMAGES,), 0.8)
-    return Predictions(torch.where(wrong, 1 - labels, labels), labels, confidence, torch.full((IMAGES,), 0.5))
+    confidence, nll, brier = torch.tensor([0.8, 0.5, 0.1]).expand(IMAGES, 3).T.contiguous()
+    return Predictions(torch.where(wrong, 1 - labels, labels), labels, confidence, nll, brier)

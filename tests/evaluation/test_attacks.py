@@ -140,7 +140,9 @@ def test_an_attack_continues_after_its_last_whole_batch(test_set, classifier, tm
 
 
 def test_a_radius_is_named_in_255ths_where_it_is_a_multiple_of_them():
-    assert [radius_text(radius) for radius in (8 / 255, 1.0, 0.5)] == ["8/255", "255/255", "0.5"]
+    radii = (0.0, 8 / 255, 0.5, 1.0)
+    assert [radius_text(radius) for radius in radii] == ["0/255", "8/255", "0.5", "1.0"]
+    assert "pgd-linf-1.0" in AttackSettings(names=["pgd"], radius=1.0, steps=1).attacks(classes=10)
     attacks = AttackSettings(names=["apgd"], norm="l2", radius=[0.5, "8/255"]).attacks(classes=10)
     assert list(attacks) == [
         "none", "random-l2-8", "fgsm-l2-8", "apgd-l2-8", "random-l2-0.5", "fgsm-l2-0.5", "apgd-l2-0.5",
@@ -171,18 +173,29 @@ def test_masked_gradients_are_told_and_honest_ones_are_not(test_set, classifier)
     assert summary.content["attacks"]["signs_of_masked_gradients"]
 
 
+def test_at_radius_0_there_is_nothing_to_judge_gradients_by(test_set, classifier):
+    suite = make_suite(test_set, radius=0.0, step_size=0.0, images=10)
+    summary = suite.summarize(predict_suites([suite], classifier, None))
+    assert summary.lines[-2:] == [
+        "PGD: 5 steps of 0.0 from 1 random start",
+        "no sign of masked gradients (docs/adversarial.md)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"images": 51}, "attacks.images=51 exceeds the 50 test images; lower it, or write null for all"),
         ({"radius": "300/255"}, "attacks.radius=1.17.* must be at most 1, because images are in"),
         ({"radius": []}, r"attacks.radius=\[\]: name at least one radius"),
+        ({"names": ["autoattack"], "autoattack": []}, r"attacks.autoattack=\[\]: name at least one attack"),
         ({"names": ["autoattack"], "few": True}, "apgd-t needs 4 classes, and the data set has 3"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(test_set, changes, message):
-    if changes.pop("few", False):
+    if "autoattack" in changes.get("names", ()):
         pytest.importorskip("pyautoattack")
+    if changes.pop("few", False):
         test_set = ImageArrays(test_set.images, test_set.labels % 3, tuple("abc"))
     with pytest.raises(ConfigError, match=f"^{message}|: {message}"):
         make_suite(test_set, **changes)

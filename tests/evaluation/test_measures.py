@@ -3,20 +3,33 @@
 import pytest
 import torch
 
-from tenet.evaluation.measures import Measures, as_metrics, describe_images
+from tenet.evaluation.measures import Measures, Predictions, as_metrics, describe_images
+from tests import golden
 from tests.evaluation.predictions import IMAGES, make_predictions
 
 CLASSES = ("even", "odd")
+CALIBRATION = {
+    "brier", "ece_pct", "rms_calibration_error_pct", "rms_calibration_error_without_last_bin_pct", "aurc",
+}  # fmt: skip
 
 
 def test_figures_are_those_that_were_asked_for():
     assert set(Measures(CLASSES).figures_of(make_predictions(4))) == {
-        "error_pct", "images", "interval_pct", "nll", "rms_calibration_error_pct",
+        "error_pct", "images", "interval_pct", "nll", *CALIBRATION,
     }  # fmt: skip
     bare = Measures(CLASSES, calibration=False, likelihood=False, intervals=False)
     assert bare.figures_of(make_predictions(4)) == {"error_pct": pytest.approx(4), "images": IMAGES}
     assert bare.means_of([make_predictions(4)]) == {}
     assert Measures(CLASSES).means_of([]) == {}
+
+
+def test_figures_of_logits_are_the_golden_ones():
+    values = golden.load("metrics.npz")
+    packed = Predictions.pack(values["calibration/logits"], values["calibration/labels"])
+    figures = Predictions.unpack(packed).figures()
+    assert figures["brier"] == pytest.approx(values["calibration/brier64"].item(), rel=1e-5)
+    assert figures["nll"] == pytest.approx(values["calibration/negative_log_likelihood64"].item(), rel=1e-5)
+    assert figures["ece_pct"] == pytest.approx(100 * values["calibration/ece_15_64"].item(), rel=1e-5)
 
 
 def test_means_are_over_the_sets():
@@ -48,7 +61,7 @@ def test_intervals_resample_images_jointly_over_the_sets():
 def test_metrics_are_single_numbers():
     figures = Measures(CLASSES, per_class=True).figures_of(make_predictions(4))
     metrics = as_metrics("test", figures)
-    assert set(metrics) == {"test/error_pct", "test/nll", "test/rms_calibration_error_pct"}
+    assert set(metrics) == {"test/error_pct", "test/nll", *(f"test/{name}" for name in CALIBRATION)}
     assert all(type(value) is float for value in metrics.values())
 
 
@@ -56,3 +69,5 @@ def test_figures_are_described_with_interval_and_images():
     figures = {"error_pct": 3.5, "interval_pct": [3.14, 3.87], "images": 10_000, "nll": 0.1234}
     assert describe_images(figures) == "error 3.50 % [3.14, 3.87] of 10,000 images (NLL 0.123)"
     assert describe_images({"error_pct": 3.5, "images": 10}) == "error 3.50 % of 10 images"
+    figures = {"error_pct": 3.5, "images": 10, "brier": 0.25, "ece_pct": 2.0, "aurc": 0.125}
+    assert describe_images(figures).endswith("(Brier 0.250, ECE 2.00 %, AURC 0.1250)")

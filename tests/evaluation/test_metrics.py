@@ -12,10 +12,13 @@ from torch import Tensor
 
 from tenet.evaluation import metrics
 from tenet.evaluation.metrics import (
+    area_under_risk_coverage,
     bootstrap_interval,
+    expected_calibration_error_pct,
     per_class_error_pct,
     rms_calibration_error_pct,
 )
+from tests import golden
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -106,6 +109,33 @@ def test_a_perfectly_calibrated_model_has_no_error_and_order_does_not_matter() -
     assert rms_calibration_error_pct(confidence[shuffled], correct[shuffled]) == pytest.approx(
         rms_calibration_error_pct(confidence, correct)
     )
+
+
+def golden_case(name: str) -> tuple[Tensor, Tensor]:
+    values = golden.load("metrics.npz")
+    return values[f"{name}/confidence64"], values[f"{name}/correct"]
+
+
+def test_both_rms_calibration_errors_are_the_golden_ones() -> None:
+    values, case = golden.load("metrics.npz"), golden_case("ranking")
+    for name, last_bin in {"rms_all_bins64": True, "rms_pixmix64": False}.items():
+        found = rms_calibration_error_pct(*case, last_bin=last_bin)
+        assert found == pytest.approx(100 * values[f"ranking/{name}"].item(), rel=1e-9)
+
+
+def test_ece_is_the_golden_one_and_a_confidence_of_1_is_in_the_last_bin() -> None:
+    values = golden.load("metrics.npz")
+    for name, expected in {"calibration": "ece_15_64", "edges": "ece64"}.items():
+        found = expected_calibration_error_pct(*golden_case(name))
+        assert found == pytest.approx(100 * values[f"{name}/{expected}"].item(), abs=1e-7)
+
+
+def test_the_area_under_risk_and_coverage_is_the_golden_one_and_ties_rank_in_order() -> None:
+    found = area_under_risk_coverage(*golden_case("ranking"))
+    assert found == pytest.approx(golden.load("metrics.npz")["ranking/aurc_mean64"].item(), abs=1e-12)
+    tied = torch.full((2,), 0.5)
+    assert area_under_risk_coverage(tied, torch.tensor([True, False])) == 0.25
+    assert area_under_risk_coverage(tied, torch.tensor([False, True])) == 0.75
 
 
 # --- likelihood and classes

@@ -73,7 +73,7 @@ def test_a_class_that_no_image_shows_is_left_out_of_the_mean_and_has_no_average_
     assert figures["map_pct"] == pytest.approx(50 * (1 + (1 + 2 / 3) / 2))
     nothing = found._replace(labels=torch.zeros_like(found.labels))
     assert set(nothing.figures()) == {"nll"}
-    assert set(nothing.training_figures()) == {"error_pct"}
+    assert set(nothing.training_figures()) == {"error_pct", "loss"}
 
 
 def test_the_error_is_the_share_of_wrong_labels_that_count_and_has_an_interval():

@@ -1,11 +1,16 @@
-"""The Hydra program that the tests of multiruns start."""
+"""The Hydra program that the tests of multiruns start, and a cluster."""
 
+import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.launching.app import APP, CONFIG, ROOT
+
+COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol")
 
 
 @pytest.fixture
@@ -16,3 +21,18 @@ def app(tmp_path: Path) -> Path:
     (tmp_path / "conf" / "app.yaml").write_text(CONFIG)
     (tmp_path / "app.py").write_text(APP)
     return tmp_path / "app.py"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a machine with Slurm, whose records are in the folder $FAKE_SLURM."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "slurm").mkdir()
+    for name in COMMANDS:
+        script = tmp_path / "bin" / name
+        fake = ROOT / "tests" / "launching" / "fake_slurm" / "slurm.py"
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {fake} {name} "$@"\n')
+        script.chmod(0o755)
+    yield {"FAKE_SLURM": str(tmp_path / "slurm"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    for state in (tmp_path / "slurm").glob("*.state"):  # of a test that failed
+        state.write_text("CANCELLED")

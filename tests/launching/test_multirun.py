@@ -134,6 +134,7 @@ def test_a_repeated_multirun_runs_only_the_missing_jobs(tmp_path: Path) -> None:
     # The jobs of a multirun share a group in W&B.
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["tracking"]["group"] == " ".join(["seed=0,0", *tiny, "tracking=wandb"])
+    assert config["tracking"]["name"] == "seed=0"
     written = (run / "weights.safetensors").stat().st_mtime_ns
     jobs = train("tracking=none", "seed=0,1")
     assert [job["state"] for job in jobs] == ["finished before", "finished"]

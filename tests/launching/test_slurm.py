@@ -3,8 +3,7 @@
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,23 +11,7 @@ import pytest
 
 from tests.launching.app import ROOT, call, results, seen, start, states, wait_for
 
-COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol")
 SLURM = ["launcher=slurm", "launcher.poll_seconds=0.4"]
-
-
-@pytest.fixture
-def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a machine with Slurm, whose records are in the folder $FAKE_SLURM."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "slurm").mkdir()
-    for name in COMMANDS:
-        script = tmp_path / "bin" / name
-        fake = ROOT / "tests" / "launching" / "fake_slurm" / "slurm.py"
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {fake} {name} "$@"\n')
-        script.chmod(0o755)
-    yield {"FAKE_SLURM": str(tmp_path / "slurm"), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
-    for state in (tmp_path / "slurm").glob("*.state"):  # of a test that failed
-        state.write_text("CANCELLED")
 
 
 def records(slurm: dict[str, str], name: str = "log") -> str:

@@ -7,14 +7,14 @@ import pytest
 from tenet.errors import ConfigError
 from tenet.launching.job import Job, Outcome, State, failure
 from tenet.launching.multirun import Multirun
-from tenet.launching.plugin import labels
+from tenet.launching.plugin import differing
 
 
 def test_a_label_holds_the_overrides_that_differ() -> None:
-    assert labels([["a=1", "b=[x,y]"], ["a=1", "b=[z]"]]) == ["b=[x,y]", "b=[z]"]
-    assert labels([["a=1", "launcher=parallel", "launcher.jobs=2"]]) == ["a=1"]
-    assert labels([["a=1", "launcher=parallel"]] * 2) == ["a=1", "a=1"]
-    assert labels([["launcher=parallel"]]) == ["defaults"]
+    assert differing([["a=1", "b=[x,y]"], ["a=1", "b=[z]"]]) == [["b=[x,y]"], ["b=[z]"]]
+    assert differing([["a=1", "launcher=parallel", "launcher.jobs=2"]]) == [["a=1"]]
+    assert differing([["a=1", "launcher=parallel"]] * 2) == [["a=1"], ["a=1"]]
+    assert differing([["launcher=parallel"]]) == [["defaults"]]
 
 
 def test_the_table_shows_brackets_and_cuts_long_errors(

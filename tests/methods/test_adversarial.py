@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tenet.methods import Adversarial, Batch, CrossEntropy, Draw, FgsmRs, Free, Inhibited, Pgd, Trades, trades
+from tenet.methods import (
+    Adversarial,
+    Batch,
+    CrossEntropy,
+    Draw,
+    FgsmRs,
+    Free,
+    Inhibited,
+    Pgd,
+    Trades,
+    adversarial,
+    trades,
+)
 from tenet.networks import Network, ResNet
 from tenet.run.metrics_file import read_metrics
 from tests.entry_points import TINY, train
@@ -111,6 +123,19 @@ def test_catastrophic_overfitting_is_measured_and_warned_of_once(network, batch,
     (warning,) = caplog.records
     what = "step 200: catastrophic overfitting: of 12 training images, 100 % withstand the attack of training but only "
     assert warning.message.startswith(what)
+
+
+def test_the_watch_searches_the_ball_of_the_attack_of_training(network, batch, monkeypatch):
+    searched = []
+    whole = adversarial.ascend
+    monkeypatch.setattr(
+        adversarial, "ascend", lambda *args, **kw: searched.append(whole(*args, **kw)) or searched[0]
+    )
+    attack = Pgd(steps=1, norm="l2", radius=2, step_size=2)
+    (update,) = Adversarial(method=CrossEntropy(), attack=attack).updates(network, replace(batch, step=200))
+    assert "error_pgd_pct" in update.terms
+    change = (searched[0] - batch.images).flatten(1).norm(dim=1)
+    assert 1.9 < change.max() <= 2 + 1e-5
 
 
 def test_free_training_that_is_resumed_takes_the_steps_of_an_uninterrupted_run(tmp_path):

@@ -122,6 +122,7 @@ def test_soft_labels_are_attacked_as_shares(trained):
     ("attack", "settings", "message"),
     [
         (Pgd, {"radius": 8}, "radius=8 must be at most 1, because images are in .0, 1.; write 8/255"),
+        (Pgd, {"step_size": 2}, "step_size=2 must be at most 1, because images are in .0, 1.; write 2/255"),
         (FgsmRs, {"radius": "300/255"}, "radius=300/255 must be at most 1"),
         (Fgsm, {"radius": -0.1}, "radius=-0.1 must be a number of at least 0, or a fraction such as 8/255"),
         (Pgd, {"step_size": "2/0"}, "step_size='2/0' must be a number"),

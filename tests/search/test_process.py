@@ -43,7 +43,9 @@ def log(tmp_path: Path) -> Iterator[IO[bytes]]:
 
 
 def start(code: str, log: IO[bytes], run_dir: Path) -> TrainingProcess:
-    return TrainingProcess([sys.executable, "-c", code, str(run_dir)], run_dir=run_dir, log=log)
+    return TrainingProcess(
+        [sys.executable, "-c", code, str(run_dir)], run_dir=run_dir, log=log, environment={}
+    )
 
 
 def end_of(process: TrainingProcess) -> int:

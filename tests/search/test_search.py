@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol
 import pytest
 
 from tenet.config.command_line import plan
+from tenet.errors import ConfigError
 from tenet.files.json import read_json
 from tenet.run.metrics_file import read_metrics
-from tenet.search.command import main
+from tenet.search.command import check_space_runs, main
 from tenet.search.loop import Search
 from tenet.search.space import read_space
 from tenet.search.study import Study
@@ -170,6 +171,20 @@ def test_no_trial_is_lost_or_repeated_when_searches_are_killed_stopped_and_repea
     for name in ("optimization_history", "slice"):
         (plot,) = (tmp_path / "runs" / "search").glob(f"space-*-{name}.png")
         assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_search_by_robustness_needs_the_corruptions_to_measure(tmp_path: Path) -> None:
+    metric = {"name": "validation/corrupted_error_pct"}
+    held_out = {"dataset.validation_fraction": {"value": 0.1}}
+    path = write(tmp_path, {**held_out, **GROUPS}, metric=metric)
+    with pytest.raises(
+        ConfigError, match=r"metric.name=validation/corrupted_error_pct: set validation.corruptions"
+    ):
+        check_space_runs(read_space(path), config_dir=ROOT / "conf")
+    path = write(
+        tmp_path, {**held_out, **GROUPS, "validation.corruptions": {"value": "[extra]"}}, metric=metric
+    )
+    assert check_space_runs(read_space(path), config_dir=ROOT / "conf") == 200
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,12 @@ def test_a_run_has_its_experiments_id_its_config_and_all_its_metrics(runs: Runs,
     (run,) = map(read_wandb_file, wandb_files(run_dir)[:1])
     config = read_config(run_dir)
     assert run.run.run_id.startswith(f"{run_id(config)}-")
-    assert {name: value for name, value in run.config.items() if name != "_wandb"} == config
+    choices = {"dataset": "arrays", "backbone": "resnet8", "tenet": "inhibition", "attack": "none"}
+    assert choices.items() <= config["choices"].items()
+    assert run.config["choices"] == config["choices"]
+    assert run.config["tenet"].items() < config["tenet"].items()
+    shown = json.dumps(run.config)
+    assert not any(word in shown for word in ("_target_", "tracking", "rerun", str(run_dir), "hydra"))
     metrics = read_metrics(run_dir / "metrics.jsonl")
     assert [{name: row[name] for name in row if not name.startswith("_")} for row in run.history] == metrics
 
@@ -125,12 +130,16 @@ def test_an_evaluation_adds_figures_table_pictures_and_report_to_the_same_wandb_
     name = "corruption_generated/mce_pct"
     assert summary[name] == evaluated.summary[name] == figures["mce_pct"]
     assert "corruption/mce_pct" not in {**summary, **evaluated.summary}, "no official file was measured"
-    name = "corruption_generated/contrast/5/error_pct"
-    assert summary[name] == evaluated.summary[name] == figures["corruptions"]["contrast"]["5"]
-    assert evaluated.config["tenet"]["groups"] == 3, "W&B shows hyperparameters next to the mCE"
-    assert evaluated.summary["corruption_generated/table/nrows"] == 95
+    cell = "corruption_generated/contrast/5/error_pct"
+    assert summary[cell] == figures["corruptions"]["contrast"]["5"]
+    assert cell not in evaluated.summary, "single cells are in the table"
+    training = read_wandb_file(wandb_files(run_dir)[0])
+    shown = [{**run.config, "_wandb": None} for run in (training, evaluated)]
+    assert shown[0] == shown[1], "an evaluation leaves the configuration as it is"
+    assert f"{run_dir.name}/config.yaml" in training.saved_files
+    assert evaluated.summary["corruption_generated/table"]["nrows"] == 95
     for name in ("heatmap", "curves", "sheet"):
-        assert evaluated.summary[f"corruption_generated/{name}/_type"] == "image-file"
+        assert evaluated.summary[f"corruption_generated/{name}"]["_type"] == "image-file"
     (kept,) = [artifact for artifact in evaluated.artifacts if artifact.type == "evaluation"]
     assert {"corruptions.json", "corruptions.csv"} <= {entry.path for entry in kept.manifest.contents}
     assert json.loads(kept.metadata)["corruption_generated/mce_pct"] == figures["mce_pct"]

@@ -102,3 +102,4 @@ def test_each_job_of_a_multirun_has_an_id_of_its_own(tmp_path: Path, monkeypatch
     runs = [read_wandb_file(*wandb_files(folder)).run for folder in (tmp_path / "runs").glob("digits-*")]
     assert len({run.run_id for run in runs} - {"mine"}) == 2
     assert {run.run_group for run in runs} == {"theirs"}
+    assert {run.display_name for run in runs} == {"seed=0", "seed=1"}

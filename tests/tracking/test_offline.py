@@ -12,9 +12,23 @@ import pytest
 from tenet.failures import PREEMPTED
 from tenet.run.signals import Preempted
 from tenet.tracking import NoTracking, Tracker, WandbTracking
+from tenet.tracking.wandb_tracking import setting
 from tests.tracking.wandb_offline import RunRecords, read_wandb_file, wandb_files
 
-CONFIG = {"seed": 3, "tenet": {"groups": 6, "weight": 0.1}, "augment": {"operators": ["rotate", "shear_x"]}}
+SHOWN = {
+    "seed": 3,
+    "tenet": {"groups": 6, "weight": 0.1},
+    "choices": {"tenet": "inhibition", "attack": "none"},
+}
+CONFIG = {
+    **SHOWN,
+    "tenet": {"_target_": "tenet.methods.Inhibited", **SHOWN["tenet"]},
+    "attack": {"_target_": None},
+    "tracking": {"_target_": "tenet.tracking.WandbTracking", "mode": "offline"},
+    "resume": "runs/digits",
+    "rerun": False,
+}
+CELL = "corruption/fog/3/error_pct"
 METRICS = {"epoch": 0, "train/loss": 1.9, "corruption/fog/3/error_pct": 41.5}
 COMMIT, REMOTE = "0123456789" * 4, "https://example.org/tenet.git"
 EXPERIMENT = "1f0c5a2b3d"
@@ -39,6 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> OfflineRuns:
     environment = {"git": {"commit": COMMIT, "dirty": True, "remote": REMOTE}}
     (first_dir / "environment.json").write_text(json.dumps(environment))
     (first_dir / "code.patch").write_text("-a\n+b\n")
+    (first_dir / "config.yaml").write_text("seed: 3\n")
     Image.new("RGB", (4, 4)).save(root / "grid.png")
     tracking = WandbTracking(
         project="robust",
@@ -53,14 +68,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> OfflineRuns:
     with tracking.start(first_dir, config=CONFIG, run_id=EXPERIMENT) as tracker:
         tracker.log(METRICS, step=12)
         tracker.log({"train/loss": math.nan}, step=24)
-        tracker.log_image("evaluation/grid", root / "grid.png")
-        tracker.log_table("evaluation/errors", ("corruption", "error_pct"), [("fog", 41.5), ("mean", None)])
         tracker.summarize({"test/error_pct": 3.5})
         tracker.log_artifact("weights", [root / "grid.png"], metadata={"step": 24, "test/error_pct": 3.5})
         tracker.log_artifact("checkpoint", [root / "grid.png"], metadata={"step": 24})
     time.sleep(1)  # wandb names the folder of a part by the run's id and the second
     with tracking.start(first_dir, config={"severity": 5}, job_type="evaluate", resume=True) as tracker:
-        tracker.summarize({"corruption/mce_pct": 12.3}, instead_of="test/")
+        tracker.summarize({"corruption/mce_pct": 12.3, CELL: 41.5}, instead_of="test/")
+        tracker.log_image("evaluation/grid", root / "grid.png")
+        tracker.log_table("evaluation/errors", ("corruption", "error_pct"), [("fog", 41.5), ("mean", None)])
     with pytest.raises(KeyboardInterrupt), tracking.start(failed_dir, config={}, job_type="sweep"):
         raise KeyboardInterrupt
     first, continued = wandb_files(first_dir)
@@ -68,8 +83,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> OfflineRuns:
     return OfflineRuns(first_dir, *map(read_wandb_file, (first, continued, failed)))
 
 
-def test_wandb_receives_the_whole_config(runs: OfflineRuns) -> None:
-    assert {name: value for name, value in runs.first.config.items() if name != "_wandb"} == CONFIG
+def test_wandb_receives_the_choices_and_settings_without_plumbing(runs: OfflineRuns) -> None:
+    config = {name: value for name, value in runs.first.config.items() if name != "_wandb"}
+    assert config == {**SHOWN, "setting": setting(CONFIG)}
+
+
+def test_runs_that_differ_in_seed_and_logging_alone_share_a_setting() -> None:
+    assert setting({**CONFIG, "seed": 4, "tracking": {}, "rerun": True}) == setting(CONFIG)
+    assert setting({**CONFIG, "tenet": {"groups": 4}}) != setting(CONFIG)
+    assert setting(CONFIG).startswith("inhibition-")
 
 
 def test_wandb_receives_metrics_under_the_same_names_over_step(runs: OfflineRuns) -> None:
@@ -80,11 +102,19 @@ def test_wandb_receives_metrics_under_the_same_names_over_step(runs: OfflineRuns
     assert runs.first.step_metrics == {"*": "step"}
 
 
-def test_wandb_receives_image_table_and_summary(runs: OfflineRuns) -> None:
-    summary = runs.first.summary
-    assert summary["test/error_pct"] == 3.5
-    assert summary["evaluation/grid/_type"] == "image-file"
-    assert (summary["evaluation/errors/_type"], summary["evaluation/errors/nrows"]) == ("table-file", 2)
+def test_an_evaluation_adds_image_table_and_figures_and_leaves_step_runtime_and_hardware_alone(
+    runs: OfflineRuns,
+) -> None:
+    summary = runs.continued.summary
+    assert summary.keys() == {"test/error_pct", "corruption/mce_pct", "evaluation/grid", "evaluation/errors"}
+    assert summary["evaluation/grid"]["_type"] == "image-file"
+    assert (summary["evaluation/errors"]["_type"], summary["evaluation/errors"]["nrows"]) == ("table-file", 2)
+    assert runs.continued.history == []
+    assert runs.continued.system_metrics == set()
+    assert all(name.startswith("media/") for name in runs.continued.saved_files)
+    assert {"_runtime", "_step"} <= runs.first.summary.keys()
+    stored = json.loads((runs.first_dir / "summary.json").read_text())
+    assert stored == {"corruption/mce_pct": 12.3, CELL: 41.5}, "the file has every cell"
 
 
 def test_wandb_run_carries_project_name_group_job_type_and_tags(runs: OfflineRuns) -> None:
@@ -97,7 +127,7 @@ def test_wandb_run_carries_project_name_group_job_type_and_tags(runs: OfflineRun
 def test_wandb_receives_system_metrics_commit_environment_and_patch(runs: OfflineRuns) -> None:
     assert "proc.memory.rssMB" in runs.first.system_metrics
     assert (runs.first.run.git.commit, runs.first.run.git.remote_url) == (COMMIT, REMOTE)
-    assert {"environment.json", "code.patch"} <= runs.first.saved_files
+    assert {"environment.json", "code.patch", "with spaces/config.yaml"} <= runs.first.saved_files
 
 
 def test_artifacts_of_the_configured_kinds_carry_their_figures(runs: OfflineRuns) -> None:
@@ -162,7 +192,7 @@ def test_a_resumed_run_continues_the_same_wandb_run(runs: OfflineRuns) -> None:
 
 
 def test_replaced_figures_are_removed_from_both_summaries(runs: OfflineRuns) -> None:
-    assert json.loads((runs.first_dir / "summary.json").read_text()) == {"corruption/mce_pct": 12.3}
+    assert "test/error_pct" not in json.loads((runs.first_dir / "summary.json").read_text())
     assert runs.continued.summary["test/error_pct"] is None
 
 

@@ -24,6 +24,7 @@ class FakeServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.behaviour, self.turns = behaviour, turns
         self.runs: dict[str, dict[str, Any]] = {}
+        self.views: list[dict[str, Any]] = []
         self.deleted: set[str] = set()
         self.released = threading.Event()
 
@@ -59,17 +60,34 @@ class FakeServer(ThreadingHTTPServer):
             return {
                 "data": {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
             }, 200
+        if "viewer {" in request["query"]:
+            viewer = {
+                "id": "u",
+                "entity": ENTITY,
+                "username": "user",
+                "email": "",
+                "flags": "{}",
+                "teams": {"edges": []},
+            }
+            return {"data": {"viewer": viewer}}, 200
+        if "mutation UpsertView2" in request["query"]:
+            self.views.append(given)
+            return {
+                "data": {"upsertView": {"view": {"id": "v", "name": given["name"]}, "inserted": True}}
+            }, 200
         return {"data": {}}, 200
 
     def take_metrics(self, run_id: str, chunks: dict[str, Any]) -> None:
         if history := chunks.get("wandb-history.jsonl"):
             rows = [json.loads(row) for row in history["content"]]
             self.runs[run_id]["history"][history["offset"] :] = rows
+        if summary := chunks.get("wandb-summary.json"):
+            self.runs[run_id]["summary"] = json.loads(summary["content"][-1])
 
     def _bucket(self, run_id: str) -> dict[str, Any]:
-        history = self.runs[run_id]["history"]
+        history, summary = self.runs[run_id]["history"], self.runs[run_id].get("summary", {})
         return {
-            "id": run_id, "name": run_id, "displayName": run_id, "config": "{}", "summaryMetrics": "{}",
+            "id": run_id, "name": run_id, "displayName": run_id, "config": "{}", "summaryMetrics": json.dumps(summary),
             "wandbConfig": '{"t": {}}', "tags": [], "notes": None,
             "logLineCount": 0, "eventsLineCount": 0, "historyLineCount": len(history),
             "eventsTail": "[]", "historyTail": json.dumps([json.dumps(row) for row in history[-1:]]),

@@ -18,6 +18,7 @@ from tenet.evaluation.classifier import Classifier
 from tenet.evaluation.masked_gradients import signs_of_masked_gradients
 from tenet.evaluation.measures import AnyPredictions, Measures, Predictions, as_metrics
 from tenet.evaluation.random_search import NoAttack, RandomSearch
+from tenet.evaluation.reports import ATTACKED_IMAGES
 from tenet.evaluation.robustbench import Model, robustbench_attack_info
 from tenet.evaluation.suites.suite import Cell, Suite, Summary
 from tenet.methods.attacks import Attack
@@ -85,7 +86,7 @@ class Attacks(Suite):
 
     def summarize(self, predictions: Mapping[str, AnyPredictions]) -> Summary:
         figures = {name: self._figures(name, predictions) for name in self.attacks}
-        metrics: dict[str, float] = {}
+        metrics: dict[str, float] = {ATTACKED_IMAGES: len(self.test)}
         for name, each in figures.items():
             metrics |= as_metrics(f"attack/{name}", {k: v for k, v in each.items() if k != "radius"})
         signs = self._signs(predictions)
@@ -128,7 +129,7 @@ class Attacks(Suite):
 
     def _signs(self, predictions: Mapping[str, AnyPredictions]) -> list[str]:
         lines = []
-        for radius in self.settings.radii:
+        for radius in filter(None, self.settings.radii):  # at radius 0, no loss rises
             found: dict[str, Predictions] = {}
             for name, attack in self.attacks.items():
                 if attack.radius in (0, radius):
@@ -151,7 +152,7 @@ class Attacks(Suite):
             f"attacks on {images}, in eval mode and float32; an image that is wrong without attack counts as not robust"
         ]
         if "pgd" in settings.names:
-            size = settings.step_size or f"2.5 * radius / {settings.steps}"
+            size = f"2.5 * radius / {settings.steps}" if settings.step_size is None else settings.step_size
             lines.append(
                 f"PGD: {settings.steps} steps of {size} from {counted(settings.restarts, 'random start')}"
             )

@@ -74,7 +74,8 @@ def build_suites(
                 classifier=classifier,
             )
         )
-    if (chosen := build_option(test, measures)) is not None:
+    # On the device, where the suite may corrupt the images.
+    if (chosen := build_option(test.to(device), measures)) is not None:
         if chosen.name in [suite.name for suite in suites]:
             raise ConfigError(
                 f"suite: its name, {chosen.name}, is that of another suite; choose another name"
@@ -88,12 +89,13 @@ def check_multi_label(config: Mapping[str, Any], test: ImageSource) -> None:
     class: there is no average precision then."""
     if not any(test.images_by_class()):
         raise DatasetError("no test image shows any class: none of its labels is 1")
-    for key, value in {
-        "corruptions.root": config["corruptions"]["root"],
-        "attacks.names": config["attacks"]["names"],
-        **config,
-    }.items():
-        if key in ("corruptions.root", "attacks.names", "cifar101", "cifar_p") and value is not None:
+    if config["attacks"]["names"]:
+        raise ConfigError(
+            "attacks.names: attacks raise the loss of an image's one label, but images of the data set may have several; "
+            "leave it out"
+        )
+    for key, value in {"corruptions.root": config["corruptions"]["root"], **config}.items():
+        if key in ("corruptions.root", "cifar101", "cifar_p") and value is not None:
             raise ConfigError(
                 f"{key}={value}: its images have one label each, but those of the data set may have several; leave it "
                 "out"

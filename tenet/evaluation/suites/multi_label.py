@@ -7,11 +7,12 @@ from typing import Any
 from rich.table import Table
 
 from tenet.errors import printable
+from tenet.evaluation.corruption_tables import KINDS, make_tables
 from tenet.evaluation.measures import AnyPredictions, describe_map
 from tenet.evaluation.metrics import mean
 from tenet.evaluation.plots import draw_heatmap
 from tenet.evaluation.suites.clean import Clean
-from tenet.evaluation.suites.corruptions import KINDS, Corruptions, cell_name, make_tables
+from tenet.evaluation.suites.corruptions import Corruptions, cell_name
 from tenet.evaluation.suites.suite import Summary
 
 MAP = "map_pct"

@@ -24,11 +24,14 @@ class Cell(NamedTuple):
     """Images that are predicted together. name: a path such as corruption/fog/3, unique in an evaluation.
 
     attack: makes the images worse for the network before they are predicted (see `predict_attacked`).
+    columns: of the data set's classes, those that the network chooses from, by number; None: all. The labels of the
+    source count through them.
     """
 
     name: str
     source: ImageSource
     attack: Attack | None = None
+    columns: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ between these preparations.
 """
 
 from tenet.methods.attacks.apgd import ApgdCe
-from tenet.methods.attacks.attack import Attack, Draws, attacked, input_gradients
+from tenet.methods.attacks.attack import Attack, Draws, attacked, cross_entropy_of, input_gradients
 from tenet.methods.attacks.ball import Ball, LinfBall, draw_like, make_ball
 from tenet.methods.attacks.fgsm import Fgsm, FgsmRs
 from tenet.methods.attacks.pgd import Pgd, ascend
@@ -28,6 +28,7 @@ __all__ = [
     "Pgd",
     "ascend",
     "attacked",
+    "cross_entropy_of",
     "draw_like",
     "input_gradients",
     "make_ball",

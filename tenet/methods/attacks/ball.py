@@ -86,12 +86,15 @@ class L2Ball(Ball):
 BALLS: dict[str, type[Ball]] = {"linf": LinfBall, "l2": L2Ball}
 
 
-def make_ball(norm: str, radius: int | float | str) -> Ball:
-    """The ball of a norm of BALLS. Raises ValueError for a radius in the norm linf that is larger than 1."""
-    ball = BALLS[norm](to_number(radius))
-    if norm == "linf" and ball.radius > 1:
-        raise ValueError(f"radius={radius} must be at most 1, because images are in [0, 1]; write 8/255")
-    return ball
+def make_ball(norm: str, radius: int | float | str, *, step_size: int | float | str = 0) -> Ball:
+    """The ball of a norm of BALLS. step_size: of the attack that searches it, to be checked.
+
+    Raises ValueError for a radius or a step size in the norm linf that is larger than 1.
+    """
+    for name, value, usual in (("radius", radius, "8/255"), ("step_size", step_size, "2/255")):
+        if norm == "linf" and to_number(value) > 1:
+            raise ValueError(f"{name}={value} must be at most 1, because images are in [0, 1]; write {usual}")
+    return BALLS[norm](to_number(radius))
 
 
 def length_of(changes: Images) -> Float[Tensor, "batch 1 1 1"]:

@@ -49,7 +49,7 @@ class FgsmRs(Attack):
 
     def __post_init__(self) -> None:
         check_arguments(type(self), vars(self))
-        self.ball = make_ball("linf", self.radius)
+        self.ball = make_ball("linf", self.radius, step_size=self.step_size)
 
     def search(self, network: Network, images: Images, labels: Tensor, *, draw: Draws) -> Images:
         losses, size = cross_entropy_of(labels), to_number(self.step_size)

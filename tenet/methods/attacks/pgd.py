@@ -52,7 +52,7 @@ class Pgd(Attack):
 
     def __post_init__(self) -> None:
         check_arguments(type(self), vars(self))
-        self.ball = make_ball(self.norm, self.radius)
+        self.ball = make_ball(self.norm, self.radius, step_size=self.step_size)
         if self.restarts > 1 and not self.random_start:
             raise ValueError(
                 f"restarts={self.restarts} need random_start=true; without it all of them are equal"

@@ -109,7 +109,7 @@ def test_videos_that_cannot_be_of_the_test_images_are_refused(folder: Path) -> N
 
 def test_videos_of_a_part_of_the_test_images_are_said(folder: Path) -> None:
     predictions = {
-        cell.name: Predictions(torch.zeros(len(cell.source), dtype=torch.int64), *[torch.zeros(1)] * 3)
+        cell.name: Predictions(torch.zeros(len(cell.source), dtype=torch.int64), *[torch.zeros(1)] * 4)
         for cell in Perturbations(folder).cells()
     }
     said = "CIFAR-P videos of 3 of the 4 test images"
@@ -167,12 +167,12 @@ def test_the_summary_has_flips_by_perturbation_and_their_mean(tmp_path: Path) ->
     still = torch.zeros(9, dtype=torch.int64)
     moving = torch.tensor([0, 1, 1, 0, 0, 0, 0, 0, 0])
     predictions = {
-        f"perturbation/{name}": Predictions(moving if name == "tilt" else still, still, still, still)
+        f"perturbation/{name}": Predictions(moving if name == "tilt" else still, *[still] * 4)
         for name in PERTURBATIONS
     }
     # Shear, which flips most, never enters the mean.
     moved = torch.tensor([0, 1, 0] * 3)
-    predictions["perturbation/shear"] = Predictions(moved, still, still, still)
+    predictions["perturbation/shear"] = Predictions(moved, *[still] * 4)
     # Tilt flips once in two steps of three videos.
     summary = suite.summarize(predictions)
     assert summary.content["perturbations"]["flip_pct"]["tilt"] == pytest.approx(100 / 6)
