@@ -1,6 +1,6 @@
 """The differences from the baseline by corruption: paired by seed, with intervals, as a picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -42,12 +42,14 @@ def corruption_differences(group: Group, baseline: Group, column: str) -> Rows:
 
 def _by_seed(group: Group, column: str, names: Sequence[str]) -> dict[int, float]:
     """The mean error of the runs that have all cells of these corruptions."""
-    cells = {run.seed: run.cells.get(column, {}) for run in group.runs}
-    errors = {
-        seed: [own.get(name, {}).get(severity) for name in names for severity in SEVERITIES]
-        for seed, own in cells.items()
-    }
-    return {seed: fmean(values) for seed, values in errors.items() if None not in values}  # type: ignore[type-var]
+    found = {}
+    for run in group.runs:
+        cells = run.cells.get(column, {})
+        errors = [cells.get(name, {}).get(severity) for name in names for severity in SEVERITIES]
+        whole = [error for error in errors if error is not None]
+        if len(whole) == len(errors):
+            found[run.seed] = fmean(whole)
+    return found
 
 
 def difference_chart(comparison: Comparison, groups: Sequence[Group], column: str) -> str:
@@ -72,6 +74,8 @@ def difference_picture(comparison: Comparison) -> "Figure | None":
     figure = Figure(figsize=(WIDTH + 0.6, _height(rows) + 1.0), dpi=200, layout="constrained")
     axes = figure.subplots()
     _draw(axes, rows)
+    axes.grid(axis="x", color="#dcdcdc")
+    axes.set_xlabel(f"{AXIS}\n(95 % intervals from three seeds on; filled: without 0)")
     figure.suptitle(
         f"{title(comparison)}\ndifference from {comparison.baseline.label}", fontsize=11, parse_math=False
     )
@@ -128,7 +132,7 @@ def _draw_point(axes: "Axes", difference: Difference, *, y: float, index: int) -
     mean, interval = difference.mean, difference.interval
     assert mean is not None
     is_clear = interval is not None and not interval[0] <= 0 <= interval[1]
-    look: Mapping[str, Any] = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 5.5}
-    fill = {} if is_clear else {"markerfacecolor": "none"}
+    look: dict[str, Any] = {"color": COLOURS[index], "marker": MARKERS[index], "markersize": 5.5}
+    look |= {} if is_clear else {"markerfacecolor": "none"}
     low, high = interval or (mean, mean)
-    axes.errorbar([mean], [y], xerr=([mean - low], [high - mean]), linewidth=1.4, **look, **fill)
+    axes.errorbar([mean], [y], xerr=([mean - low], [high - mean]), linewidth=1.4, **look)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tenet.config.options import OFF, chosen_options, default
+from tenet.config.options import OFF, default, options_of
 from tenet.config.rules import flatten
 from tenet.errors import printable
 
@@ -37,7 +37,7 @@ def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
     The other settings of a group that is off are dropped, since nothing reads them. `choices`, the options that a run has
     recorded, is no key of its own; `experiment`, of which nothing else is left in the configuration, is.
     """
-    choices, options = config.get("choices"), chosen_options(config)
+    choices, options = config.get("choices"), options_of(config)
     experiment = choices.get("experiment") if isinstance(choices, Mapping) else None
     values = {"experiment": experiment} if experiment else {}
     for key, value in flatten({key: value for key, value in config.items() if key != "choices"}):

@@ -13,7 +13,7 @@ OFF = "none"
 METHOD = ("backbone", "tenet", "objective", "attack", "augment", "mixing")
 
 
-def chosen_options(config: Mapping[str, Any]) -> dict[str, str]:
+def options_of(config: Mapping[str, Any]) -> dict[str, str]:
     """The option of each group of a run's configuration: the recorded choice, or else `option_name`."""
     choices = config.get("choices")
     choices = choices if isinstance(choices, Mapping) else {}
@@ -29,7 +29,7 @@ def chosen_options(config: Mapping[str, Any]) -> dict[str, str]:
 
 def method_of(config: Mapping[str, Any]) -> str:
     """The options that tell one training method from another, such as `backbone=resnet8 tenet=inhibition`."""
-    options = chosen_options(config)
+    options = options_of(config)
     names = [group for group in METHOD if options.get(group, OFF) not in (OFF, "cross_entropy")]
     return " ".join(f"{group}={options[group]}" for group in names)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenet.corruptions.names import CORRUPTIONS
 from tenet.evaluation.metrics import CorruptionErrors, mean
@@ -53,7 +53,7 @@ def draw_heatmap(errors: CorruptionErrors, *, title: str, quantity: str = "top-1
     axes.spines[:].set_visible(False)
     for row, line in enumerate(values):
         for column, value in enumerate(line):
-            look = {"color": _text_color(image.to_rgba(value)), "fontsize": 8}
+            look: dict[str, Any] = {"fontsize": 8, "color": _text_color(image.cmap(float(norm(value))))}
             weight = "bold" if column == len(severities) else "normal"
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontweight=weight, **look)
     axes.set_title(title, fontsize=10, parse_math=False)
