@@ -137,8 +137,8 @@ class ProcessGroup:
             return network
         from torch.nn.parallel import DistributedDataParallel
 
-        # Buckets that stay as they are: torch would otherwise arrange the gradients in another order after the first step
-        # of a process, and with three or more processes another order of summation, which rounds differently.
+        # With find_unused_parameters, buckets stay as they are. Otherwise, torch would rearrange them after the first step
+        # that a process takes, so that a resumed run of three or more processes would sum, and round, in another order.
         return DistributedDataParallel(network, find_unused_parameters=True)
 
 

@@ -20,7 +20,7 @@ from tenet.networks import Network
 from tenet.randomness import make_generator
 from tenet.run.progress import ProgressReport
 
-# More at once need much memory for the backward pass of a large network.
+# Larger batches need too much memory for the backward pass of a large network.
 GPU_IMAGES = 250
 
 

@@ -71,7 +71,7 @@ class AutoAttack(Attack):
     def search(self, network: Network, images: Images, labels: Tensor, *, draw: Draws) -> Images:
         from pyautoattack import AutoAttack as Package
 
-        # It reports each batch at the level INFO, and judges by one batch what is judged here by all of them.
+        # It logs each batch, and warns of masked gradients by single batches, which `masked_gradients` judges by all images.
         logging.getLogger("auto-attack").setLevel(logging.CRITICAL)
 
         def logits(images: Images) -> Tensor:

@@ -171,7 +171,7 @@ class SlurmExecutor(Executor):
 
     def _parameters(self) -> dict[str, Any]:
         """The options of sbatch, in the terms of submitit."""
-        # submitit's own signal would go to its process alone, and it counts time limits.
+        # submitit's own signal would reach its process alone, and it requeues a job only a few times.
         others = {"requeue": True, "signal": f"USR1@{self.stop_seconds}", **options(self.sbatch)}
         if self.memory_gb is not None:
             others["mem"] = f"{int(self.memory_gb * 1024)}M"

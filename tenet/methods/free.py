@@ -43,7 +43,7 @@ class Free(Composed):
             noise = self._rows(batch).transpose(0, 1).flatten(0, 1).clone().requires_grad_()
             images = (batch.images + noise).clamp(0, 1)
             for update in self.method.updates(network, replace(batch, images=images)):
-                # What follows on this update, such as an inhibited one, has nothing to do with the noise.
+                # An update that follows on this one, such as an inhibited one, must not add to the noise's gradient.
                 update.batch = replace(update.batch, images=images.detach())
                 yield update
                 if update.is_refused:

@@ -13,7 +13,7 @@ from typing import IO, Any
 from tenet.config.overrides import as_argument
 from tenet.config.rules import flatten, truncate
 from tenet.config.run_config import is_of_experiment, load_config, read_config, run_id
-from tenet.distributed import is_main_process
+from tenet.distributed import is_main_process, started_processes
 from tenet.errors import ConfigError, StorageError, UserError
 from tenet.files.atomic import hold, remove_leftovers
 from tenet.files.json import number, read_json
@@ -281,10 +281,7 @@ def explain_how_to_resume(run_dir: Path) -> Iterator[None]:
     except (KeyboardInterrupt, Preempted) as signal:
         why = "interrupted" if isinstance(signal, KeyboardInterrupt) else f"stopped by {signal}"
         has_started = (run_dir / CONFIG_FILE).exists()
-        again = (
-            f"python train.py {as_argument('resume', shown(run_dir))}" if has_started else "the same command"
-        )
-        logger.info("%s; continue: %s", why, again)
+        logger.info("%s; continue: %s", why, resume_command(run_dir) if has_started else "the same command")
         raise
     except StorageError:
         raise  # the folder may be another process's by now
@@ -297,8 +294,12 @@ def explain_how_to_resume(run_dir: Path) -> Iterator[None]:
 
 def how_to_go_on(run_dir: Path) -> str:
     """For the message about a run that has finished at its `trainer.max_steps`."""
-    command = f"python train.py {as_argument('resume', shown(run_dir))} trainer.max_steps=null"
-    return f"to continue beyond trainer.max_steps: {command}"
+    return f"to continue beyond trainer.max_steps: {resume_command(run_dir)} trainer.max_steps=null"
+
+
+def resume_command(run_dir: Path) -> str:
+    program = "python" if started_processes() == 1 else "torchrun ..."
+    return f"{program} train.py {as_argument('resume', shown(run_dir))}"
 
 
 def prepare_to_resume(run_dir: Path, *, step: int, last_step: int) -> None:

@@ -31,12 +31,13 @@ def test_a_script_of_the_page_continues_after_a_time_limit(
     path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{slurm['PATH']}"
     environment = {**slurm, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run(["sbatch", "job.sh"], cwd=tmp_path, env=environment, check=True)
-    wait_for(partial(has_logged, tmp_path, 10), within_s=200)
+    wait_for(partial(has_logged, tmp_path, 10), within_s=500)
     (tmp_path / "slurm" / "101.limit").touch()
-    wait_for(lambda: (tmp_path / "slurm" / "101.state").read_text() in ("COMPLETED", "FAILED"), within_s=200)
+    wait_for(lambda: (tmp_path / "slurm" / "101.state").read_text() in ("COMPLETED", "FAILED"), within_s=500)
     output = (tmp_path / "slurm-101.out").read_text()
     assert (tmp_path / "slurm" / "101.state").read_text() == "COMPLETED", output
     assert records(slurm).count("REQUEUED 101\n") == 1
     assert "continuing run" in output
     assert ("in 2 processes" in output) == (processes == 2)
-    assert has_logged(tmp_path, 36)
+    assert f"continue: {'python' if processes == 1 else 'torchrun ...'} train.py resume=runs/" in output
+    assert has_logged(tmp_path, 70)

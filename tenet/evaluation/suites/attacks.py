@@ -26,7 +26,7 @@ from tenet.methods.attacks import Attack
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Of the attacks as they are set up here: cached predictions and reports belong to one version.
+# To be raised when an attack computes something else: cached predictions and reports belong to one version.
 VERSION = 1
 MAX_SHOWN = 10  # images in the picture
 
@@ -68,7 +68,7 @@ class Attacks(Suite):
         return len(self.attacks)
 
     def identity(self) -> Mapping[str, Any]:
-        """Without attacks, radii and norm, which the names of the cells have: more cells keep what is measured."""
+        """Without attacks, radii and norm: they are in the names of the cells, and adding a cell must not discard others."""
         return {"fingerprint": self.test.fingerprint(), **self._details()}
 
     def measured(self) -> Mapping[str, Any]:

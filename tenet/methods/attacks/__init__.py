@@ -7,8 +7,8 @@ share one. `perturb` takes images in [0, 1] and labels (or soft targets), and re
 [0, 1] and within `attack.ball` around those that were given. It draws by `draw("restart 1")`, and so on: one generator for
 the whole batch, or a list of one for each image, which makes the result independent of how images are put into batches. It
 computes in float32, whatever the network's precision, runs the network in the mode that the caller has chosen, and leaves
-its weights, its gradients and its BatchNorm statistics alone. An attack of your own overrides `search`, which does the same
-between these preparations.
+its weights, its gradients and its BatchNorm statistics alone. Your own attack overrides `search`, which `perturb` calls once
+it has put the network into float32 and has stopped its BatchNorm statistics.
 """
 
 from tenet.methods.attacks.apgd import ApgdCe

@@ -22,7 +22,7 @@ NEW_STEP, RISING = 0.75, 0.75
 @dataclass(kw_only=True)
 class ApgdCe(Attack):
     """APGD on the cross-entropy. Steps begin at twice the radius and are halved, for each image by itself, at the end of a
-    window in which the loss rose too rarely or its best value stayed; the search then continues from the best image.
+    window in which the loss rose too rarely or its best value did not improve; the search continues from the best image.
 
     radius: of images in [0, 1]: a number, or text such as 8/255. Starts are random changes as long as the radius.
     restarts: as in Pgd.
@@ -59,7 +59,7 @@ class ApgdCe(Attack):
         best, best_gradients, best_losses = current.clone(), found.gradients, found.losses
         gradients, last_losses = found.gradients, found.losses
         sizes = torch.full_like(images[:, :1, :1, :1], 2 * ball.radius)
-        # Since the last end of a window: how often the loss rose; and, as of then, the best loss and whether it was halved.
+        # Since the last window: how often the loss rose. At its end: the best loss, and whether steps were halved.
         rises = torch.zeros_like(best_losses)
         best_then, was_halved = best_losses, torch.zeros_like(rises, dtype=torch.bool)
         ends = windows(self.steps)

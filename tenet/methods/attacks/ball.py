@@ -23,7 +23,7 @@ class Ball(ABC):
     radius: float
 
     def project(self, images: Images, center: Images) -> Images:
-        """The images, moved into the ball around `center`, then clipped to [0, 1], which leads no further away."""
+        """The images, moved into the ball around `center`, then clipped to [0, 1]: towards `center`, which lies there."""
         return (center + self.shorten(images - center)).clamp(0, 1)
 
     def start(self, images: Images, generators: Generators) -> Images:
@@ -74,7 +74,7 @@ class L2Ball(Ball):
         return gradients / length_of(gradients)
 
     def draw(self, images: Images, generators: Generators) -> Images:
-        # The volume within a distance grows with its power of the number of dimensions.
+        # The volume within a distance is proportional to distance ** dimensions.
         dimensions = images[0].numel()
         share = draw_like(images[:, :1, :1, :1], torch.rand, generators) ** (1 / dimensions)
         return share * self.draw_far(images, generators)

@@ -35,8 +35,8 @@ class Pgd(Attack):
     """Steps along the gradient's sign (in the norm l2, along the gradient), each followed by a projection onto the ball.
 
     radius, step_size: of images in [0, 1]; numbers, or text such as 8/255.
-    restarts: attack from so many starts; of each image, keep a result that is misclassified, and among those of one kind
-        the one of the highest cross-entropy.
+    restarts: attack from so many starts; of each image, keep a misclassified result, if there is any, and among equals the
+        one of the highest cross-entropy.
     random_start: begin at a change uniform in the ball; false: at the image itself.
 
     Raises ValueError for more than one restart without a random start.
@@ -82,8 +82,8 @@ class Pgd(Attack):
 
 
 class Worst:
-    """Of each image the worst of several changes: one that is misclassified, and among those of one kind the one of the
-    highest loss."""
+    """Of each image the worst of several changes: a misclassified one, if there is any; among equals, the one of the highest
+    loss."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
