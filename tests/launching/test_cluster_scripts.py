@@ -33,7 +33,8 @@ def test_a_script_of_the_page_continues_after_a_time_limit(
     subprocess.run(["sbatch", "job.sh"], cwd=tmp_path, env=environment, check=True)
     wait_for(partial(has_logged, tmp_path, 10), within_s=500)
     (tmp_path / "slurm" / "101.limit").touch()
-    wait_for(lambda: (tmp_path / "slurm" / "101.state").read_text() in ("COMPLETED", "FAILED"), within_s=500)
+    ended = ("COMPLETED", "FAILED", "TIMEOUT")
+    wait_for(lambda: (tmp_path / "slurm" / "101.state").read_text() in ended, within_s=500)
     output = (tmp_path / "slurm-101.out").read_text()
     assert (tmp_path / "slurm" / "101.state").read_text() == "COMPLETED", output
     assert records(slurm).count("REQUEUED 101\n") == 1
