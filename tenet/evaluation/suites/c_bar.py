@@ -13,8 +13,11 @@ from tenet.errors import ConfigError, DatasetError
 from tenet.evaluation.corruption_tables import KINDS, describe_part, make_tables
 from tenet.evaluation.measures import AnyPredictions, Measures, as_metrics, describe
 from tenet.evaluation.metrics import mean
-from tenet.evaluation.suites.suite import CLEAN, Cell, Suite, Summary
+from tenet.evaluation.suites.suite import CLEAN, RECORD, Cell, Suite, Summary
 from tenet.rules import at_least, at_most
+
+# As RECORD, but apart from the corruptions of the mCE.
+COLUMNS = ("c_bar", *RECORD[1:])
 
 
 class CBar(Suite):
@@ -84,20 +87,14 @@ class CBar(Suite):
         }
         errors = {name: {level: each.error_pct for level, each in row.items()} for name, row in cells.items()}
         sets = [each for name in cells if name in self.benchmark for each in cells[name].values()]
-        is_whole = len(sets) == len(self.benchmark) * len(SEVERITIES)
-        figures = {
-            "error_pct": mean([each.error_pct for each in sets]) if is_whole else None,
-            "interval_pct": self.measures.interval_pct(sets) if is_whole else None,
-            **(self.measures.means_of(sets) if is_whole else {}),
-        }
-        kind = self.images.kind
+        figures, kind = self._means(sets), self.images.kind
         # Official files and generated images never share the name of a metric.
         prefix = "c_bar" if kind == "files" else "c_bar_generated"
         metrics = as_metrics(prefix, figures)
         for name, row in errors.items():
             metrics |= {f"{prefix}/{name}/{level}/error_pct": error for level, error in row.items()}
         line = f"no mean of {self.title}: {len(sets)} of its 50 cells were measured"
-        if is_whole:
+        if figures:
             line = f"{self.title} " + describe(figures, ", mean over 10 corruptions and 5 severities")
         part = describe_part(len(predictions[CLEAN].labels), cells)
         return Summary(
@@ -118,16 +115,18 @@ class CBar(Suite):
             tables=make_tables(
                 errors, title=f"{self.title}: top-1 error in %, {KINDS[kind]}", benchmark=self.benchmark
             ),
-            is_complete=is_whole and not part,
+            is_complete=bool(figures) and not part,
             records=[
-                {
-                    "c_bar": name,
-                    "severity": level,
-                    "error_pct": each.error_pct,
-                    "images": len(each.labels),
-                    "source": kind,
-                }
+                dict(zip(COLUMNS, (name, level, each.error_pct, len(each.labels), kind), strict=True))
                 for name, row in cells.items()
                 for level, each in row.items()
             ],
         )
+
+    def _means(self, sets: Sequence[AnyPredictions]) -> dict[str, Any]:
+        """The figures over all cells of the benchmark; none if some are missing."""
+        if len(sets) < len(self.benchmark) * len(SEVERITIES):
+            return {}
+        error = mean([each.error_pct for each in sets])
+        interval = self.measures.interval_pct(sets)
+        return {"error_pct": error, "interval_pct": interval, **self.measures.means_of(sets)}

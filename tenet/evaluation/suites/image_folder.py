@@ -59,7 +59,7 @@ class ImageFolder(Suite):
             names = [known[column] for column in columns]
             self.measures = replace(measures, classes=tuple(names))
         else:
-            # ImageNetV2's folders have the numbers of the classes; sorted as text, they would be in another order.
+            # Sorted as text, ImageNetV2's folders 0 to 999 would not be in the order of the classes.
             numbers = [str(number) for number in range(len(known))]
             names = numbers if set(found) == set(numbers) else known
         images = Images(index_folder(root, classes=names), Crops(resize, crop), workers=None)
@@ -89,7 +89,7 @@ class ImageFolder(Suite):
         metrics: dict[str, float] = {}
         for name, each in figures.items():
             metrics |= as_metrics(f"test/{name}", each)
-        return Summary(content={self.name: figures}, metrics=metrics, lines=lines)
+        return Summary(content={"other_test_sets": figures}, metrics=metrics, lines=lines)
 
 
 class OfClasses(Subset):

@@ -69,7 +69,7 @@ def test_a_subset_is_chosen_from_its_own_classes_and_compared_with_their_clean_i
         # The columns of these classes among the network's four.
         error = (found[:, 1::2].argmax(1) != labels).double().mean().item()
         assert (found.argmax(1) % 2 == 0).any(), "unrestricted, it chooses other classes"
-        figures = report["imagenet-r"][name]
+        figures = report["other_test_sets"][name]
         assert figures["images"] == 6
         assert figures["error_pct"] == pytest.approx(100 * error)
         nll = torch.nn.functional.cross_entropy(found[:, 1::2], labels).item()
@@ -82,7 +82,7 @@ def test_folders_with_numbers_are_classes_by_number(place: Path) -> None:
     report, _ = measure(place, "suite=imagenet_v2", "suite.path=v2", *SIZES)
     found = logits(place, "v2", ["0", "1", "2", "3"]).argmax(1)
     error = (found != torch.arange(4).repeat_interleave(3)).double().mean().item()
-    assert report["imagenet-v2"]["imagenet-v2"]["error_pct"] == pytest.approx(100 * error)
+    assert report["other_test_sets"]["imagenet-v2"]["error_pct"] == pytest.approx(100 * error)
 
 
 def test_what_does_not_fit_is_refused_in_one_line(place: Path, tmp_path: Path) -> None:
