@@ -29,14 +29,17 @@ ENVIRONMENT = ("cpu", "gpu", "threads", "python", "torch")
 
 
 def wanted(run: Run, on: str) -> dict[str, float]:
-    """Test error, mCE, robust accuracies and calibration error, by column; on the test images `on`, or the run's own."""
+    """Test error, mCE, robust accuracies and calibration error, in this order; on the test images `on`, or the run's own."""
     other = re.compile(rf"{OTHER_DATA}{re.escape(on)}( [^ ,]+)?(?=,)")
     found = {}
     for name, value in run.figures.items():
         is_on = bool(other.search(name)) if on else OTHER_DATA not in name
         if is_on and (name == ECE or name.startswith((TEST, MCE, ROBUST))):
             found[other.sub("", name) if on else name] = round(value, 4)
-    return found
+    kinds = (TEST, MCE, ROBUST, ECE)
+    return dict(
+        sorted(found.items(), key=lambda item: [item[0].startswith(kind) for kind in kinds], reverse=True)
+    )
 
 
 def record_run(run: Run, on: str) -> dict[str, Any]:

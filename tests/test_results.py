@@ -28,6 +28,19 @@ def test_every_experiment_has_its_place_in_a_page():
     assert found == {*EXPERIMENTS, "missing", "ratios"}
 
 
+def write_environment(folder: Path) -> None:
+    git = {"commit": "0123456789", "dirty": False}
+    environment = {
+        "git": git,
+        "cpu": "AMD EPYC",
+        "gpu": None,
+        "threads": 1,
+        "python": "3.12.1",
+        "torch": "2.11.0",
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """Two methods; mCE by seed: 11, 15, 16 plain and 10, 12, 14 with TENET. One run is not evaluated."""
@@ -44,16 +57,7 @@ def runs(tmp_path: Path) -> Path:
             name="corruptions-other.json",
             measured=measured(test="other", is_own=False, dataset="v6"),
         )
-        git = {"commit": "0123456789", "dirty": False}
-        environment = {
-            "git": git,
-            "cpu": "AMD EPYC",
-            "gpu": None,
-            "threads": 1,
-            "python": "3.12.1",
-            "torch": "2.11.0",
-        }
-        (folder / "environment.json").write_text(json.dumps(environment))
+        write_environment(folder)
     return tmp_path
 
 
@@ -83,6 +87,23 @@ def test_a_record_can_be_of_other_test_images(runs):
     found = record([str(runs)], command="", on="v6")
     plain = build.values_of(found, "augmix", tenet=False, column="mCE, generated, %")
     assert plain == {0: 12, 1: 16, 2: 17}
+
+
+def test_a_record_of_attacks_has_their_columns_before_the_calibration(tmp_path):
+    run = write_run(tmp_path / "pgd" / "none-0", seed=0, test=20.0, mce=None, tenet=PLAIN)
+    cells = {
+        name: {"attack": text, "radius": "8/255", "images": 10, "robust_accuracy_pct": accuracy}
+        for name, text, accuracy in (("fgsm-linf-8", "FGSM", 40.0), ("autoattack-linf-8", "AutoAttack", 30.0))
+    }
+    attacks = {"asked": ["fgsm", "autoattack"], "norm": "linf", "of_test_images": 10, "cells": cells}
+    write_evaluation(run, mce=25.0, attacks=attacks, measured=measured())
+    write_environment(run)
+    (run / "summary.json").write_text(json.dumps({"test/error_pct": 20.0, "test/ece_pct": 3.0}))
+    header = build.runs_table(record([str(tmp_path)], command=""), Experiment("", "", ("pgd",))).splitlines()[
+        0
+    ]
+    attacked = "robust accuracy, FGSM, linf 8/255, % | robust accuracy, AutoAttack, linf 8/255, %"
+    assert header == f"| method |  | clean error, % | mCE, generated, % | {attacked} | ECE, % |"
 
 
 def test_without_a_record_the_command_and_its_cost_stand_in_its_place():
