@@ -80,7 +80,12 @@ def run(
         from tenet.evaluation.classifier import Classifier
         from tenet.evaluation.exposure import Exposure
         from tenet.evaluation.loop import predict_suites
-        from tenet.evaluation.matching import match_classes, matching_note, warn_of_other_size
+        from tenet.evaluation.matching import (
+            match_classes,
+            matching_note,
+            missing_classes_note,
+            warn_of_other_size,
+        )
         from tenet.evaluation.measurement import PART
         from tenet.evaluation.report import combine, print_report, write_figures, write_pictures
         from tenet.evaluation.suites.build import build_suites
@@ -124,6 +129,9 @@ def run(
     if matched := matching_note(network.interface["classes"], test.classes):
         about["classes"] = matched
         notes.append(matched)
+    if missing := missing_classes_note(test, part="test"):
+        about["missing_classes"] = missing
+        notes.append(missing)
     if target.run_dir is not None:  # how a file of weights was trained is not known
         trained = read_config(target.run_dir)
         exposure = Exposure.of(build(trained[group], key=group) for group in ("augment", "mixing"))

@@ -63,6 +63,18 @@ def matching_note(of_network: Sequence[str], of_data: Sequence[str]) -> str:
     return "classes matched by position: the network or the data has numbers in place of names"
 
 
+def missing_classes_note(data: ImageSource, *, part: str) -> str:
+    """A line if some classes have no image, as in the first images of a data set that is sorted by class. part: training
+    or test."""
+    counts = zip(data.classes, data.images_by_class(), strict=True)
+    missing = [name for name, count in counts if not count]
+    return (
+        f"{len(missing)} of the {len(data.classes)} classes have no {part} image: {some_names(missing)}"
+        if missing
+        else ""
+    )
+
+
 def _are_numbers(names: Sequence[str]) -> bool:
     return all(name.isascii() and name.isdecimal() and len(name) < MAX_LISTED for name in names)
 

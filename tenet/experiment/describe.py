@@ -3,6 +3,8 @@
 import logging
 from typing import TYPE_CHECKING
 
+from tenet.evaluation.matching import missing_classes_note
+
 if TYPE_CHECKING:
     from tenet.experiment.parts import Experiment
 
@@ -25,6 +27,9 @@ def describe(experiment: "Experiment") -> str:
             experiment.total_steps,
             experiment.last_step,
         )
+    for part, source in {"training": experiment.splits.train, "test": experiment.splits.test}.items():
+        if missing := missing_classes_note(source, part=part):
+            logger.warning(missing)
     validation = experiment.validation
     if validation is not None and (corrupted := experiment.held_out.corrupted_images):
         logger.info(

@@ -8,7 +8,7 @@ import torch
 from tenet.data import ImageArrays
 from tenet.errors import DatasetError
 from tenet.evaluation.classifier import Classifier
-from tenet.evaluation.matching import match_classes, matching_note, warn_of_other_size
+from tenet.evaluation.matching import match_classes, matching_note, missing_classes_note, warn_of_other_size
 from tenet.networks import Network, ResNet
 
 NUMBERS = [str(number) for number in range(12)]
@@ -93,3 +93,12 @@ def test_the_report_says_if_classes_were_matched_by_position():
     assert "matched by position" in matching_note(["red", "green", "blue"], numbers)
     assert matching_note(["red", "green"], ["green", "red"]) == ""
     assert matching_note(numbers, ["1", "2", "3"]) == ""
+
+
+def test_the_report_says_which_classes_have_no_image():
+    """Such as the first images of a data set that is sorted by class."""
+    images, labels = torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.tensor([0, 0, 2, 2])
+    data = ImageArrays(images, labels, classes=["red", "green", "blue", "grey"])
+    assert missing_classes_note(data, part="test") == "2 of the 4 classes have no test image: green, grey"
+    whole = ImageArrays(images, torch.tensor([0, 1, 2, 3]), classes=["red", "green", "blue", "grey"])
+    assert missing_classes_note(whole, part="test") == ""
