@@ -60,7 +60,7 @@ def test_robust_accuracy_is_a_column_and_drawn_over_the_mce(tmp_path):
     outline = Outline(render(top))
     assert "robust accuracy, PGD-20, linf 8/255, %" in outline.text
     assert "41.50 ± 0.00" in outline.text
-    assert len(outline.all("svg")) == 4
+    assert len(outline.all("svg")) == 5
     (tmp_path / "plain" / "0" / "evaluation" / "corruptions-part.json").write_text(
         '{"attacks": {"cells": [1]}}'
     )
@@ -74,7 +74,9 @@ def test_the_page_holds_figures_keys_curves_heatmaps_and_links(tmp_path):
     classes = [attrs.get("class") for attrs in outline.all("table")]
     assert classes.count("heat") == 2
     assert classes.count("sortable") == 4  # figures, differences, keys, runs
-    assert len(outline.all("svg")) == 3  # error over severity, test error, training loss; no validation set
+    assert (
+        len(outline.all("svg")) == 4
+    )  # error over severity, difference, test error, training loss; no validation set
     assert [a["href"] for a in outline.all("a")][:2] == ["plain/0/", "plain/1/"]
 
 
@@ -139,7 +141,8 @@ def test_left_out_runs_are_listed_with_the_reason(tmp_path):
     write_pair(tmp_path)
     write_run(tmp_path / "cut", seed=9, epoch=1)
     outline = Outline(render(tmp_path))
-    assert "6 finished runs in 2 groups; 1 is left out, wholly or in part" in outline.text
+    assert "6 in 2 groups, seeds 0, 1, 2" in outline.text
+    assert "1 run is left out, wholly or in part" in outline.text
     assert "unfinished: stopped at epoch 1 of 2" in outline.text
     assert "cut/" in [a["href"] for a in outline.all("a")]
 
