@@ -73,10 +73,12 @@ def test_the_page_holds_figures_keys_curves_heatmaps_and_links(tmp_path):
         assert text in outline.text
     classes = [attrs.get("class") for attrs in outline.all("table")]
     assert classes.count("heat") == 2
-    assert classes.count("sortable") == 4  # figures, differences, keys, runs
-    assert (
-        len(outline.all("svg")) == 4
-    )  # error over severity, difference, test error, training loss; no validation set
+    assert (classes.count("sortable figures"), classes.count("sortable")) == (
+        3,
+        1,
+    )  # means, differences, runs; keys
+    # Error over severity, difference by corruption, test error, training loss; no validation set.
+    assert len(outline.all("svg")) == 4
     assert [a["href"] for a in outline.all("a")][:2] == ["plain/0/", "plain/1/"]
 
 
