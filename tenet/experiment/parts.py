@@ -22,10 +22,10 @@ from tenet.device import pick_device
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
 from tenet.errors import ConfigError
 from tenet.evaluation.classifier import Classifier
+from tenet.experiment.announcement import describe_run
 from tenet.experiment.backbone import build_on_meta, check_forward, find_image_shape
 from tenet.experiment.checks import check_parts
 from tenet.experiment.cut_table import print_cuts
-from tenet.experiment.describe import describe
 from tenet.experiment.held_out import HeldOut
 from tenet.experiment.initial_weights import compare_normalization, find_saved_weights
 from tenet.experiment.validation import CorruptedValidation
@@ -256,7 +256,7 @@ class Experiment:
     def describe(self) -> str:
         """Such as `cpu, 1437 training images 32x32 in 10 classes`. Warns if no step of the run would be inhibited, and
         if it goes on after its learning-rate schedule."""
-        return describe(self)
+        return describe_run(self)
 
     def checkpoints(self, run_dir: Path, *, check_folder: Callable[[], None] = lambda: None) -> Checkpoints:
         return Checkpoints(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tenet")
 
 
-def describe(experiment: "Experiment") -> str:
+def describe_run(experiment: "Experiment") -> str:
     """See `Experiment.describe`."""
     if experiment.inhibited is not None and experiment.inhibited.start_step > experiment.last_step:
         logger.warning(
