@@ -115,7 +115,7 @@ def test_a_difference_without_figures_is_shown_as_not_evaluated(tmp_path, capsys
     assert "no common seed" not in output
 
 
-@pytest.mark.parametrize("name", ["x.pdf", "x"])
+@pytest.mark.parametrize("name", ["x.docx", "x"])
 def test_an_unknown_output_suffix_is_refused_with_the_known_ones(tmp_path, capsys, name):
     write_run(tmp_path / "0", seed=0)
     path = tmp_path / name

@@ -58,9 +58,10 @@ def test_every_key_has_a_rule_and_its_default_keeps_it(option: Path) -> None:
 
 def test_every_rule_belongs_to_a_key() -> None:
     keys = {key for _, key, _ in KEYS}
-    # These come with the data, the objective and the launcher, not from a configuration.
+    # These come with the data, the objective, the command line and the launcher, not from an option.
     built = {
-        "backbone.num_classes", "backbone.weights_sha256", "attack.method", "tenet.method", "tenet.process_group"
+        "backbone.num_classes", "backbone.weights_sha256", "attack.method", "tenet.method", "tenet.process_group",
+        "suite.test", "suite.measures", "choices",
     }  # fmt: skip
     # An optimizer of PyTorch takes more arguments than its option lists: `+optimizer.amsgrad=true`.
     ruled = {key for key, _, _ in every_rule() if not key.startswith("optimizer.")}

@@ -15,6 +15,7 @@ from tenet.corruptions.generator import (
     GeneratedCorruptions,
     check_channels_last,
 )
+from tenet.corruptions.names import BAR_CORRUPTIONS, CIFAR_BAR
 from tenet.corruptions.parameters import CIFAR, FIELDS, IMAGENET, TINY_IMAGENET, settings
 from tenet.data import ImageArrays
 from tests.data.trees import read_whole
@@ -35,7 +36,8 @@ def test_names_are_the_15_of_the_mean_and_4_more():
     assert len(EXTRA_CORRUPTIONS) == 4
     assert CORRUPTIONS[0] == "gaussian_noise"
     assert CORRUPTIONS[-1] == "jpeg_compression"
-    assert set(NAMES) == {*RANDOM, *DETERMINISTIC, *ON_LEVELS, *RANDOM_ON_LEVELS}
+    generated = {*RANDOM, *DETERMINISTIC, *ON_LEVELS, *RANDOM_ON_LEVELS}
+    assert generated == {*NAMES, *BAR_CORRUPTIONS}
 
 
 def test_importing_the_names_does_not_import_torch():
@@ -71,9 +73,10 @@ def test_images_are_numbered_from_zero_by_default():
     assert torch.equal(corrupt(images, corruption="snow", severity=2), numbered)
 
 
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("name", sorted({*RANDOM} - {"transverse_chromatic_abberation"}))
 def test_draws_change_with_the_seed_and_the_image_id(name):
-    images = photographs(1, 32, 32).expand(2, -1, -1, -1)
+    size = 32 if name in {*NAMES, *CIFAR_BAR} else 224
+    images = photographs(1, size, size).expand(2, -1, -1, -1)
     first, second = corrupt(images, corruption=name, severity=4)
     assert not torch.equal(first, second)
     assert not torch.equal(corrupt(images, corruption=name, severity=4, seed=1)[0], first)

@@ -98,7 +98,7 @@ def test_the_report_says_if_classes_were_matched_by_position():
 def test_the_report_says_which_classes_have_no_image():
     """Such as the first images of a data set that is sorted by class."""
     images, labels = torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.tensor([0, 0, 2, 2])
-    data = ImageArrays(images, labels, classes=["red", "green", "blue", "grey"])
+    data = ImageArrays(images, labels, classes=("red", "green", "blue", "grey"))
     assert missing_classes_note(data, part="test") == "2 of the 4 classes have no test image: green, grey"
-    whole = ImageArrays(images, torch.tensor([0, 1, 2, 3]), classes=["red", "green", "blue", "grey"])
+    whole = ImageArrays(images, torch.tensor([0, 1, 2, 3]), classes=("red", "green", "blue", "grey"))
     assert missing_classes_note(whole, part="test") == ""

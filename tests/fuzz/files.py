@@ -26,6 +26,7 @@ PREDICTIONS = {
     "labels": np.zeros(3, np.int64),
     "confidence": np.ones(3, np.float32),
     "nll": np.ones(3, np.float32),
+    "brier": np.ones(3, np.float32),
 }
 
 

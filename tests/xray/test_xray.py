@@ -130,7 +130,7 @@ def test_the_command_writes_picture_and_figures_and_prints_a_table(run_dir, caps
     cell = ["--corruption", "contrast", "--severity", "5", "--groups", "4"]
     assert main([str(run_dir), "--images", "5", "2", "3", *cell]) == 0
     printed = capsys.readouterr().out
-    assert "4 groups at stage_2" in printed
+    assert "4 groups of channels at stage_2" in printed
     assert "contrast 5" in printed
     picture = run_dir / "evaluation" / "xray.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -235,7 +235,7 @@ def test_groups_that_argue_against_the_class_are_drawn_grey_and_have_no_map(netw
         assert opacity == pytest.approx(float(1 - seen.reversed_maps[0, group].mean()), abs=0.02)
     assert [len(shown.images) for shown in axes[8 + 2 : 8 + 5]] == [0, 0, 0]
     last = axes[7]
-    assert (last.get_title(), last.get_xlabel()) == ("fog 3", "overlap 0.25 (0.50)")
+    assert (last.get_title(), last.get_xlabel()) == ("in fog 3", "agreement 0.25\nof another start 0.50")
     assert (last.images[0].get_array() == 200).all(), "the corrupted image, not the clean one"
 
 
@@ -255,10 +255,10 @@ def test_picture_and_table_go_into_the_runs_own_wandb_run(wandb_run):
     assert main([str(wandb_run), "--images", "5"]) == 0
     first, later = map(read_wandb_file, wandb_files(wandb_run))
     assert later.run.run_id == first.run.run_id
-    assert later.summary["xray/picture/_type"] == "image-file"
-    assert later.summary["xray/groups/_type"] == "table-file"
+    assert later.summary["xray/picture"]["_type"] == "image-file"
+    assert later.summary["xray/groups"]["_type"] == "table-file"
     # Two versions of one image, three groups.
-    shape = (later.summary["xray/groups/nrows"], later.summary["xray/groups/ncols"])
+    shape = (later.summary["xray/groups"]["nrows"], later.summary["xray/groups"]["ncols"])
     assert shape == (6, len(TABLE_COLUMNS))
 
 
