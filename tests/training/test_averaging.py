@@ -97,7 +97,8 @@ def test_a_run_evaluates_its_average_next_to_its_weights_and_saves_it(trained) -
     assert summary["test_ema/error_pct"] != summary["test/error_pct"]
     assert f"test ema error {summary['test_ema/error_pct']:.2f} %" in output
     names = {name for line in read_metrics(run / "metrics.jsonl") for name in line if name.startswith("test")}
-    assert names == {f"test{kind}{part}/error_pct" for kind in ("", "_ema") for part in ("", "_subset")}
+    parts = [f"test{kind}{part}" for kind in ("", "_ema") for part in ("", "_subset")]
+    assert names == {f"{part}/{figure}" for part in parts for figure in ("error_pct", "loss")}
     weights, averaged = (load_file(run / f"weights{kind}.safetensors") for kind in ("", "-ema"))
     assert weights.keys() == averaged.keys()
     assert any(not torch.equal(value, averaged[name]) for name, value in weights.items())

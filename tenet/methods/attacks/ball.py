@@ -110,6 +110,6 @@ def replace_where(flags: Bool[Tensor, " batch"], new: Tensor, old: Tensor) -> Te
 def draw_like(images: Tensor, sample: Callable[..., Tensor], generators: Generators) -> Tensor:
     """What `sample` (torch.rand or torch.randn) draws, of the images' shape, type and device."""
     kinds: dict[str, Any] = {"dtype": images.dtype, "device": images.device}
-    if isinstance(generators, torch.Generator):
-        return sample(images.shape, generator=generators, **kinds)
-    return torch.stack([sample(images.shape[1:], generator=one, **kinds) for one in generators])
+    if isinstance(generators, Sequence):
+        return torch.stack([sample(images.shape[1:], generator=one, **kinds) for one in generators])
+    return sample(images.shape, generator=generators, **kinds)
