@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def test_a_failed_job_does_not_stop_the_others(app: Path) -> None:
     ]  # fmt: skip
     assert (jobs[5]["result"], jobs[6]["same_as"]) == (0.8, 5)
     assert errors == "error: 3 of 7 jobs failed\n"
-    assert "7 jobs in 0:00:0" in output
+    assert "7 jobs in 0:00:" in output
     assert ": 3 finished, 1 same as another, 3 failed\n" in output
     # A defect, and no user error, has its traceback in the log of the run.
     logs = {job["number"]: (app.parent / job["folder"] / "app.log").read_text() for job in jobs}
@@ -31,7 +32,8 @@ def test_a_failed_job_does_not_stop_the_others(app: Path) -> None:
     assert logs[2].endswith("ZeroDivisionError: a defect\n")
     assert logs[5].count("\n") == 1
     assert [seen(app.parent / job["folder"])["num"] for job in jobs] == [0, 1, 2, 3, 4, 5, 5]
-    assert [line.split() for line in output.splitlines() if line.startswith(("2 ", "6 "))] == [
+    shown = re.sub(r"\b0:00:0\d\b", "0:00:00", output)  # a busy machine takes seconds
+    assert [line.split() for line in shown.splitlines() if line.startswith(("2 ", "6 "))] == [
         ["2", "seed=2", "failed:", "ZeroDivisionError:", "a", "defect", "0:00:00", "runs/seed2"],
         ["6", "seed=8", "same", "as", "#5"],
     ]
