@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tenet.compare.keys import NOT_COMPARED
+from tenet.compare.keys import is_compared
 from tenet.config.rules import flatten
 from tenet.errors import ConfigError
 from tenet.files.json import read_json, write_json
@@ -264,8 +264,7 @@ def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def setting(config: Mapping[str, Any]) -> str:
     """A name that runs which differ only in the seed, in logging or in hardware share: W&B groups by it over seeds."""
-    left_out = tuple(f"{name}." for name in NOT_COMPARED)
-    values = {key: value for key, value in flatten(config) if not f"{key}.".startswith(left_out)}
+    values = {key: value for key, value in flatten(config) if is_compared(key)}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
     choices = config.get("choices", {})
     return "-".join([*(choices[group] for group in NAMED_BY if group in choices), digest])
