@@ -49,13 +49,17 @@ class Watch:
         os.set_blocking(self._signals[1], False)
         # Python writes the number of a signal into this pipe at once, even while its handler can't run.
         self._before = signal.set_wakeup_fd(self._signals[1], warn_on_full_buffer=False)
-        Thread(target=self._watch, daemon=True).start()
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
+        """Wait until the thread has ended: Python aborts if its exit meets a thread within a call of torch's store."""
         if self._has_left:  # it has not begun
             return
         self._has_left = True
         signal.set_wakeup_fd(self._before)
+        os.write(self._signals[1], bytes(1))  # which wakes the thread
+        self._thread.join(STOP_WITHIN_S)
 
     def look_at(self, store: "Store", *, rank: int, size: int) -> None:
         """From now on, compare with the other processes through a store, which this thread alone uses."""

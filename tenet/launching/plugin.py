@@ -57,7 +57,12 @@ class MultirunLauncher(Launcher):
         """Run all jobs and print their table. Raises JobsFailedError if a job failed or was interrupted."""
         setup_globals()
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        described = zip(numbers, map(tuple, job_overrides), differing(job_overrides), strict=True)
+        described = zip(
+            numbers,
+            map(tuple, job_overrides),
+            differing(job_overrides, self.config.hydra.overrides.task),
+            strict=True,
+        )
         jobs = [
             Job(number, overrides, " ".join(own), short_name(own)) for number, overrides, own in described
         ]
@@ -144,11 +149,18 @@ def unused(path: Path) -> Path:
     return next(one for one in chain([path], numbered) if not one.exists())
 
 
-def differing(job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return for each job the overrides that differ from the other jobs', or all if none differ."""
+def differing(job_overrides: Sequence[Sequence[str]], typed: Sequence[str] = ()) -> list[list[str]]:
+    """Return for each job the overrides that differ from the other jobs'.
+
+    If none does, as in `seed=0,0`: those that were swept, which are not among the words `typed`; or else all.
+    """
     named = [_without_launcher(overrides) for overrides in job_overrides]
     common = set.intersection(*map(set, named))
-    return [[word for word in words if word not in common] or words or ["defaults"] for words in named]
+    all_swept = [word for word in named[0] if word not in typed]
+    return [
+        [word for word in words if word not in common] or all_swept or words or ["defaults"]
+        for words in named
+    ]
 
 
 def _without_launcher(overrides: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ def test_a_label_holds_the_overrides_that_differ() -> None:
     assert differing([["a=1", "launcher=parallel", "launcher.jobs=2"]]) == [["a=1"]]
     assert differing([["a=1", "launcher=parallel"]] * 2) == [["a=1"], ["a=1"]]
     assert differing([["launcher=parallel"]]) == [["defaults"]]
+    assert differing([["a=1", "seed=0"]] * 2, typed=["a=1", "seed=0,0"]) == [["seed=0"], ["seed=0"]]
 
 
 def test_the_table_shows_brackets_and_cuts_long_errors(
