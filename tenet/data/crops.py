@@ -44,6 +44,7 @@ class Crops:
     to `crop` x `crop`, as torchvision's RandomResizedCrop does; scale=None: `crop` x `crop` pixels at a random place of
     the scaled image.
     seed: of the random boxes; None: the central ones, as for tests.
+    upright: images are turned first, as their EXIF orientation says.
     """
 
     resize: int | None = None
@@ -51,6 +52,7 @@ class Crops:
     scale: tuple[float, float] | None = None
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     seed: int | None = None
+    upright: bool = False
 
     def cut(self, size: Size, *, epoch: int = 0, image: int = 0, name: str = "the image") -> Planned:
         """The cut of an image; a random one depends on (seed, epoch, image) and the image's size alone.

@@ -4,6 +4,7 @@ import importlib.util
 import io
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -38,6 +39,11 @@ MAX_FILE_BYTES = 2**28
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # Tags of TIFF files, and values of them.
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+EXIF_ORIENTATION = 274
+# From its values 2 to 8 to values of PIL.Image.Transpose: mirrored, half a turn, upside down, over the main diagonal, a
+# quarter to the right, over the other diagonal, a quarter to the left. Width and height change places in the last four.
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+SIDEWAYS = (5, 4, 6, 2)
 Cutting: TypeAlias = Callable[[Size], Planned]
 
 
@@ -58,9 +64,12 @@ def read_file(path: Path) -> bytes:
         ) from error
 
 
-def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """The RGB pixels of an image, as they are stored: as in torchvision, the EXIF orientation is not applied.
+def decode(
+    content: bytes, *, name: str, cut: Cutting | None = None, upright: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The RGB pixels of an image.
 
+    upright: turn it as its EXIF orientation says, as viewers do. torchvision does not; Pillow turns TIFF files itself.
     Grey is repeated to three channels, transparency is dropped, and of 16 bits the 8 higher ones are kept, as Pillow
     does for 16-bit colours. Of a file that holds several images the first is read.
     cut: from width and height to the part that is kept; by default the whole image. name: the file, for messages.
@@ -68,6 +77,7 @@ def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np
     damage is found before it is decoded.
     """
     from PIL import Image, UnidentifiedImageError
+    from PIL.Image import Transpose
 
     # Pillow prints a warning about large images; MAX_PIXELS is stricter.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -77,10 +87,16 @@ def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np
             _check_pixels(
                 f"{name} has", file.size, most=MAX_WEBP_PIXELS if file.format == "WEBP" else MAX_PIXELS
             )
-            chosen = Planned(None, file.size, None) if cut is None else cut(file.size)
+            turn = _orientation(file) if upright else None
+            width, height = file.size
+            size = (height, width) if turn in SIDEWAYS else (width, height)
+            chosen = Planned(None, size, None) if cut is None else cut(size)
             _check_pixels(f"{name} is to become", chosen.scaled, most=MAX_PIXELS)
             _check_pixels(f"{name} is to become", chosen.size, most=MAX_RESULT_PIXELS)
-            return np.array(_apply(chosen, _to_rgb(file)))
+            picture = _to_rgb(file)
+            if turn is not None:
+                picture = picture.transpose(Transpose(turn))
+            return np.array(_apply(chosen, picture))
     except (DatasetError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -96,6 +112,16 @@ def decode(content: bytes, *, name: str, cut: Cutting | None = None) -> UInt8[np
 def _formats() -> tuple[str, ...]:
     """FORMATS, and AVIF where Pillow has it (from 11.3 on)."""
     return (*FORMATS, "AVIF") if importlib.util.find_spec("PIL.AvifImagePlugin") else FORMATS
+
+
+def _orientation(file: "ImageFile") -> int | None:
+    """How the image has to be transposed to stand upright; None if it does, or if its EXIF data is damaged."""
+    if file.format == "TIFF":
+        return None  # Pillow has turned it
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged data
+        return TURNS.get(file.getexif().get(EXIF_ORIENTATION, 1))
+    return None
 
 
 def _apply(cut: Planned, picture: "Image") -> "Image":

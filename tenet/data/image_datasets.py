@@ -32,6 +32,7 @@ class ImageDataset(Dataset):
     scale, ratio: training scales a random box of this share of the area and this ratio of width to height to
     `crop` x `crop`, as torchvision's RandomResizedCrop; scale=null: it cuts `crop` x `crop` out of the image that is
     scaled as for tests, at a random place.
+    upright: images are turned as their EXIF orientation says, as viewers of photographs do; torchvision does not.
     workers: processes that decode; 0: the main process does; null: one for each core, at most 8. No result depends on
     it.
     """
@@ -40,6 +41,7 @@ class ImageDataset(Dataset):
     crop: Annotated[int, at_least(1), at_most(8192)] | None = 224
     scale: Annotated[Sequence[Annotated[float, above(0), at_most(1)]], length(2)] | None = (0.08, 1.0)
     ratio: Annotated[Sequence[Annotated[float, above(0), at_most(100)]], length(2)] = (0.75, 4 / 3)
+    upright: bool = False
     workers: Annotated[int, at_least(0), at_most(256)] | None = None
 
     def __post_init__(self) -> None:
@@ -66,7 +68,7 @@ class ImageDataset(Dataset):
     def open(self, index: ImageIndex) -> Images:
         """The images of an index, cut as the settings say."""
         scale = None if self.scale is None else (self.scale[0], self.scale[1])
-        crops = Crops(self.resize, self.crop, scale, (self.ratio[0], self.ratio[1]))
+        crops = Crops(self.resize, self.crop, scale, (self.ratio[0], self.ratio[1]), upright=self.upright)
         return Images(index, crops, workers=self.workers)
 
     def read(self) -> tuple[ImageSource, ImageSource]:

@@ -83,11 +83,16 @@ class Images(ImageSource):
 
     def fingerprint(self) -> str:
         """Over names, sizes and times of the files, and how they are cut for tests."""
-        return checksum([self.index.fingerprint(), self.crops.resize, self.crops.crop])[:16]
+        return checksum([self.index.fingerprint(), *self._how_read])[:16]
 
     def content_fingerprint(self) -> str:
         """Over names, sizes and parts of the content of the files, and how they are cut for tests."""
-        return checksum([self.index.content_fingerprint(), self.crops.resize, self.crops.crop])[:16]
+        return checksum([self.index.content_fingerprint(), *self._how_read])[:16]
+
+    @property
+    def _how_read(self) -> list[object]:
+        crops = self.crops
+        return [crops.resize, crops.crop, *(["upright"] if crops.upright else [])]
 
     @property
     def held_bytes(self) -> int:
@@ -124,7 +129,9 @@ class Images(ImageSource):
             return self.size
         if self.crops.crop is not None:
             return self.crops.crop, self.crops.crop
-        first = decode(self.index.read(0), name=self.index.where(0), cut=self.crops.cut)
+        first = decode(
+            self.index.read(0), name=self.index.where(0), cut=self.crops.cut, upright=self.crops.upright
+        )
         return first.shape[1], first.shape[0]
 
     @cached_property
@@ -180,7 +187,8 @@ class Reader(Dataset[Tensor | str]):
             images = np.empty((len(ids), height, width, 3), dtype=np.uint8)
             for row, image in enumerate(ids):
                 cut = partial(self._cut, epoch=epoch, image=image)
-                images[row] = decode(self.index.read(image), name=self.index.where(image), cut=cut)
+                content, name = self.index.read(image), self.index.where(image)
+                images[row] = decode(content, name=name, cut=cut, upright=self.crops.upright)
             return torch.from_numpy(images)
         except DatasetError as error:
             return str(error)

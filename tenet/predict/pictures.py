@@ -71,6 +71,7 @@ def read_in_batches(
                 read_file(path),
                 name=str(path),
                 cut=lambda size: cut_as_in_tests(size, image_size=image_size, resize=resize),
+                upright=True,
             )
         except DatasetError as error:
             unreadable.append(error)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from tenet.data.decode import read_image
+from tenet.data.decode import decode, read_image
 from tenet.errors import DatasetError
 from tests.data.trees import folder_of, picture, read_whole, write_classes
 
@@ -81,11 +81,18 @@ def test_modes_without_an_8_bit_form_are_refused_by_name(tmp_path, mode):
         read_image(tmp_path / "image.tif")
 
 
-def test_the_exif_orientation_is_not_applied(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    picture(90, size=(6, 5)).save(tmp_path / "image.jpg", exif=exif)
-    assert read_image(tmp_path / "image.jpg").shape == (5, 6, 3)
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_images_are_turned_as_their_exif_orientation_says_only_if_asked_for(tmp_path, suffix, orientation):
+    path, exif = tmp_path / f"image.{suffix}", Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, exif=exif)
+    with Image.open(path) as file:
+        turned = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+        stored = np.asarray(file.convert("RGB"))  # Pillow turns TIFF files when they are loaded
+    assert np.array_equal(decode(path.read_bytes(), name="image", upright=True), turned)
+    assert np.array_equal(read_image(path), stored)
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from tenet.config.build import build
 from tenet.data import ImageFolders
 from tenet.errors import DatasetError
+from tests.config.options import composed
 from tests.data.trees import folder_of, picture, read_whole, write_classes
 
 
@@ -149,6 +152,20 @@ def test_the_fingerprint_changes_with_the_files_and_the_settings(clean):
     assert folder_of(clean, crop=2).fingerprint() != before
     picture(200).save(clean / "n02" / "val_7.png")
     assert folder_of(clean).fingerprint() != before
+
+
+@pytest.mark.parametrize(("words", "size"), [([], (6, 5)), (["dataset.upright=false"], (5, 6))])
+def test_photographs_of_the_users_own_are_turned_unless_it_is_switched_off(tmp_path, words, size):
+    for part in ("train", "val"):
+        write_classes(tmp_path / part)
+        for path in (tmp_path / part).rglob("*.*"):
+            exif = Image.Exif()
+            exif[0x0112] = 6  # a quarter to the right
+            picture(90).save(path, exif=exif)
+    words = ["dataset=images", f"dataset.path={tmp_path}", "dataset.resize=null", "dataset.crop=null", *words]
+    dataset = build(composed(*words)["dataset"], key="dataset")
+    assert dataset.test_source().image_size() == size
+    assert read_whole(dataset.read()[0]).images.shape[1:3] == size
 
 
 def test_settings_that_can_not_be_of_this_folder_are_refused_with_the_remedy(tmp_path):
