@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tenet")
 
 # Keys of a data set that say how images are prepared for the network, and not which images they are.
-NORMALIZATION, RESIZING = ("mean", "std"), ("resize", "crop")
+NORMALIZATION, RESIZING, UPRIGHT = ("mean", "std"), ("resize", "crop"), "upright"
 # That of data sets whose configuration leaves it out.
 DEFAULT_NORMALIZATION = (0.5, 0.5, 0.5)
 # Folders that are named after a split and not after the data set.
@@ -174,12 +174,16 @@ class EvaluationTarget:
 
     @property
     def prepared_dataset(self) -> dict[str, Any]:
-        """The data set's configuration, with the network's own normalisation and sizes of images."""
-        interface = self.interface
+        """The data set's configuration, with the network's own normalisation, sizes of images and orientation."""
+        interface, own = self.interface, self.own_dataset
+        if own is None:
+            own = _dataset_of_weights(as_mapping(self.saved.model), interface.image_size)
         known: dict[str, Any] = {"mean": list(interface.mean), "std": list(interface.std)}
         if self.own_dataset is not None or interface.image_size is not None:
             # Training images that the network's data set did not resize were taken as they are.
-            known |= {name: (self.own_dataset or {}).get(name) for name in RESIZING if name in self.dataset}
+            known |= {name: own.get(name) for name in RESIZING if name in self.dataset}
+        if UPRIGHT in own and UPRIGHT in self.dataset:
+            known[UPRIGHT] = own[UPRIGHT]
         return {
             **self.dataset,
             **{name: value for name, value in known.items() if f"dataset.{name}" not in self.typed},
@@ -304,6 +308,18 @@ class EvaluationTarget:
         if path.suffix != ".json":
             raise ConfigError(f"output={path}: must be a .json file")
         return path
+
+
+def _dataset_of_weights(description: Mapping[str, Any], image_size: Sequence[int] | None) -> dict[str, Any]:
+    """How the data set that weights were trained on prepared its images, as far as their file says it."""
+    own: dict[str, Any] = {}
+    resize, upright = description.get(RESIZING[0]), description.get(UPRIGHT)
+    if type(resize) is int and image_size is not None:
+        height, width = image_size
+        own = {"resize": resize, "crop": height if height == width else None}
+    if isinstance(upright, bool):
+        own[UPRIGHT] = upright
+    return own
 
 
 def find_weights(run_dir: Path, *, averaged: bool = False) -> Path:
