@@ -240,7 +240,7 @@ def _training_rows(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
     commit = as_mapping(environment.get("git"))
     shown |= {
         "seed": str(config["seed"]),
-        "command": f"`{without_folders(str(environment.get('command', 'unknown')))}`",
+        "command": f"`{FOLDERS.sub('', str(environment.get('command', 'unknown')))}`",
         "commit": f"{str(commit.get('commit'))[:12]}{', with changes' if commit.get('dirty') else ''}",
         "hardware": f"{hardware}, torch {environment.get('torch')}",
     }

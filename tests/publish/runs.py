@@ -1,11 +1,13 @@
 """A run folder as training leaves it, on a few images of 16 x 16, with a report if asked for."""
 
+import json
 from pathlib import Path
 
 import torch
 
 from evaluate import run as evaluate
 from tenet.config.run_config import write_config
+from tenet.files.names import ENVIRONMENT_FILE
 from tenet.files.weights import save_weights
 from tenet.loading import ModelDescription
 from tenet.networks import Network, ResNet
@@ -30,6 +32,8 @@ def make_run(place: Path, *, evaluated: bool = True) -> Path:
     write_images(place / "own.npz", noise=20)
     config = composed(*SETTINGS, f"dataset.path={place}/own.npz")
     write_config(config, run / "config.yaml")
+    command = f"{place}/train.py dataset.path={place}/own.npz backbone.width=4"
+    (run / ENVIRONMENT_FILE).write_text(json.dumps({"command": command}))
     for seed, name in enumerate(("weights-ema", "weights")):
         torch.manual_seed(seed)
         about = {"classes": ["0", "1"], "image_size": [16, 16], "mean": MEAN}

@@ -97,6 +97,7 @@ def test_the_card_has_the_figures_of_the_reports_and_nothing_of_the_machine(run,
         + (out / "model.safetensors").read_bytes()[:5000].decode(errors="replace")
     )
     assert str(run.parent) not in texts
+    assert "| command | `train.py dataset.path=own.npz backbone.width=4` |" in card
     assert yaml.safe_load((out / "config.yaml").read_text())["dataset"]["path"] == "own.npz"
 
 

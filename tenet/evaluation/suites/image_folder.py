@@ -27,7 +27,7 @@ class ImageFolder(Suite):
     title: names the cell and its figures, such as imagenet-r. subset: the folders are some of the data set's classes, and
     the network chooses from them alone, as the authors of ImageNet-R and -A define it; the clean test images of these
     classes are measured in the same way. Otherwise the folders are all of the classes, by name or by number from 0 on.
-    resize, crop: as in `dataset=folder`; the images must have the size of the test images.
+    resize, crop: as in `dataset=folder`; the images must have the size of the test images, and are turned as those are.
     Raises DatasetError, in one line, for a folder of other classes.
     """
 
@@ -62,7 +62,9 @@ class ImageFolder(Suite):
             # Sorted as text, ImageNetV2's folders 0 to 999 would not be in the order of the classes.
             numbers = [str(number) for number in range(len(known))]
             names = numbers if set(found) == set(numbers) else known
-        images = Images(index_folder(root, classes=names), Crops(resize, crop), workers=None)
+        clean = test.source if isinstance(test, Subset) else test
+        crops = Crops(resize, crop, upright=isinstance(clean, Images) and clean.crops.upright)
+        images = Images(index_folder(root, classes=names), crops, workers=None)
         size, expected = images.image_size(), test.image_size()
         if size != expected:
             raise DatasetError(
@@ -71,8 +73,8 @@ class ImageFolder(Suite):
             )
         self._cells = [Cell(title, images, columns=columns)]
         if columns is not None:
-            clean = OfClasses(test, columns)
-            self._cells += [Cell(f"{title}-clean", clean, columns=columns)] if len(clean) else []
+            chosen = OfClasses(test, columns)
+            self._cells += [Cell(f"{title}-clean", chosen, columns=columns)] if len(chosen) else []
 
     def cells(self) -> Iterator[Cell]:
         return iter(self._cells)

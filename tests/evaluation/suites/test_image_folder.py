@@ -10,8 +10,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tenet.data import Crops, Images, index_folder
+from tenet.evaluation.measures import Measures
+from tenet.evaluation.suites.image_folder import ImageFolder
 from tenet.files.weights import save_weights
 from tenet.networks import Network, ResNet
+from tests.data.trees import picture, write_classes
 from tests.entry_points import evaluate
 
 CLASSES = [f"n0000000{number}" for number in range(1, 5)]
@@ -83,6 +87,21 @@ def test_folders_with_numbers_are_classes_by_number(place: Path) -> None:
     found = logits(place, "v2", ["0", "1", "2", "3"]).argmax(1)
     error = (found != torch.arange(4).repeat_interleave(3)).double().mean().item()
     assert report["other_test_sets"]["imagenet-v2"]["error_pct"] == pytest.approx(100 * error)
+
+
+@pytest.mark.parametrize(("upright", "size"), [(True, (6, 5)), (False, (5, 6))])
+def test_photographs_are_turned_as_the_test_images_are(
+    tmp_path: Path, upright: bool, size: tuple[int, int]
+) -> None:
+    write_classes(tmp_path)
+    for path in tmp_path.rglob("*.*"):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # a quarter to the right
+        picture(90).save(path, exif=exif)
+    test = Images(index_folder(tmp_path), Crops(upright=upright))
+    for clean in (test, test.take(torch.arange(3))):
+        suite = ImageFolder(clean, Measures(test.classes), "own", str(tmp_path), resize=None, crop=None)
+        assert next(suite.cells()).source.image_size() == size
 
 
 def test_what_does_not_fit_is_refused_in_one_line(place: Path, tmp_path: Path) -> None:
