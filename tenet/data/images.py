@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tenet.data.crops import Crops, Planned, Size
 from tenet.data.decode import decode
@@ -189,10 +189,17 @@ class Reader(Dataset[Tensor | str]):
                 cut = partial(self._cut, epoch=epoch, image=image)
                 content, name = self.index.read(image), self.index.where(image)
                 images[row] = decode(content, name=name, cut=cut, upright=self.crops.upright)
-            return torch.from_numpy(images)
+            part = torch.from_numpy(images)
+            # In this thread: an error in that of the queue would only be printed, and the run would wait forever.
+            return part if get_worker_info() is None else part.share_memory_()
         except DatasetError as error:
             return str(error)
         except Exception as error:
+            if "shared memory" in str(error):
+                return (
+                    "shared memory (/dev/shm) ran out; give the container more (docker run --shm-size=1g), or lower "
+                    "dataset.workers"
+                )
             if not is_out_of_memory(error):
                 raise
             return f"{self.index.where(image)}: memory ran out while it was decoded; lower dataset.workers"

@@ -100,6 +100,15 @@ def test_memory_that_runs_out_in_a_worker_is_one_line(index, monkeypatch):
         read_whole(Images(index, CROPS, workers=1))
 
 
+def test_shared_memory_that_runs_out_ends_the_run_and_does_not_hang_it(index, monkeypatch):
+    def fails(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", fails)
+    with pytest.raises(DatasetError, match=r"/dev/shm.* --shm-size=1g.* lower dataset\.workers$"):
+        read_whole(Images(index, CROPS, workers=1))
+
+
 def test_an_image_takes_its_path_and_16_bytes_and_listing_it_not_much_more():
     def entries():
         for image in range(COUNT):
