@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from tenet.compare.evaluations import MCE
 from tenet.compare.groups import Comparison
-from tenet.compare.keys import as_text, is_compared, value_text, varying
+from tenet.compare.keys import as_text, value_text, varying
 from tenet.compare.runs import Run
+from tenet.config.identity import is_compared
 from tenet.config.options import OFF, default, is_option
 from tenet.errors import counted, printable
 

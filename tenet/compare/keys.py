@@ -5,29 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tenet.config.identity import is_compared
 from tenet.config.options import OFF, default, options_of
 from tenet.config.rules import flatten
 from tenet.errors import printable
 
-# Keys that may differ between runs of one experiment: logging, hardware and the seed.
-NOT_COMPARED = (
-    "seed",
-    "choices",
-    "resume",
-    "rerun",
-    "tracking",
-    "experiment",
-    "search",
-    "dataset.root",
-    "trainer.device",
-    "trainer.deterministic",
-    "trainer.timeout_minutes",
-    "trainer.checkpoint_every_steps",
-    "trainer.checkpoint_every_minutes",
-    "trainer.evaluation_batch_size",
-    "trainer.log_every_steps",
-    "trainer.evaluate_every_epochs",
-)
 ABSENT = "-"
 
 
@@ -74,10 +56,6 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         )
 
     return tuple(key for key in texts if is_compared(key) and not follows_from_option(key))
-
-
-def is_compared(key: str) -> bool:
-    return not f"{key}.".startswith(tuple(f"{name}." for name in NOT_COMPARED))
 
 
 def value_text(config: Mapping[str, Any], key: str) -> str:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from tenet.augment import Augmentation
 from tenet.config.build import build, locate, prefix_errors
-from tenet.config.run_config import fixed_settings
+from tenet.config.identity import fixed_settings
 from tenet.data import Dataset, ImageSource, Splits, TrainingLoader
 from tenet.device import pick_device
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup

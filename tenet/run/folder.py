@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from tenet.config.identity import is_of_experiment
 from tenet.config.overrides import as_argument
 from tenet.config.rules import flatten, truncate
-from tenet.config.run_config import is_of_experiment, load_config, read_config, run_id
+from tenet.config.run_config import load_config, read_config, run_id
 from tenet.distributed import is_main_process, started_processes
 from tenet.errors import ConfigError, StorageError, UserError
 from tenet.files.atomic import hold, remove_leftovers

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tenet.compare.keys import is_compared
+from tenet.config.identity import is_compared
 from tenet.config.rules import flatten
 from tenet.errors import ConfigError
 from tenet.files.json import read_json, write_json
