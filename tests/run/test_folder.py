@@ -18,7 +18,9 @@ from tenet.config.command_line import plan
 from tenet.config.run_config import run_id, write_config
 from tenet.errors import ConfigError
 from tenet.files.atomic import hold
-from tenet.run.folder import RunFolder, RunLog, prepare_to_resume, selection_error
+from tenet.run.contents import RunLog
+from tenet.run.folder import RunFolder, selection_error
+from tenet.run.resume import prepare_to_resume
 
 CONFIG = {"seed": 0, "tenet": {"groups": 6}, "tracking": {"project": "a"}, "resume": None, "rerun": False}
 
