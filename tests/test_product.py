@@ -10,7 +10,7 @@ from tenet.data import ImageArrays, TrainingLoader
 from tenet.errors import ConfigError
 from tenet.experiment import Experiment
 from tenet.experiment.combinations import check_combination
-from tenet.experiment.parts import with_attack
+from tenet.experiment.method import with_attack
 from tenet.methods import Batch, Draw, Inhibited, Jsd
 from tenet.mixing import DataFacts
 from tenet.networks import Network, ResNet

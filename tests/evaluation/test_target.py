@@ -13,9 +13,10 @@ from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
 from tenet.evaluation.suites.build import build_suites
 from tenet.evaluation.suites.clean import Clean
-from tenet.evaluation.target import EvaluationTarget, find_weights
+from tenet.evaluation.target import EvaluationTarget
 from tenet.files.weights import save_weights
 from tenet.networks import ResNet, WideResNet
+from tenet.run.weights import find_weights
 from tests.data.trees import folder_of, read_whole, write_classes
 
 BACKBONE = {"_target_": "tenet.networks.ResNet", "depth": 8, "width": 4}
