@@ -1,4 +1,4 @@
-"""Models of other libraries by name: what is the same for all libraries."""
+"""The base class of models that another library builds by name."""
 
 import difflib
 import inspect
@@ -23,7 +23,7 @@ RESERVED = (
 
 
 class Pretrained(NamedTuple):
-    """Published weights by the model's names, what they expect of images in [0, 1], and where they come from."""
+    """Published weights under the model's own names, the normalisation and classes that belong to them, and their source."""
 
     tensors: Mapping[str, Tensor]
     mean: Sequence[float]
@@ -59,7 +59,7 @@ class ZooModel(ABC):
 
     @abstractmethod
     def download(self) -> Pretrained:
-        """The published weights. Raises ValueError, which says what to put where, if they can't be downloaded."""
+        """The published weights. If they can't be downloaded, raises ValueError with the file to get and its place."""
 
     def build(self, num_classes: int, *, stem: str | None) -> nn.Module:
         """The model with random weights. Raises ValueError for an unknown name and for refused `kwargs`."""
