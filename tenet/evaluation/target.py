@@ -1,4 +1,4 @@
-"""What is evaluated: weights, with the data set and the backbone that they belong to."""
+"""What is evaluated: weights, and the data set and the backbone that belong to them."""
 
 import logging
 from collections.abc import Container, Mapping, Sequence
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tenet")
 
-# Keys of a data set that say how images are prepared for the network, and not which images they are.
+# Keys of a data set that say how images are prepared for the network, not which images they are.
 NORMALIZATION, RESIZING = ("mean", "std"), ("resize", "crop")
-# That of data sets whose configuration leaves it out.
+# The mean and the std of data sets whose configuration leaves them out.
 DEFAULT_NORMALIZATION = (0.5, 0.5, 0.5)
-# Folders that are named after a split and not after the data set.
+# Folders that are named after a split, not after the data set.
 SPLITS = ("test", "train", "val", "valid", "validation")
 
 
@@ -50,12 +50,12 @@ SPLITS = ("test", "train", "val", "valid", "validation")
 class EvaluationTarget:
     """What is evaluated, and how its network is built.
 
-    weights: the file. weights_key: where in it the weights are; None: found by their names. is_average: whether they are
-    a run's averaged weights.
-    run_dir: the run folder that holds it; None for a file of weights alone.
-    dataset, backbone, tracking: configurations. has_own_dataset: whether the test set is the run's own by its settings;
-    own_dataset: the run's own one. typed: the keys that the user set; an option alone does not change how images are
-    prepared.
+    weights: the file. weights_key: the key of the weights in the file; None: they are found by their names. is_average:
+    whether they are a run's averaged weights.
+    run_dir: the run folder that holds the file; None for a file of weights alone.
+    dataset, backbone, tracking: configurations. own_dataset: the run's own configuration of its data set;
+    has_own_dataset: whether `dataset` has the same test set, by its settings.
+    typed: the keys that the user typed. Only these change how images are prepared: choosing `dataset=OPTION` does not.
     precision, channels_last: as in `Network`.
     """
 
@@ -74,9 +74,9 @@ class EvaluationTarget:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, typed: Container[str] = ()) -> "EvaluationTarget":
-        """The run folder, or the file of weights, that evaluate.py was asked for. typed: the keys on its command line.
+        """The run folder, or the file of weights, that evaluate.py's configuration names. typed: the keys that were typed.
 
-        Raises ConfigError unless there is exactly one of them, with a data set, a backbone and weights.
+        Raises ConfigError unless exactly one of them is given, and if a data set, a backbone or the weights are missing.
         """
         if (config["run"] is None) == (config["weights"] is None):
             raise ConfigError("give run=RUN_DIR, or weights=FILE with backbone= and dataset= (see --help)")
@@ -135,8 +135,8 @@ class EvaluationTarget:
     def interface(self) -> "Interface":
         """The normalisation that the network gets, and its class names and image size as far as they are known.
 
-        In this order: what was typed, what is saved with the weights, the run's configuration, the data set's
-        option. A message says if the first or the last of them decides.
+        The normalisation is taken from the first of these that has it: the command line, the file of weights, the run's
+        configuration, the data set's option. A message says if the first or the last of them decides.
         """
         from tenet.files.interface import Interface
 
@@ -150,7 +150,7 @@ class EvaluationTarget:
         return (self.own_dataset or {}).get(name)
 
     def _normalization(self, name: str) -> tuple[float, ...]:
-        """The mean or the std; a message says if it is not the one that the network was trained with."""
+        """The mean or the std; a warning says if it is not, or may not be, the one that the network was trained with."""
         given, trained = tuple(self.dataset.get(name, DEFAULT_NORMALIZATION)), self._trained_with(name)
         is_typed = f"dataset.{name}" in self.typed
         if trained is None:
@@ -176,7 +176,7 @@ class EvaluationTarget:
         interface = self.interface
         known: dict[str, Any] = {"mean": list(interface.mean), "std": list(interface.std)}
         if self.own_dataset is not None or interface.image_size is not None:
-            # Training images that the network's data set did not resize were taken as they are.
+            # A key that the run's data set lacks is None: its training images were not resized.
             known |= {name: (self.own_dataset or {}).get(name) for name in RESIZING if name in self.dataset}
         return {
             **self.dataset,
@@ -226,9 +226,9 @@ class EvaluationTarget:
         ).to(device)
 
     def _trained_backbone(self) -> dict[str, Any]:
-        """The backbone's settings that the file was trained with, where they differ from those that it is built with.
+        """The settings of the backbone with which the weights were trained, where they differ from `self.backbone`.
 
-        Weights alone do not show them all: a stem with another stride has the same tensors.
+        The tensors do not show all of them: a stem with another stride has the same weights.
         """
         from tenet.config.build import INITIAL_WEIGHTS
 
@@ -250,7 +250,7 @@ class EvaluationTarget:
         }
 
     def identity(self, *, device: "torch.device", batch_size: int) -> dict[str, Any]:
-        """Everything besides the images that predictions depend on."""
+        """Everything except the images that predictions depend on."""
         return {
             "version": __version__,
             "weights": self.weights_sha256,
@@ -262,7 +262,10 @@ class EvaluationTarget:
         }
 
     def measurement(self, suites: "Sequence[Suite]") -> "Measurement":
-        """What a report of these suites measures. Test images are the run's own if the run's record of them says so."""
+        """What a report of these suites measures.
+
+        Whether the test images are the run's own is decided by the fingerprint that the run recorded, or else by settings.
+        """
         from tenet.evaluation.measurement import Measurement
 
         used = {name: list(getattr(self.interface, name)) for name in NORMALIZATION}
@@ -290,7 +293,7 @@ class EvaluationTarget:
     def report_path(self, output: str | None, *, marks: Sequence[str]) -> Path:
         """`output`; by default a file in a folder next to the weights, whose name contains the marks of the suites.
 
-        So figures of official files, of generated corruptions and of a part of the cells never share a name.
+        So reports on official files, on generated corruptions and on some of the cells have different names.
         """
         if output is None:
             names = {None: "", TOP_LEVEL_KEY: "-top-level"}

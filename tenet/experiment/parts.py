@@ -61,7 +61,7 @@ class Experiment:
     def check(self, *, resumes: bool = False) -> None:
         """Raise ConfigError for everything that can be refused before any data is read.
 
-        resumes: whether there is a checkpoint: then initial weights are not needed any more.
+        resumes: whether there is a checkpoint; if so, initial weights are no longer needed.
         """
         check_parts(self, resumes=resumes)
 
@@ -159,8 +159,10 @@ class Experiment:
 
     @cached_property
     def average(self) -> WeightAverage | None:
-        """The average of the network's weights, in a network of its own: an evaluation that a signal interrupts leaves the
-        weights alone. It is not compiled."""
+        """The average of the network's weights; None without `ema.decay`.
+
+        It has a network of its own, which is not compiled, so that an evaluation never changes the weights in training.
+        """
         decay = build(self.config["ema"], key="ema").decay
         return None if decay is None else WeightAverage(self._build_network(), decay=decay)
 
@@ -214,7 +216,7 @@ class Experiment:
 
     @cached_property
     def corrupted_validation(self) -> Mapping[str, Sequence[ImageSource]]:
-        """By corruption, the held-out images at each severity; none unless `validation.corruptions` names any."""
+        """Corruption -> the held-out images at each severity; empty unless `validation.corruptions` names any."""
         if self.validation is None or self.splits.validation is None:
             return {}
         return self.validation.cells(self.splits.validation, device=self.device)
@@ -230,7 +232,7 @@ class Experiment:
 
     @property
     def all_steps(self) -> int:
-        """The steps of all epochs, without regard to `trainer.max_steps`."""
+        """The steps of all epochs, even if `trainer.max_steps` ends the run earlier."""
         return self.settings.epochs * self.loader.steps_per_epoch
 
     @property
@@ -239,8 +241,10 @@ class Experiment:
         return self.settings.count_steps(self.loader.steps_per_epoch)[1]
 
     def describe(self) -> str:
-        """Such as `cpu, 1437 training images 32x32 in 10 classes`. Warns if no step of the run would be inhibited, and
-        if it goes on after its learning-rate schedule."""
+        """Such as `cpu, 1437 training images 32x32 in 10 classes`.
+
+        Warns if no step of the run would be inhibited, and if the run continues after its learning-rate schedule.
+        """
         return describe_run(self)
 
     def checkpoints(self, run_dir: Path, *, check_folder: Callable[[], None] = lambda: None) -> Checkpoints:
@@ -255,8 +259,10 @@ class Experiment:
         )
 
     def restore(self, checkpoints: Checkpoints) -> TrainingState:
-        """The state of the last checkpoint, or a new one, with the initial weights. Raises CheckpointError if they do not
-        fit."""
+        """The state of the last checkpoint or, if there is none, a new state with the initial weights.
+
+        Raises CheckpointError if the checkpoint or the weights do not fit.
+        """
         state = TrainingState.restore(
             self.network,
             self.optimizer,

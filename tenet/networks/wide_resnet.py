@@ -65,7 +65,6 @@ class WideResNet(nn.Module):
             raise ValueError(
                 f"depth={depth} must be 4 more than a multiple of 6: 10, 16, 22, 28, 34, 40, ..."
             )
-
         self.architecture = f"WideResNet-{depth}-{widen_factor}"
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         channels = 16

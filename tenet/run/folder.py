@@ -94,8 +94,10 @@ class RunFolder:
         self._lock = self._folder = None
 
     def check(self) -> None:
-        """Raise StorageError unless the folder is still in its place, where a new one may be another process's, and no
-        other machine works in it."""
+        """Raise StorageError if the folder is no longer in its place, or if another machine works in it.
+
+        A new folder in its place may be another process's.
+        """
         assert self._folder is not None
         is_in_place = False
         with suppress(OSError):
@@ -152,14 +154,14 @@ class RunFolder:
         return summary if is_finished else {}
 
     def _is_begun_rerun(self, config: Mapping[str, Any]) -> bool:
-        """Whether the folder holds the unfinished run that the same command, with `rerun`, has begun: it continues.
+        """Whether the same command, with `rerun`, has begun the unfinished run in the folder, so that it continues.
 
-        If its data set has changed, it can't continue.
+        False if its data set has changed since.
         """
         try:
             stored = read_config(self.path)
         except ConfigError:
-            load_config(self.path)  # not a run's: to be left alone
+            load_config(self.path)  # raises if the folder is not a run's and must be left alone
             return False  # a run of another version
         if not stored["rerun"] or run_id(stored) != run_id(config) or self._final_figures():
             return False
@@ -178,7 +180,7 @@ class RunFolder:
             with suppress(FileExistsError):
                 aside.mkdir()
                 break
-            now_us += 1  # the clock may be coarse
+            now_us += 1  # a coarse clock may give the same time twice
         # The configuration is moved last, after what marks the run as finished: if a crash interrupts this loop, the next
         # call finds the configuration and moves the remaining files.
         last = (SUMMARY_FILE, WEIGHTS_FILE, CONFIG_FILE)

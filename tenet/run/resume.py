@@ -17,7 +17,7 @@ logger = logging.getLogger("tenet")
 
 @contextmanager
 def explain_how_to_resume(run_dir: Path) -> Iterator[None]:
-    """Log the command that continues the run if a signal stops it. If the run is refused, remove its empty folder."""
+    """If a signal stops the run, log the command that continues it. If the run is refused, remove its empty folder."""
     try:
         yield
     except (KeyboardInterrupt, Preempted) as signal:
@@ -35,7 +35,7 @@ def explain_how_to_resume(run_dir: Path) -> Iterator[None]:
 
 
 def how_to_continue(run_dir: Path) -> str:
-    """For the message about a run that has finished at its `trainer.max_steps`."""
+    """How to continue a run that has finished at its `trainer.max_steps`, for a message."""
     return f"to continue beyond trainer.max_steps: {resume_command(run_dir)} trainer.max_steps=null"
 
 

@@ -12,9 +12,10 @@ logger = logging.getLogger("tenet")
 
 
 def find_weights(run_dir: Path, *, averaged: bool = False) -> Path:
-    """The weights of a finished or published run, or the last whole checkpoint of an unfinished one, with a warning.
+    """The file of weights of a finished or published run; with a warning, the last intact checkpoint of an unfinished one.
 
-    averaged: those of its average. Raises ConfigError if there is neither, CheckpointError if no checkpoint is whole.
+    averaged: the file of the averaged weights. Raises ConfigError if there are no such weights, CheckpointError if all
+    checkpoints are damaged.
     """
     if (run_dir / PUBLISHED_WEIGHTS_FILE).is_file():
         if averaged:

@@ -25,7 +25,7 @@ def short_name(overrides: Sequence[str]) -> str:
 
 
 def cut(text: str) -> str:
-    """At most MAX_CHARACTERS: what is longer ends after a whole word, or after a whole value of a list."""
+    """The text, cut to MAX_CHARACTERS after a whole word or after a whole value of a list."""
     if len(text) <= MAX_CHARACTERS:
         return text
     head = text[: MAX_CHARACTERS - 1]
@@ -34,7 +34,7 @@ def cut(text: str) -> str:
 
 
 def setting(config: Mapping[str, Any]) -> str:
-    """A name that runs which differ only in the seed, in logging or in hardware share: W&B groups by it over seeds."""
+    """A name that is equal for runs that differ only in the seed, in logging or in hardware: W&B can group runs by it."""
     values = {key: value for key, value in flatten(config) if is_compared(key)}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
     choices = config.get("choices", {})

@@ -28,7 +28,7 @@ from tenet.tracking.wandb_run import (
 logger = logging.getLogger("tenet")
 
 CODE_FILES = (ENVIRONMENT_FILE, PATCH_FILE)
-# Settings of a command that adds to the W&B run of a training: it leaves runtime, hardware and system metrics alone.
+# W&B settings for a command that adds to a training's run: runtime, hardware and system metrics stay the training's.
 ADDING = {"x_server_side_derived_summary": True, "x_primary": False, "x_disable_stats": True}
 NOT_SHOWN = ("_target_", "tracking", "resume", "rerun")  # keys that say nothing of the experiment
 FLUSH_INTERVAL_S = 1.0  # of that file: a killed process loses at most this much
@@ -44,8 +44,8 @@ class WandbTracking(Tracking):
     or the run folder's, and the job type "train".
     code: whether the commit and the uncommitted changes are sent.
     artifacts: which files W&B keeps: none, weights, or checkpoints (which includes weights).
-    init_timeout_s: how long a server may take to answer. finish_timeout_s: how long the end of a run waits
-    for the upload. cells: whether the error of every cell is a column of its own too, next to the table of cells.
+    cells: whether the error of every cell is a column too, in addition to the table of cells.
+    init_timeout_s: how long a server may take to answer. finish_timeout_s: how long the end of a run waits for the upload.
     """
 
     project: str | None = None
