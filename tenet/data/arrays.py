@@ -264,7 +264,7 @@ def number_classes(
     check_trained(labels, path=path)
     if numbers.size and numbers[-1] != len(numbers) - 1:
         logger.warning(
-            "%s: the labels are not 0 to %d: they are taken as %d classes named %s; `classes` would name them",
+            "%s: the labels are not 0 to %d: they are taken as %d classes named %s; add `classes` to name them",
             path, len(numbers) - 1, len(numbers), list_some(numbers.tolist()),
         )  # fmt: skip
     return (

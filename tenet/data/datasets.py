@@ -69,7 +69,7 @@ class Dataset(ABC):
         if len(train.classes) == 1:
             raise DatasetError(
                 f"dataset: {train.classes[0]} is the only class of its {len(train)} training images, but a classifier needs "
-                "two; of images in folders, dataset.path is the folder above those of the classes"
+                "two; for images in folders, give the folder that contains the classes' folders as dataset.path"
             )
         validation = None
         if self.validation_fraction > 0:

@@ -97,7 +97,7 @@ def decode(
         raise
     except UnidentifiedImageError as error:
         raise DatasetError(
-            f"{name} can't be read as an image: its content is of no format that is read"
+            f"{name} can't be read as an image: its format is unknown or not supported"
         ) from error
     except Exception as error:  # the decoders fail on damaged files with OSError, SyntaxError and others
         reason = str(error).partition(" <_io.")[0]  # Pillow names its stream

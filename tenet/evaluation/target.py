@@ -218,7 +218,7 @@ class EvaluationTarget:
         load_weights(backbone, self.saved, key=self.weights_key)
         if others := self._trained_backbone():
             logger.warning(
-                "%s was trained with %s; its weights fit this network too, whose figures may be others",
+                "%s was trained with %s; its weights also fit this network, but the figures may differ",
                 self.weights, ", ".join(f"backbone.{name}={value}" for name, value in others.items()),
             )  # fmt: skip
         return Network(

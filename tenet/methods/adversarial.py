@@ -41,8 +41,8 @@ class Adversarial(Composed):
         super().__post_init__()
         if self.labels.is_multi_label:
             raise ValueError(
-                "it raises the cross-entropy of an image's one label, but the chosen objective is for several; choose "
-                "attack=free or attack=none"
+                "it raises the cross-entropy of a single label, but the chosen objective is for images with several labels; "
+                "choose attack=free or attack=none"
             )
         self.forwards += self.attack.forwards
         self._has_warned = False

@@ -43,7 +43,7 @@ class Layout(NamedTuple):
     def shape(self, features: Sequence[int]) -> tuple[int, int, int]:
         """Channel, h and w of features of this shape, without the batch. Raises ValueError if they have other axes."""
         if len(features) != (2 if self.kind == "tokens" else 3):
-            raise ValueError(f"features of shape {_shown(features)} are no {self.kind}")
+            raise ValueError(f"features of shape {_shown(features)} do not have the layout {self.kind}")
         if self.kind == "tokens":
             return features[1], *_grid(features[0] - self.prefix)
         first, second, third = features

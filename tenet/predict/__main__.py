@@ -117,7 +117,9 @@ def save_explanation(model: TrainedModel, batches: Sequence[Pictures], options: 
     """Draw on which groups the decisions rest. The network is cut at `--layer`, by default where it was inhibited."""
     description, interface = model.description, model.network.interface
     if description.multi_label:
-        raise ConfigError("--explain: is of images with one label each, not multi-label images")
+        raise ConfigError(
+            "--explain: needs a network that gives each image one label, not a multi-label network"
+        )
     if len(batches) > 1:
         raise ConfigError("--explain: the pictures have several sizes; name those of one size")
     layer = options.layer or description.layer or LAYER

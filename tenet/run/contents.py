@@ -32,7 +32,7 @@ def check_is_free(folder: Path) -> None:
     others = sorted(path.name for path in entries if not (is_ours and _is_early(path)))
     if others:
         raise ConfigError(
-            f"{folder} holds files that are no run's ({truncate(', '.join(others))}) and no {CONFIG_FILE}; "
+            f"{folder} holds files that no run wrote ({truncate(', '.join(others))}), but no {CONFIG_FILE}; "
             "choose a new or an empty folder (hydra.run.dir)"
         )
 

@@ -123,7 +123,7 @@ class Checkpoints:
             return
         if not self.any_processes:
             raise CheckpointError(
-                f"{path} is of a run in {saved} processes, and {self.processes} were started; start {saved}, or continue "
+                f"{path} is of a run in {saved} processes, but {self.processes} were started; start {saved}, or continue "
                 "with trainer.processes=any, which changes the figures"
             )
         logger.warning(

@@ -77,5 +77,6 @@ class TrainingSettings:
         if self.compile and self.deterministic:
             # Which kernels are compiled, and so the rounding, depends on the batch sizes that come first.
             raise ConfigError(
-                "trainer.compile=true does not give the same bits every time; choose it or trainer.deterministic=true"
+                "trainer.compile=true does not give the same bits every time; leave out trainer.compile or "
+                "trainer.deterministic"
             )

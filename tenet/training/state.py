@@ -145,14 +145,14 @@ def _check_means(saved: Mapping[str, Any]) -> dict[str, list[float]]:
     """Name -> [sum, count], checked."""
     means = {str(name): [_check_figure(value) for value in pair] for name, pair in saved.items()}
     if bad := [name for name, (_, count) in means.items() if count < 0 or not count.is_integer()]:
-        raise ValueError(f"{bad[0]} is the mean of a number of samples that is not a count")
+        raise ValueError(f"the count of {bad[0]} is not a whole number of at least 0")
     return means
 
 
 def _check_metric(name: str, value: object) -> float:
     figure = _check_figure(value)
     if name.endswith("_pct") and not 0 <= figure <= 100.001:  # sums over processes are rounded
-        raise ValueError(f"{name} is {figure:.3g}, which is no share of 100")
+        raise ValueError(f"{name} is {figure:.3g}, which is no percentage")
     return figure
 
 

@@ -80,7 +80,7 @@ class ZooModel(ABC):
         base = self.name.partition(".")[0]
         if base not in self.names():
             near = difflib.get_close_matches(base, self.names(), n=5, cutoff=0.5)
-            hint = f"; near ones: {', '.join(near)}" if near else ""
+            hint = f"; similar ones: {', '.join(near)}" if near else ""
             raise ValueError(f"name={self.name} is no model of {self.library}{hint}")
 
     def _construct_on_any_device(self, **kwargs: Any) -> nn.Module:
@@ -106,7 +106,7 @@ class ZooModel(ABC):
                     f"kwargs={dict(self.kwargs)}: {self.library} can't build {self.name} ({what})"
                 ) from error
             near = difflib.get_close_matches(found[1], self._arguments(), n=3)
-            hint = f"; near ones: {', '.join(near)}" if near else ""
+            hint = f"; similar ones: {', '.join(near)}" if near else ""
             raise ValueError(
                 f"kwargs.{found[1]}={self.kwargs[found[1]]}: this is no argument of {self.library}'s {self.name}{hint}"
             ) from error
