@@ -12,7 +12,9 @@ from tenet.config.build import build
 from tenet.config.options import method_of
 from tenet.config.run_config import read_config
 from tenet.errors import ConfigError
+from tenet.evaluation.preparation import Preparation
 from tenet.evaluation.reports import CLEAN, as_mapping, path_name, settings_of_test_set
+from tenet.files.interface import Interface
 from tenet.files.json import read_json
 from tenet.files.names import (
     AVERAGED_KEY,
@@ -32,16 +34,11 @@ if TYPE_CHECKING:
     from tenet.evaluation.measurement import Measurement
     from tenet.evaluation.robustbench import Model
     from tenet.evaluation.suites.suite import Suite
-    from tenet.files.interface import Interface
     from tenet.files.weights import SavedWeights
     from tenet.networks import Network
 
 logger = logging.getLogger("tenet")
 
-# Keys of a data set that say how images are prepared for the network, not which images they are.
-NORMALIZATION, RESIZING = ("mean", "std"), ("resize", "crop")
-# The mean and the std of data sets whose configuration leaves them out.
-DEFAULT_NORMALIZATION = (0.5, 0.5, 0.5)
 # Folders that are named after a split, not after the data set.
 SPLITS = ("test", "train", "val", "valid", "validation")
 
@@ -132,56 +129,16 @@ class EvaluationTarget:
         return saved
 
     @cached_property
-    def interface(self) -> "Interface":
-        """The normalisation that the network gets, and its class names and image size as far as they are known.
+    def preparation(self) -> Preparation:
+        return Preparation(self.weights, self.saved.interface, self.dataset, self.own_dataset, self.typed)
 
-        The normalisation is taken from the first of these that has it: the command line, the file of weights, the run's
-        configuration, the data set's option. A message says if the first or the last of them decides.
-        """
-        from tenet.files.interface import Interface
-
-        mean, std = map(self._normalization, NORMALIZATION)
-        return (self.saved.interface or Interface(mean, std))._replace(mean=mean, std=std)
-
-    def _trained_with(self, name: str) -> Sequence[float] | None:
-        """The mean or the std that the network was trained with; None if it is not known."""
-        if self.saved.interface is not None:
-            return getattr(self.saved.interface, name)
-        return (self.own_dataset or {}).get(name)
-
-    def _normalization(self, name: str) -> tuple[float, ...]:
-        """The mean or the std; a warning says if it is not, or may not be, the one that the network was trained with."""
-        given, trained = tuple(self.dataset.get(name, DEFAULT_NORMALIZATION)), self._trained_with(name)
-        is_typed = f"dataset.{name}" in self.typed
-        if trained is None:
-            if not is_typed:
-                logger.warning(
-                    "%s does not say how its images are normalised: assuming dataset.%s=%s",
-                    self.weights, name, list(given),
-                )  # fmt: skip
-            return given
-        if is_typed and list(given) != list(trained):
-            logger.warning(
-                "dataset.%s=%s was given; the network was trained with %s", name, list(given), list(trained)
-            )
-        return given if is_typed else tuple(trained)
+    @property
+    def interface(self) -> Interface:
+        return self.preparation.interface
 
     @cached_property
     def data(self) -> "Dataset":
-        return build(self.prepared_dataset, key="dataset")
-
-    @property
-    def prepared_dataset(self) -> dict[str, Any]:
-        """The data set's configuration, with the network's own normalisation and sizes of images."""
-        interface = self.interface
-        known: dict[str, Any] = {"mean": list(interface.mean), "std": list(interface.std)}
-        if self.own_dataset is not None or interface.image_size is not None:
-            # A key that the run's data set lacks is None: its training images were not resized.
-            known |= {name: (self.own_dataset or {}).get(name) for name in RESIZING if name in self.dataset}
-        return {
-            **self.dataset,
-            **{name: value for name, value in known.items() if f"dataset.{name}" not in self.typed},
-        }
+        return build(self.preparation.dataset_config, key="dataset")
 
     @cached_property
     def model(self) -> "Model":
@@ -245,7 +202,7 @@ class EvaluationTarget:
             "weights": str(self.weights),
             "weights_sha256": self.weights_sha256,
             **({} if self.weights_key is None else {"weights_key": self.weights_key}),
-            "dataset": self.prepared_dataset,
+            "dataset": self.preparation.dataset_config,
             "backbone": self.backbone,
         }
 
@@ -268,8 +225,6 @@ class EvaluationTarget:
         """
         from tenet.evaluation.measurement import Measurement
 
-        used = {name: list(getattr(self.interface, name)) for name in NORMALIZATION}
-        trained = {name: self._trained_with(name) for name in NORMALIZATION}
         found = Measurement(
             place=self.run_dir or self.weights,
             weights_sha256=self.weights_sha256,
@@ -279,10 +234,8 @@ class EvaluationTarget:
             is_run=self.run_dir is not None,
             is_own_data=self.has_own_dataset,
             is_average=self.is_average,
-            normalization=list(used.values()),
-            is_own_normalization=all(
-                value is None or list(value) == used[name] for name, value in trained.items()
-            ),
+            normalization=[list(self.interface.mean), list(self.interface.std)],
+            is_own_normalization=self.preparation.is_own_normalization,
         )
         if self.run_dir is None:
             return found

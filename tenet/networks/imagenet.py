@@ -7,6 +7,9 @@ from torch import nn
 
 from tenet.rules import at_least, at_most, length
 
+# The `cut_aliases` of torchvision's ResNets.
+RESNET_CUTS = {"stem": "maxpool", **{f"stage_{index}": f"layer{index}" for index in (1, 2, 3, 4)}}
+
 
 def imagenet_resnet(
     num_classes: int = 1000,
@@ -23,6 +26,5 @@ def imagenet_resnet(
 
     network = ResNet(Bottleneck, list(blocks), num_classes=num_classes)
     network.architecture = f"ResNet-{3 * sum(blocks) + 2}"
-    stages = {f"stage_{index}": f"layer{index}" for index in (1, 2, 3, 4)}
-    network.cut_aliases = {"stem": "maxpool", **stages}
+    network.cut_aliases = RESNET_CUTS
     return network

@@ -95,7 +95,7 @@ def test_only_typed_keys_change_how_images_are_prepared(run_dir, caplog):
     """Of a run whose weights say nothing, of one whose weights do, and of these weights without their run."""
 
     def prepared(typed=(), **changes):
-        dataset = EvaluationTarget.from_config(make_config(**changes), typed=typed).prepared_dataset
+        dataset = EvaluationTarget.from_config(make_config(**changes), typed=typed).preparation.dataset_config
         return [dataset[name] for name in ("mean", "std", "resize", "crop")]
 
     beside_run = {"run": str(run_dir), "dataset": FOLDER}
