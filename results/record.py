@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tenet.compare.evaluations import MCE, OTHER_DATA, ROBUST, TEST
-from tenet.compare.keys import OFF
 from tenet.compare.runs import Run, find_runs, read_run
+from tenet.config.options import OFF
 from tenet.evaluation.reports import as_mapping
 from tenet.files.json import read_json
 from tenet.files.names import CONFIG_FILE, ENVIRONMENT_FILE, EVALUATION_FOLDER, PATCH_FILE

@@ -11,12 +11,12 @@ from tenet.config.build import INITIAL_WEIGHTS, build
 from tenet.config.rules import check_rules
 from tenet.config.run_config import read_config
 from tenet.errors import CheckpointError, ConfigError
-from tenet.evaluation.target import RESIZING, find_weights
 from tenet.experiment import build_backbone
 from tenet.files.names import AVERAGED_KEY, AVERAGED_WEIGHTS_FILE
 from tenet.files.paths import user_path
 from tenet.files.weights import load_weights, read_weights
 from tenet.networks import Network
+from tenet.run.weights import find_weights
 
 
 class ModelDescription(NamedTuple):
@@ -38,7 +38,7 @@ class ModelDescription(NamedTuple):
         """That of a run's configuration, without its initial weights: the trained ones replace them."""
         backbone = {name: value for name, value in config["backbone"].items() if name not in INITIAL_WEIGHTS}
         labels = build(config["objective"], key="objective").labels
-        resize, inhibition = config["dataset"].get(RESIZING[0]), config["tenet"]
+        resize, inhibition = config["dataset"].get("resize"), config["tenet"]
         return cls(backbone, resize, inhibition.get("layer"), inhibition.get("groups"), labels.is_multi_label)
 
     @classmethod

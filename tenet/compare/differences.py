@@ -30,7 +30,10 @@ Rows = dict[str, Difference]
 
 
 def corruption_differences(group: Group, baseline: Group, column: str) -> Rows:
-    """The mean over the severities by corruption, in the benchmark's order after the mean of all; empty without pairs."""
+    """The differences by corruption, each of the mean over severities; first that of the mean over all corruptions.
+
+    Corruptions without pairs are left out.
+    """
     found = {}
     for name in CORRUPTIONS:
         ours, theirs = (_by_seed(each, column, [name]) for each in (group, baseline))
@@ -91,12 +94,12 @@ def difference_picture(comparison: Comparison) -> "Figure | None":
 @default_style()
 def save_picture(figure: "Figure", path: Path) -> None:
     """Write a file of the kind that its suffix names. Raises StorageError if it can't be written."""
-    kind = path.suffix.removeprefix(".")  # which the name of the temporary file does not end in
+    kind = path.suffix.removeprefix(".")  # the temporary file has another suffix
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=kind))
 
 
 def _rows(comparison: Comparison, groups: Sequence[Group], column: str) -> list[Rows]:
-    """For each group, its differences; none for the baseline."""
+    """The differences of each group; empty for the baseline."""
     baseline = comparison.baseline
     return [{} if group is baseline else corruption_differences(group, baseline, column) for group in groups]
 

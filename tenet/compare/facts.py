@@ -1,17 +1,18 @@
-"""What is the same for all runs of a comparison: said once, above its tables."""
+"""What all runs of a comparison have in common: shown once, above its tables."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tenet.compare.evaluations import MCE
 from tenet.compare.groups import Comparison
-from tenet.compare.keys import as_text, is_compared, value_text, varying
+from tenet.compare.keys import as_text, value_text, varying
 from tenet.compare.runs import Run
+from tenet.config.identity import is_compared
 from tenet.config.options import OFF, default, is_option
 from tenet.errors import counted, printable
 
 MAX_COMMITS = 3
-ALWAYS = ("trainer.epochs", "optimizer.lr")  # also if they are the option's own
+ALWAYS = ("trainer.epochs", "optimizer.lr")  # shown even if they are the option's own
 SOURCES = {"official files": "official files of corruptions", "generated": "generated corruptions"}
 
 
@@ -23,7 +24,7 @@ def title(comparison: Comparison) -> str:
 
 
 def facts(comparison: Comparison) -> list[tuple[str, str]]:
-    """Names and texts: the runs and their seeds, dates, commits, and the settings that all of them share."""
+    """Names and texts: the runs and their seeds, dates and commits, and the settings that all of them share."""
     runs = comparison.members
     seeds = sorted({run.seed for run in runs})
     dates = sorted({run.date for run in runs if run.date})
@@ -49,7 +50,7 @@ def _commits(runs: Sequence[Run]) -> str:
 
 
 def _settings(runs: Sequence[Run]) -> Iterator[str]:
-    """The options that all runs share, and the settings that are others than in the options' own files."""
+    """The options that all runs share, and the shared settings that differ from the options' own files."""
     configs = [run.config for run in runs]
     config, differing = configs[0], varying(configs)
     for key in (key for key in config if key not in differing and is_compared(key) and key != "dataset"):

@@ -19,7 +19,10 @@ MAX_DRAWN = 7  # groups in charts and heatmaps: more lines cannot be told apart
 
 @dataclass(frozen=True)
 class Group:
-    """values: one text for each of the comparison's keys. short_values: with numbers to four digits."""
+    """Runs with the same values of the comparison's keys.
+
+    values: one text for each key. short_values: the same with numbers of four significant digits.
+    """
 
     values: tuple[str, ...]
     short_values: tuple[str, ...]
@@ -28,7 +31,7 @@ class Group:
 
     @property
     def overlaps(self) -> list[str]:
-        """The benchmark's corruptions that the training of any of its runs showed the network."""
+        """The benchmark's corruptions that the network has seen in the training of any run of the group."""
         return sorted({name for run in self.runs for name in run.overlaps})
 
     def by_seed(self, column: str) -> dict[int, float]:
@@ -41,7 +44,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """dataset: its name. keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
+    """Groups of runs on one data set, and what is shown of them.
+
+    dataset: its name. keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
     `sorted_by`. baseline: one of the groups. runs: all runs, with their problems. columns: names of figures.
     metrics: the columns that were asked for by name.
     """
@@ -71,7 +76,7 @@ class Comparison:
 
     @property
     def mixed_keys(self) -> list[str]:
-        """Keys that differ within a group, because `by` left them out."""
+        """Keys that differ within a group, because the user's choice of keys leaves them out."""
         return sorted(
             {key for group in self.groups for key in differing_keys([r.config for r in group.runs])}
         )
@@ -124,7 +129,7 @@ def compare(
 
 
 def name_archives(runs: Sequence[Run]) -> list[Run]:
-    """The runs, without the name of the archive in their columns if all were measured on the same official files."""
+    """The runs; if all were measured on the same official files, their columns do not name the archive."""
     archive = re.compile(rf"(?<={SOURCES['files']})( \(.* [0-9a-f]{{8}}\))?")
     found = {match[0] for run in runs for name in run.cells if (match := archive.search(name))}
     if len(found) != 1:
@@ -137,7 +142,7 @@ def name_archives(runs: Sequence[Run]) -> list[Run]:
 
 
 def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], dict[Path, Run]]:
-    """Groups in the natural order of their values, and by folder the duplicates with their problem."""
+    """Groups in the natural order of their values; and folder -> run, with its problem, for duplicates."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in finished:
         members.setdefault(tuple(value_text(run.config, key) for key in keys), []).append(run)

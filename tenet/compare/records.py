@@ -18,9 +18,10 @@ DATE = re.compile(rb"\d{4}-\d\d-\d\d(?= )")
 
 
 class Record(NamedTuple):
-    """date: on which the training began, such as 2026-11-30. Texts are empty if nothing is recorded.
+    """What a run's folder records of its training. Texts are empty if nothing is recorded.
 
-    keys: what the configuration does not say: the experiment of a run of earlier versions, and the search of a trial.
+    date: the day on which the training began, such as 2026-11-30. keys: keys that the configuration lacks: the experiment,
+    for runs of earlier versions, and the search, for a trial.
     """
 
     commit: str = ""

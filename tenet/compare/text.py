@@ -15,7 +15,7 @@ from tenet.compare.spread import Difference, Spread
 from tenet.errors import counted, printable
 
 # Clean error and mCE in percent, as printed in arXiv 2103.02152 and, for AugMix and standard training, in
-# arXiv 1912.02781: a plain mean on CIFAR-C, relative to AlexNet on ImageNet-C.
+# arXiv 1912.02781. On CIFAR-C, the mCE is a plain mean; on ImageNet-C, it is relative to AlexNet.
 PUBLISHED_COLUMNS = (TEST_ERROR, "mCE, official files, %", "mCE, official files, relative to AlexNet, %")
 PUBLISHED = (
     ("TENET, ResNeXt-29", "cifar10", "3.50", "12.31", "-"),
@@ -35,8 +35,10 @@ OVERLAP = "†"
 
 
 class Sheet(NamedTuple):
-    """A table of texts: the first `labels` columns hold words, the others figures. best: row and column of the cells with
-    the best figure of their column."""
+    """A table of texts: the first `labels` columns hold words, the others figures.
+
+    best: (row, column) of the cells with the best figure of their column.
+    """
 
     title: str
     header: tuple[str, ...]
@@ -70,7 +72,8 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
 
 
 def best_rows(comparison: Comparison, column: str) -> list[int]:
-    """The groups with the best mean, as it is printed: several if they are equal, none if there is nothing to choose."""
+    """The rows of the groups with the best mean as printed: several if they are equal; none if all are equal, if there is
+    only one, or if it is not known which is better."""
     spreads = [group.spread(column) for group in comparison.groups]
     means = [None if spread is None else number_text(spread.mean, column=column) for spread in spreads]
     known = [float(mean) for mean in means if mean is not None]
@@ -86,8 +89,8 @@ def published_rows(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
 
 
 def notes(comparison: Comparison, *, published: bool = False) -> list[str]:
-    """The notes on groups, a line for each kind of runs that are set apart, and one for each run that is left out, wholly or
-    in part."""
+    """The notes on groups, then a line for each kind of smoke runs and search trials, then a line for each run that is left
+    out, wholly or in part."""
     apart: dict[str, list[str]] = {}
     for run in comparison.problems:
         if run.is_apart:
@@ -105,8 +108,8 @@ def more_text(count: int) -> str:
 
 
 def group_notes(comparison: Comparison, *, published: bool = False) -> list[str]:
-    """Groups that mix settings, and runs with TENET that never took an inhibited step; what is missing of the published
-    figures that were asked for."""
+    """Notes on groups that mix settings, on missing published figures, on runs with TENET that took no inhibited step, on
+    overlaps with the benchmark, and on runs that were set aside."""
     mixed = comparison.mixed_keys
     lines = [f"runs within one group differ in {printable(', '.join(mixed))}"] if mixed else []
     if published and not published_rows(comparison):

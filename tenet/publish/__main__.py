@@ -40,7 +40,7 @@ NO_TRACKING = {"_target_": "tenet.tracking.NoTracking"}
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the folder as a whole, then upload it if asked to."""
+    """Write the whole folder, then upload it if `--push` asks for it."""
     onnx = options.export and options.onnx
     if onnx:
         check_onnx_is_installed()

@@ -59,14 +59,14 @@ class EvaluationReport(NamedTuple):
 
 
 def read_reports(run_dir: Path, *, weights_sha256: str) -> list[EvaluationReport]:
-    """Those of these very weights; reports of earlier or averaged weights are left out."""
+    """The reports on exactly these weights; reports on earlier or averaged weights are left out."""
     paths = sorted((run_dir / EVALUATION_FOLDER).glob("*.json"))
     reports = [EvaluationReport(path.stem, read_json(path)) for path in paths]
     return [each for each in reports if each.content.get("weights_sha256") == weights_sha256]
 
 
 def without_folders(value: Any) -> Any:
-    """Plain values with every path in a text replaced by its last name: a card says nothing of its author's machine."""
+    """Plain values, with every path in a text replaced by its last name: a card does not describe its author's machine."""
     if isinstance(value, Mapping):
         return {name: without_folders(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -90,8 +90,8 @@ def write_card(
 ) -> str:
     """The page as Markdown.
 
-    name: of the model. folder: how commands name the published folder. hub: the model's name on the hub.
-    exports: by file, what its check found.
+    name: of the model. folder: the published folder's name in commands. hub: the model's name on the hub.
+    exports: file -> what its check found.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -155,14 +155,14 @@ def _header(config: Mapping[str, Any], *, name: str, reports: Sequence[Evaluatio
 
 def _metric(row: Mapping[str, str]) -> dict[str, Any]:
     error = float(row["error, %"])
-    # An mCE may be normalised: it is then no error in percent.
+    # An mCE may be relative to AlexNet's, and is then no error rate.
     if row["measured"].startswith("mCE"):
         return {"type": "mce", "value": error}
     return {"type": "accuracy", "value": round(1 - error / 100, 4)}
 
 
 def _figure_rows(reports: Sequence[EvaluationReport]) -> list[dict[str, str]]:
-    """A row for each test set and attack of each report; clean images once for each data set."""
+    """A row for each test set and attack of each report; there is one row for the clean images of each data set."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for report in reports:
         for measured, figures, source in _measured(report):
@@ -250,7 +250,7 @@ def _training_rows(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
 
 
 def _inline(values: Mapping[str, Any], *, without: Sequence[str] = ()) -> str:
-    """Such as `AugMix: severity 3.0, width 3`: what is null or false is left out."""
+    """Such as `AugMix: severity 3.0, width 3`; values of null or false are left out."""
     kept = [
         f"{name} {without_folders(value)}"
         for name, value in values.items()

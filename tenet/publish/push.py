@@ -13,11 +13,11 @@ def check_hub_is_installed() -> None:
 
 
 def push(folder: Path, name: str, *, public: bool) -> str:
-    """Upload the folder as the model `name`, such as user/model, and return its address. A new one is private unless
-    `public`; one that exists keeps its visibility.
+    """Upload the folder as the model `name`, such as user/model, and return its address.
 
-    The server is HF_ENDPOINT or the hub; the token is HF_TOKEN or that of `hf auth login`.
-    Raises ConfigError if the server refuses it or can't be reached.
+    A new model is private unless `public`; an existing one keeps its visibility. The server is HF_ENDPOINT or the hub; the
+    token is HF_TOKEN or that of `hf auth login`.
+    Raises ConfigError if the server refuses the upload or can't be reached.
     """
     from huggingface_hub import HfApi
 

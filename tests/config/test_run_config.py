@@ -8,7 +8,8 @@ import yaml
 
 from tenet.compare.keys import differing_keys, flatten_config
 from tenet.config.build import build
-from tenet.config.run_config import fixed_settings, read_config, resumed_config, run_id, write_config
+from tenet.config.identity import fixed_settings
+from tenet.config.run_config import read_config, resumed_config, run_id, write_config
 from tenet.errors import ConfigError, DatasetError
 from tests.config.options import composed
 

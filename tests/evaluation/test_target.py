@@ -13,9 +13,10 @@ from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
 from tenet.evaluation.suites.build import build_suites
 from tenet.evaluation.suites.clean import Clean
-from tenet.evaluation.target import EvaluationTarget, find_weights
+from tenet.evaluation.target import EvaluationTarget
 from tenet.files.weights import save_weights
 from tenet.networks import ResNet, WideResNet
+from tenet.run.weights import find_weights
 from tests.data.trees import folder_of, read_whole, write_classes
 
 BACKBONE = {"_target_": "tenet.networks.ResNet", "depth": 8, "width": 4}
@@ -94,7 +95,7 @@ def test_only_typed_keys_change_how_images_are_prepared(run_dir, caplog):
     """Of a run whose weights say nothing, of one whose weights do, and of these weights without their run."""
 
     def prepared(typed=(), **changes):
-        dataset = EvaluationTarget.from_config(make_config(**changes), typed=typed).prepared_dataset
+        dataset = EvaluationTarget.from_config(make_config(**changes), typed=typed).preparation.dataset_config
         return [dataset[name] for name in ("mean", "std", "resize", "crop")]
 
     beside_run = {"run": str(run_dir), "dataset": FOLDER}

@@ -60,7 +60,7 @@ def test_all_pictures_are_classified_and_broken_ones_named_at_the_end(run, pictu
         assert found == pytest.approx({"0": float(row[0]), "1": float(row[1])}, abs=1e-5)
         assert line["predictions"][0]["class"] == str(int(row.argmax()))
     assert printed.err.splitlines() == [
-        f"error: {pictures}/broken.png can't be read as an image: its content is of no format that is read",
+        f"error: {pictures}/broken.png can't be read as an image: its format is unknown or not supported",
         "error: 1 picture of 4 could not be read",
     ]
 
