@@ -38,7 +38,7 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Imported here because they import hydra, which not every command needs.
     from tenet.config.command_line import call_with_config, check_command_line
-    from tenet.config.overrides import as_override, null_for_none, parse
+    from tenet.config.overrides import OF_RESUMED, as_override, null_for_none, parse
 
     # Let Hydra raise errors instead of printing a shortened traceback and exiting; they are reported below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -56,6 +56,7 @@ def run_main(task: Callable[[Any], object], *, config_dir: Path, config_name: st
     arguments = [word for word in sys.argv[1:] if null_for_none(word) not in overrides] + overrides
     resumed = [override for override in overrides if override.startswith("resume=")]
     if resumed and resumed != ["resume=null"]:
+        arguments = [f"++{word}" if word.startswith(f"{OF_RESUMED}=") else word for word in arguments]
         # Write the log of a resumed run to its existing folder.
         folder = str(parse(resumed[-1:])[0].value())
         if any(override.startswith("hydra.run.dir=") for override in overrides):

@@ -11,6 +11,7 @@ from tenet.config.build import INITIAL_WEIGHTS, build
 from tenet.config.rules import check_rules
 from tenet.config.run_config import read_config
 from tenet.errors import CheckpointError, ConfigError
+from tenet.evaluation.preparation import UPRIGHT
 from tenet.experiment import build_backbone
 from tenet.files.names import AVERAGED_KEY, AVERAGED_WEIGHTS_FILE
 from tenet.files.paths import user_path
@@ -24,7 +25,8 @@ class ModelDescription(NamedTuple):
 
     backbone: its configuration. resize: the shorter side that test images are scaled to before their central part is
     cut out; None: that of the network's images. layer, groups: where and in how many groups it was inhibited; None for
-    a plain run. multi_label: whether an image may have several classes.
+    a plain run. multi_label: whether an image may have several classes. upright: whether test images are turned first, as
+    their EXIF orientation says.
     """
 
     backbone: Mapping[str, Any]
@@ -32,14 +34,22 @@ class ModelDescription(NamedTuple):
     layer: str | None = None
     groups: int | None = None
     multi_label: bool = False
+    upright: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ModelDescription":
         """That of a run's configuration, without its initial weights: the trained ones replace them."""
         backbone = {name: value for name, value in config["backbone"].items() if name not in INITIAL_WEIGHTS}
         labels = build(config["objective"], key="objective").labels
-        resize, inhibition = config["dataset"].get("resize"), config["tenet"]
-        return cls(backbone, resize, inhibition.get("layer"), inhibition.get("groups"), labels.is_multi_label)
+        dataset, inhibition = config["dataset"], config["tenet"]
+        return cls(
+            backbone,
+            dataset.get("resize"),
+            inhibition.get("layer"),
+            inhibition.get("groups"),
+            labels.is_multi_label,
+            dataset.get(UPRIGHT, False),
+        )
 
     @classmethod
     def from_plain(cls, value: object) -> "ModelDescription":
@@ -48,7 +58,13 @@ class ModelDescription(NamedTuple):
         if not isinstance(value, Mapping) or not isinstance(value.get("backbone"), Mapping):
             raise ValueError("it does not say how its network is built")
         known = cls(**{name: value[name] for name in cls._fields if name in value})
-        kinds = {"resize": int | None, "layer": str | None, "groups": int | None, "multi_label": bool}
+        kinds = {
+            "resize": int | None,
+            "layer": str | None,
+            "groups": int | None,
+            "multi_label": bool,
+            "upright": bool,
+        }
         if wrong := [name for name, kind in kinds.items() if not isinstance(getattr(known, name), kind)]:
             raise ValueError(f"its description of the network has a wrong {wrong[0]}")
         check_rules({"backbone": known.backbone})

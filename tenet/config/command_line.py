@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tenet.config.build import locate
-from tenet.config.overrides import check_origin, is_hydras, null_for_none, parse, variants
+from tenet.config.overrides import OF_RESUMED, check_origin, is_hydras, null_for_none, parse, variants
 from tenet.config.plugins import config_folders, installed_plugins
 from tenet.config.rules import OPTIMIZER, check_rules, did_you_mean, flatten, truncate, without_foreign_keys
 from tenet.config.run_config import first_line, resolve, resumed_config
@@ -70,6 +70,7 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
                 f"--{flag.replace('_', '-')}: not supported; give KEY=VALUE, or add an option to conf/"
             )
     overrides = parse(parsed.overrides)
+    is_resumed = any(one.key_or_group == "resume" and one.value() is not None for one in overrides)
     check_origin(overrides)
     register_options(config_dir)  # --help lists them
     if parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.info:
@@ -90,7 +91,12 @@ def check_command_line(arguments: Sequence[str], *, config_dir: Path, config_nam
         )
     with open_config(config_dir, config_name):
         for variant in variants(overrides):
-            config = _compose(config_name, variant, config_dir)
+            composed = [
+                one.input_line or ""
+                for one in parse(variant)
+                if not is_resumed or one.key_or_group != OF_RESUMED
+            ]
+            config = _compose(config_name, composed, config_dir)
             if parsed.package is not None and not isinstance(config.get(parsed.package), Mapping):
                 hint = did_you_mean(parsed.package, config)
                 raise ConfigError(f"--package {parsed.package}: no group{hint}")

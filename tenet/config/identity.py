@@ -22,6 +22,7 @@ CHANGEABLE_ON_RESUME = (
     "trainer.checkpoint_every_minutes",
     "trainer.on_nonfinite",
     "trainer.max_nonfinite_steps",
+    "dataset.workers",
 )
 
 # Keys, and groups of keys, that may differ between the runs of one group of a comparison: logging, hardware, the seed.

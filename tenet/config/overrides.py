@@ -16,6 +16,8 @@ from tenet.errors import ConfigError
 from tenet.rules import FLAG, Kind, OneOf, OrNull, Rule
 
 MAX_JOBS = 10_000
+# A key that a resumed run may change. Hydra composes the default data set, which does not have it.
+OF_RESUMED = "dataset.workers"
 
 _PATH = Kind(
     "a path of 1 to 4,096 printable characters",

@@ -204,7 +204,7 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """
     config = read_config(run_dir)
     for override in parse(overrides):
-        key = override.get_key_element()
+        key = override.get_key_element().removeprefix("++")
         if key == "resume" or is_hydras(key) or key.partition(".")[0] == "launcher":
             continue
         if key not in CHANGEABLE_ON_RESUME:

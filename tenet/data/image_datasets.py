@@ -1,5 +1,6 @@
 """Data sets whose images stay on disk: a base class for any layout, and folders with a subfolder for each class."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tenet.rules import above, at_least, at_most, below, length
 # The parts of a folder and of a packed file; ALL: one part, which is not split into training and test images.
 TRAIN, TEST, ALL = "train", "test", "all"
 TEST_FOLDERS = ("val", "test", "valid", "validation")
+logger = logging.getLogger("tenet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +163,13 @@ class Folder(ImageDataset):
 
 
 def find_test_folder(root: Path) -> Path:
-    """The first of TEST_FOLDERS that is there. Raises DatasetError if there is none."""
-    found = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
-    if found is None:
+    """The first of TEST_FOLDERS that is there; a warning names the others. Raises DatasetError if there is none."""
+    found = [name for name in TEST_FOLDERS if (root / name).is_dir()]
+    if not found:
         raise DatasetError(
             f"{root} has a folder train, but no folder {', '.join(TEST_FOLDERS[:-1])} or {TEST_FOLDERS[-1]}; add the "
             f"test images, or split the others: dataset.path={root / TRAIN} dataset.test_fraction=0.2"
         )
-    return found
+    if others := found[1:]:
+        logger.warning("%s: the test images are those of %s; not read: %s", root, found[0], ", ".join(others))
+    return root / found[0]

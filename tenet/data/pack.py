@@ -19,12 +19,16 @@ def run(folder: Path, file: Path) -> None:
     if file.exists():
         raise DatasetError(f"{file} exists; remove it, or give another name")
     parts = ImageFolders(path=str(folder)).parts()
+    classes = next(iter(parts.values())).classes
+    if len(classes) == 1:
+        raise DatasetError(
+            f"{folder}: {classes[0]} is its only class; give the folder above those of the classes"
+        )
     images = sum(map(len, parts.values()))
     with ProgressReport("packing", total=images, unit="image") as progress:
         write_pack(file, parts, on_image=lambda done, part: progress.update(done, part))
     sizes = ", ".join(f"{len(index):,} of {part}" for part, index in parts.items())
-    classes = len(next(iter(parts.values())).classes)
-    print(f"{printable(str(file))}: {file.stat().st_size / 1e6:,.1f} MB, {sizes} in {classes} classes")
+    print(f"{printable(str(file))}: {file.stat().st_size / 1e6:,.1f} MB, {sizes} in {len(classes)} classes")
     print(f"train on it: python train.py dataset=images dataset.path={printable(str(file))}")
 
 

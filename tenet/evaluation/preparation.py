@@ -12,7 +12,7 @@ from tenet.files.interface import Interface
 logger = logging.getLogger("tenet")
 
 # Keys of a data set that say how images are prepared for the network, not which images they are.
-NORMALIZATION, RESIZING = ("mean", "std"), ("resize", "crop")
+NORMALIZATION, RESIZING, UPRIGHT = ("mean", "std"), ("resize", "crop"), "upright"
 # The mean and the std of data sets whose configuration leaves them out.
 DEFAULT_NORMALIZATION = (0.5, 0.5, 0.5)
 
@@ -21,13 +21,15 @@ DEFAULT_NORMALIZATION = (0.5, 0.5, 0.5)
 class Preparation:
     """How images are prepared for the network of a file of weights.
 
-    weights: the file, for messages. saved: the interface that is saved with the weights; None if none is.
+    weights: the file, for messages. saved: the interface that is saved with the weights; None if none is. description:
+    what is saved there of the network (see ModelDescription); empty if nothing is.
     dataset, own_dataset: the configurations of the data set and of the one that the network was trained on.
     typed: the keys that the user typed. Only these change how images are prepared: choosing `dataset=OPTION` does not.
     """
 
     weights: Path
     saved: Interface | None
+    description: Mapping[str, Any]
     dataset: Mapping[str, Any]
     own_dataset: Mapping[str, Any] | None
     typed: Container[str]
@@ -44,12 +46,15 @@ class Preparation:
 
     @property
     def dataset_config(self) -> dict[str, Any]:
-        """The data set's configuration, with the network's own normalisation and sizes of images."""
+        """The data set's configuration, with the network's own normalisation, sizes of images and orientation."""
         interface = self.interface
+        own = self._described_dataset if self.own_dataset is None else self.own_dataset
         known: dict[str, Any] = {"mean": list(interface.mean), "std": list(interface.std)}
         if self.own_dataset is not None or interface.image_size is not None:
             # A key that the run's data set lacks is None: its training images were not resized.
-            known |= {name: (self.own_dataset or {}).get(name) for name in RESIZING if name in self.dataset}
+            known |= {name: own.get(name) for name in RESIZING if name in self.dataset}
+        if UPRIGHT in own and UPRIGHT in self.dataset:
+            known[UPRIGHT] = own[UPRIGHT]
         return {
             **self.dataset,
             **{name: value for name, value in known.items() if f"dataset.{name}" not in self.typed},
@@ -63,6 +68,18 @@ class Preparation:
             value is None or list(value) == list(getattr(self.interface, name))
             for name, value in trained.items()
         )
+
+    @property
+    def _described_dataset(self) -> dict[str, Any]:
+        """How the data set that the weights were trained on prepared its images, as far as their file says it."""
+        own: dict[str, Any] = {}
+        resize, upright = self.description.get(RESIZING[0]), self.description.get(UPRIGHT)
+        if type(resize) is int and self.interface.image_size is not None:
+            height, width = self.interface.image_size
+            own = {"resize": resize, "crop": height if height == width else None}
+        if isinstance(upright, bool):
+            own[UPRIGHT] = upright
+        return own
 
     def _trained_with(self, name: str) -> Sequence[float] | None:
         """The mean or the std that the network was trained with; None if it is not known."""

@@ -130,7 +130,10 @@ class EvaluationTarget:
 
     @cached_property
     def preparation(self) -> Preparation:
-        return Preparation(self.weights, self.saved.interface, self.dataset, self.own_dataset, self.typed)
+        saved = self.saved
+        return Preparation(
+            self.weights, saved.interface, as_mapping(saved.model), self.dataset, self.own_dataset, self.typed
+        )
 
     @property
     def interface(self) -> Interface:

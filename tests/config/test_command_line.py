@@ -127,6 +127,10 @@ def test_a_wrong_command_line_is_refused_with_the_right_name(arguments: list[str
             "corruptions.severities=[6]: must be a list of an integer of at least 1",
         ),
         (["corruptions=3"], "there is no key corruptions"),
+        (
+            ["run=x", "dataset.path=y"],
+            "there is no key dataset.path unless dataset is chosen; add dataset=OPTION",
+        ),
         (["backbone=resnet"], "backbone=resnet: no such option; did you mean resnet8"),
         (["resume=runs/one"], "there is no key resume"),
         (["tenet.groups=4"], "there is no key tenet.groups"),
@@ -150,6 +154,14 @@ def run_dir(tmp_path: Path) -> Path:
 def test_a_run_is_taken_up_with_its_own_configuration(run_dir: Path) -> None:
     arguments = [f"resume={run_dir}", "trainer.epochs=300", "hydra.run.dir=somewhere"]
     assert check(*arguments) == arguments
+
+
+def test_a_run_is_taken_up_with_other_workers_though_the_default_data_set_has_none(run_dir: Path) -> None:
+    arguments = [f"resume={run_dir}", "dataset.workers=1"]
+    assert refusal(*arguments).startswith("there is no key dataset.workers")
+    write_config(composed("dataset=images", "dataset.path=own"), run_dir / "config.yaml")
+    assert check(*arguments) == arguments
+    assert refusal(arguments[0], "dataset.workers=many").startswith("dataset.workers=many: must be")
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,15 @@ def test_photographs_of_the_users_own_are_turned_unless_it_is_switched_off(tmp_p
     assert read_whole(dataset.read()[0]).images.shape[1:3] == size
 
 
+def test_a_second_folder_of_test_images_is_not_left_out_unsaid(tmp_path, caplog):
+    for part, offset in {"train": 0, "val": 0, "test": 100}.items():
+        write_classes(tmp_path / part, offset=offset)
+        assert not caplog.text
+    test = ImageFolders(path=str(tmp_path), resize=None, crop=None).read()[1]
+    assert torch.equal(read_whole(test).images, read_whole(folder_of(tmp_path / "val")).images)
+    assert f"{tmp_path}: the test images are those of val; not read: test" in caplog.text
+
+
 def test_settings_that_can_not_be_of_this_folder_are_refused_with_the_remedy(tmp_path):
     train = tmp_path / "train"
     write_classes(train, images=4)

@@ -116,7 +116,15 @@ def test_a_full_disk_and_a_missing_image_leave_no_file(tree, tmp_path, monkeypat
 
 def test_the_command_refuses_in_one_line(tree, capsys):
     file = pack(tree)
-    for arguments, words in [((tree, file), "exists; remove it"), ((file, "other"), "is not a folder")]:
+    single = tree.with_name("single")
+    single.mkdir()
+    (tree / "train" / "n01").rename(single / "n01")
+    wrong = [
+        ((tree, file), "exists; remove it"),
+        ((file, "other"), "is not a folder"),
+        ((single, "other"), "n01 is its only class"),
+    ]
+    for arguments, words in wrong:
         assert main([str(argument) for argument in arguments]) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: ")

@@ -73,7 +73,7 @@ def test_a_run_stopped_in_an_epoch_goes_on_exactly_with_any_number_of_workers(wh
     ended = train("dataset.workers=3", cwd=here, fault=Fault("term", "descent", 4))
     assert (ended.code, "Traceback" in ended.output) == (75, False), ended.output
     assert step_of(here / "run") % 4
-    ended = train("dataset.workers=0", cwd=here)
+    ended = Command("train", "resume=run", "dataset.workers=0", cwd=here).wait()
     assert ended.code == 0, ended.output
     assert_same_run(here / "run", whole / "run")
 

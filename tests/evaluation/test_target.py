@@ -117,6 +117,25 @@ def test_only_typed_keys_change_how_images_are_prepared(run_dir, caplog):
     )
 
 
+def test_images_of_another_folder_are_cut_and_turned_as_those_of_the_training(run_dir):
+    """By the run's configuration, or by the weights alone; unless it is typed."""
+    trained = {**FOLDER, "_target_": "tenet.data.ImageFolders", "resize": 40, "crop": 8, "upright": True}
+    config = {**yaml.safe_load((run_dir / "config.yaml").read_text()), "dataset": trained}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    weights, network = run_dir / "weights.safetensors", ResNet(num_classes=10, depth=8, width=4)
+    description = {"backbone": BACKBONE, "resize": 40, "upright": True}
+    save_weights(network, weights, interface=INTERFACE, description=description)
+    other = {**FOLDER, "upright": False}
+    for source in ({"run": str(run_dir)}, {"weights": str(weights), "backbone": BACKBONE}):
+        for typed, expected in [((), [40, 8, True]), (("dataset.upright", "dataset.crop"), [40, 224, False])]:
+            target = EvaluationTarget.from_config(make_config(**source, dataset=other), typed=typed)
+            assert [
+                target.preparation.dataset_config[name] for name in ("resize", "crop", "upright")
+            ] == expected
+        digits = EvaluationTarget.from_config(make_config(**source, dataset=DIGITS))
+        assert digits.preparation.dataset_config.keys() == DIGITS.keys()
+
+
 def test_weights_that_also_fit_a_network_that_they_were_not_trained_in_are_told(tmp_path, caplog):
     trained = {"_target_": "tenet.networks.WideResNet", "depth": 10, "widen_factor": 1, "dropout": 0.3}
     path = tmp_path / "w.safetensors"

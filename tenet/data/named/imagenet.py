@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tenet.data.folders import find_classes
+from tenet.data.folders import find_classes, is_litter
 from tenet.data.named.tree import Archive, Listing, Tree, is_wordnet_id
 from tenet.errors import DatasetError
 
@@ -33,7 +33,7 @@ def list_imagenet(root: Path, *, classes: Sequence[str] | None = None, class_ste
                 "dataset=images reads folders of any classes"
             )
     kept = _choose(found, classes)[::class_step]
-    if any(entry.is_dir() for entry in (root / "val").iterdir()):
+    if any(entry.is_dir() and not is_litter(entry.name) for entry in (root / "val").iterdir()):
         find_classes(root / "val", expected=found)
         return Listing(kept, _in_folders(tree, "train", kept), _in_folders(tree, "val", kept))
     label_of = {wnid: label for label, wnid in enumerate(kept)}
