@@ -11,6 +11,7 @@ from tenet.config.options import OFF, default, is_option
 from tenet.errors import counted, printable
 
 MAX_COMMITS = 3
+USUAL = "trainer.processes=1"  # what a run records that was started without torchrun
 ALWAYS = ("trainer.epochs", "optimizer.lr")  # also if they are the option's own
 SOURCES = {"official files": "official files of corruptions", "generated": "generated corruptions"}
 
@@ -58,5 +59,5 @@ def _settings(runs: Sequence[Run]) -> Iterator[str]:
         text = value_text(config, key)
         is_chosen = is_option(key, text) and text not in (OFF, "default")
         is_changed = is_option(group, option) and text != as_text(default(group, option, name))
-        if key in ALWAYS or is_chosen or is_changed:
+        if key in ALWAYS or is_chosen or (is_changed and f"{key}={text}" != USUAL):
             yield f"{key}={text}"

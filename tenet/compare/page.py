@@ -88,8 +88,10 @@ def _figure(text: str) -> str:
 
 
 def _breakable(name: str) -> str:
-    """HTML of a name whose line may break after dots and underscores, and not before its unit."""
-    return re.sub(r"([._])", r"\1<wbr>", escape(name)).replace(", %", ",&nbsp;%")
+    """HTML of a name whose line may break before the parts of a key or a path and within very long words, and not
+    before its unit: no other word breaks, and no number."""
+    parts = re.sub(r"(?<=[._/=,-])(?=[^\W\d])", "<wbr>", escape(name))
+    return re.sub(r"(\w{20})(?=\w)", r"\1<wbr>", parts).replace(", %", ",&nbsp;%")
 
 
 def _planes(groups: Sequence[Group], columns: Sequence[str]) -> str:
