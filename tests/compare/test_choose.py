@@ -133,11 +133,14 @@ def test_what_is_the_same_for_all_runs_is_said_once(tmp_path):
         run = write_run(
             tmp_path / str(seed), seed=seed, lr=0.3, tenet={**TENET, "groups": 4}, trainer=trainer
         )
-        (run / "environment.json").write_text(json.dumps({"git": {"commit": commit, "dirty": False}}))
+        (run / "environment.json").write_text(
+            json.dumps({"git": {"commit": commit, "dirty": False}, "cpu": "AMD EPYC", "threads": seed + 1})
+        )
         (run / "train.log").write_text(f"2026-11-{28 + seed} 09:47:54,930 INFO tenet: run folder\n")
     (part,) = split_by_data(read(tmp_path))
     said = dict(facts(compare(part.runs, dataset=part.name)))
     assert said["runs"] == "2 in 1 group, seeds 0, 1"
+    assert said["hardware"] == "AMD EPYC, 1 thread (1 run), AMD EPYC, 2 threads (1 run)"
     assert (said["trained"], said["commit"]) == ("2026-11-28 to 2026-11-29", "1f0c5a2b")
     assert (
         said["settings"] == "optimizer=sgd optimizer.lr=0.3 tenet=inhibition tenet.groups=4 trainer.epochs=2"
