@@ -45,7 +45,8 @@ class Run:
     config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of
     summary.json under their own names. cells: by mCE column. problem: why the run or its mCE is left out;
     empty if nothing is. dataset: the name of the data set. dataset_settings: those that choose its test images.
-    test_set: the fingerprint of these; empty if nothing recorded it. overlaps: see Evaluations. commit, date, hardware: see Record.
+    test_set: the fingerprint of these; empty if nothing recorded it. overlaps: see Evaluations. commit, date, hardware: see
+    Record.
     """
 
     folder: Path
