@@ -97,6 +97,13 @@ def record(places: list[str], *, command: str, on: str = "") -> dict[str, Any]:
             print(f"left out: {run.folder}: {run.problem}", file=sys.stderr)
     if not done:
         sys.exit("no run is evaluated yet")
+    places_of: dict[tuple[Any, ...], Path] = {}
+    for run in done:
+        key = (run.folder.parent.name, run.config["tenet"] != OFF, run.seed)
+        if (other := places_of.setdefault(key, run.folder)) != run.folder:
+            sys.exit(
+                f"{other} and {run.folder} are of one method and seed; the runs must lie in RUNS/METHOD/"
+            )
     return {"command": command, **describe(done, on), "runs": [record_run(run, on) for run in done]}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,12 @@ def test_a_record_gives_means_and_paired_differences_with_their_intervals(runs, 
     ):
         assert said in text
     assert len(json.dumps(found)) < 4096
+
+
+def test_two_runs_of_one_method_and_seed_are_refused(runs):
+    shutil.copytree(runs / "augmix" / "none-0", runs / "augmix" / "other")
+    with pytest.raises(SystemExit, match=r"none-0 and .*other are of one method and seed"):
+        record([str(runs)], command="")
 
 
 def test_a_record_can_be_of_other_test_images(runs):

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenet.compare.choose import where
 from tenet.compare.datasets import split_by_data
@@ -55,19 +55,20 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    several: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}  # an option may be repeated
     add("runs", nargs="+", metavar="RUN_DIR", help="run folders, folders above them, or patterns")
     text = "compare only the runs with these values; KEY=A,B for either of two"
-    add("--where", nargs="+", default=[], metavar="KEY=VALUE", help=text)
+    add("--where", **several, metavar="KEY=VALUE", help=text)
     text = "keys to group by; default: all that differ, except the seed, logging and hardware"
-    add("--group-by", "--by", nargs="+", default=[], metavar="KEY", help=text)
+    add("--group-by", "--by", **several, metavar="KEY", help=text)
     text = "the figures, in this order: test, mce, robust, or names in summary.json; default: test mce robust"
-    add("--columns", nargs="+", default=[], metavar="FIGURE", help=text)
+    add("--columns", **several, metavar="FIGURE", help=text)
     text = "more columns, by their names in summary.json; also drawn as curves if metrics.jsonl has them"
-    add("--metrics", nargs="+", default=[], metavar="NAME", help=text)
+    add("--metrics", **several, metavar="NAME", help=text)
     text = "best first: mce (the default), test, robust, or a name in summary.json; or by name of the groups"
     add("--sort", default="mce", metavar="FIGURE", help=text)
     text = "the group that the others are compared with; default: the first"
-    add("--baseline", nargs="+", default=[], metavar="KEY=VALUE", help=text)
+    add("--baseline", **several, metavar="KEY=VALUE", help=text)
     add("--format", choices=(*WRITERS, "html"), help="default: by the suffix of --output")
     add("--output", type=Path, metavar="FILE", help="write to this file instead of the terminal")
     text = "keys of a heatmap of the figure that --sort names, in HTML; default: all pairs that make a grid"

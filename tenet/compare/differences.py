@@ -60,7 +60,7 @@ def difference_chart(comparison: Comparison, groups: Sequence[Group], column: st
     rows = _rows(comparison, groups, column)
     if not any(rows):
         return ""
-    caption = f"difference from {comparison.baseline.label}, by corruption"
+    caption = f"difference from {comparison.baseline_label}, by corruption"
     return svg_figure(lambda axes: _draw(axes, rows), title=caption, size=(WIDTH, _height(rows)))
 
 
@@ -80,7 +80,7 @@ def difference_picture(comparison: Comparison) -> "Figure | None":
     axes.grid(axis="x", color="#dcdcdc")
     axes.set_xlabel(f"{AXIS}\n(95 % intervals from three seeds on; filled: without 0)")
     figure.suptitle(
-        f"{title(comparison)}\ndifference from {comparison.baseline.label}", fontsize=11, parse_math=False
+        f"{title(comparison)}\ndifference from {comparison.baseline_label}", fontsize=11, parse_math=False
     )
     for index, (group, own) in enumerate(zip(groups, rows, strict=True)):
         if own:
@@ -99,9 +99,9 @@ def save_picture(figure: "Figure", path: Path) -> None:
 
 
 def _rows(comparison: Comparison, groups: Sequence[Group], column: str) -> list[Rows]:
-    """The differences of each group; empty for the baseline."""
-    baseline = comparison.baseline
-    return [{} if group is baseline else corruption_differences(group, baseline, column) for group in groups]
+    """The differences of each group; empty for a baseline."""
+    pairs = [(group, comparison.baseline_of(group)) for group in groups]
+    return [corruption_differences(group, base, column) if base else {} for group, base in pairs]
 
 
 def _height(rows: Sequence[Rows]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from tenet.compare.choose import check_key, name_nearest
 from tenet.compare.columns import HEADLINES, choose_columns, rank, sort_column
 from tenet.compare.evaluations import SOURCES
-from tenet.compare.keys import differing_keys, natural, short_label, short_numbers, value_text
+from tenet.compare.keys import ABSENT, differing_keys, natural, short_label, short_numbers, value_text
 from tenet.compare.runs import CompareError, Run, find_repeats, leave_out_set_aside
 from tenet.compare.spread import Difference, Spread, paired_difference, spread_of
 
@@ -47,24 +47,31 @@ class Comparison:
     """Groups of runs on one data set, and what is shown of them.
 
     dataset: its name. keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
-    `sorted_by`. baseline: one of the groups. runs: all runs, with their problems. columns: names of figures.
+    `sorted_by`. baselines: the groups that others are compared with: each group with the one that has the same other
+    settings. baseline_keys: the keys that choose them. runs: all runs, with their problems. columns: names of figures.
     metrics: the columns that were asked for by name.
     """
 
     dataset: str
     keys: tuple[str, ...]
     groups: tuple[Group, ...]
-    baseline: Group
+    baselines: tuple[Group, ...]
     runs: tuple[Run, ...]
     columns: tuple[str, ...]
     sorted_by: str
     metrics: tuple[str, ...] = ()
+    baseline_keys: tuple[str, ...] = ()
 
     @property
     def drawn(self) -> list[Group]:
-        """The groups in charts and heatmaps: the first ones and the baseline."""
-        first = list(self.groups[:MAX_DRAWN])
-        return first if self.baseline in first else [*first[:-1], self.baseline]
+        """The groups in charts and heatmaps: the first ones and their baselines."""
+        drawn: list[Group] = []
+        for group in self.groups:
+            new = [each for each in (group, self.baseline_of(group)) if each and each not in drawn]
+            if len(drawn) + len(new) > MAX_DRAWN:
+                break
+            drawn += new
+        return [group for group in self.groups if group in drawn]
 
     @property
     def members(self) -> list[Run]:
@@ -81,8 +88,30 @@ class Comparison:
             {key for group in self.groups for key in differing_keys([r.config for r in group.runs])}
         )
 
+    @property
+    def baseline_label(self) -> str:
+        if len(self.baselines) == 1:
+            return self.baselines[0].label
+        values = [self.baselines[0].short_values[self.keys.index(key)] for key in self.baseline_keys]
+        return f"{short_label(self.baseline_keys, values)} with the same other settings"
+
+    def baseline_of(self, group: Group) -> Group | None:
+        """What the group is compared with: the baseline, or that of several which has the same other settings, as far as
+        it has them. None for a baseline, and if there is no such one."""
+        if group in self.baselines or len(self.baselines) == 1:
+            return None if group in self.baselines else self.baselines[0]
+        places = [place for place, key in enumerate(self.keys) if key not in self.baseline_keys]
+        same = [
+            base
+            for base in self.baselines
+            if all(base.values[place] in (ABSENT, group.values[place]) for place in places)
+        ]
+        return same[0] if len(same) == 1 else None
+
     def difference(self, group: Group, column: str) -> Difference:
-        return paired_difference(group.by_seed(column), baseline=self.baseline.by_seed(column))
+        """Without pairs if the group has no baseline."""
+        baseline = self.baseline_of(group)
+        return paired_difference(group.by_seed(column), baseline=baseline.by_seed(column) if baseline else {})
 
 
 def compare(
@@ -98,9 +127,9 @@ def compare(
     """Group the finished runs by the keys that differ, or by those in `by`.
 
     dataset: the name of their data set, for titles. columns, metrics: see `choose_columns`. sort: see `sort_column`.
-    baseline: KEY=VALUE texts that select one group; the first group by default.
+    baseline: KEY=VALUE texts that select one group, or one for each of the other settings; the first group by default.
     Raises CompareError for unknown keys or figures, without a finished run, if a group has a seed twice, or
-    if the baseline is not exactly one group.
+    if the baselines are no groups or leave it open which is meant.
     """
     runs = name_archives(leave_out_set_aside(runs))
     finished = [run for run in runs if run.is_finished]
@@ -116,16 +145,24 @@ def compare(
     column = sort_column(sort, shown)
     if sort != "name":
         groups.sort(key=lambda group: rank(group.spread(column), column))
-    return Comparison(
+    comparison = Comparison(
         dataset=dataset,
         keys=keys,
         groups=tuple(groups),
-        baseline=_choose_baseline(groups, keys, baseline),
+        baselines=_choose_baselines(groups, keys, baseline),
+        baseline_keys=tuple(text.partition("=")[0] for text in baseline),
         runs=tuple(left_out.get(run.folder, run) for run in runs),
         columns=shown,
         sorted_by=column,
         metrics=tuple(name for name in (*columns, *metrics) if name not in HEADLINES),
     )
+    if len(found := comparison.baselines) > 1 and not any(map(comparison.baseline_of, groups)):
+        pairs = zip(keys, found[0].values, found[1].values, strict=True)
+        example = " ".join(f"{key}={value}" for key, value, other in pairs if value != other)
+        raise CompareError(
+            f"--baseline {' '.join(baseline)}: {len(found)} groups match; add KEY=VALUE, such as {example}"
+        )
+    return comparison
 
 
 def name_archives(runs: Sequence[Run]) -> list[Run]:
@@ -171,7 +208,9 @@ def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], d
     return groups, left_out
 
 
-def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Sequence[str]) -> Group:
+def _choose_baselines(
+    groups: Sequence[Group], keys: Sequence[str], baseline: Sequence[str]
+) -> tuple[Group, ...]:
     chosen = list(groups)
     for text in baseline:
         key, _, value = text.partition("=")
@@ -182,10 +221,4 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
         chosen = [group for group in chosen if group.values[place] == value]
         if not chosen:
             raise CompareError(f"--baseline {text}: no group matches; {key} is {name_nearest(value, known)}")
-    if baseline and len(chosen) > 1:
-        pairs = zip(keys, chosen[0].values, chosen[1].values, strict=True)
-        example = " ".join(f"{key}={value}" for key, value, other in pairs if value != other)
-        raise CompareError(
-            f"--baseline {' '.join(baseline)}: {len(chosen)} groups match; add KEY=VALUE, such as {example}"
-        )
-    return chosen[0]
+    return tuple(chosen) if baseline else (chosen[0],)

@@ -88,8 +88,10 @@ def _figure(text: str) -> str:
 
 
 def _breakable(name: str) -> str:
-    """HTML of a name, in which a line may break after dots and underscores, but not before the unit."""
-    return re.sub(r"([._])", r"\1<wbr>", escape(name)).replace(", %", ",&nbsp;%")
+    """HTML of a name, in which a line may break before the parts of a key or a path and within very long words, but not
+    before the unit or a number."""
+    parts = re.sub(r"(?<=[._/=,-])(?=[^\W\d])", "<wbr>", escape(name))
+    return re.sub(r"(\w{20})(?=\w)", r"\1<wbr>", parts).replace(", %", ",&nbsp;%")
 
 
 def _planes(groups: Sequence[Group], columns: Sequence[str]) -> str:

@@ -45,7 +45,8 @@ class Run:
     config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of summary.json under
     their own names. cells: by mCE column. problem: why the run or one of its figures is left out; empty if nothing is.
     dataset: the name of the data set. dataset_settings: the settings that choose its test images. test_set: the
-    fingerprint of these images; empty if it was not recorded. overlaps: see Evaluations. commit, date: see Record.
+    fingerprint of these images; empty if it was not recorded. overlaps: see Evaluations. commit, date, hardware: see
+    Record.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Run:
     overlaps: tuple[str, ...] = ()
     commit: str = ""
     date: str = ""
+    hardware: str = ""
 
     @property
     def kind(self) -> str:
@@ -146,7 +148,7 @@ def _read(folder: Path) -> Run:
     config = {**record.keys, **{as_label(key): value for key, value in values.items()}}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
-    run = Run(folder, config, commit=record.commit, date=record.date)
+    run = Run(folder, config, commit=record.commit, date=record.date, hardware=record.hardware)
     if reason := _unfinished(folder, config):
         return replace(run, problem=f"unfinished: {reason}")
     dataset = as_mapping(loaded.get("dataset"))

@@ -49,13 +49,13 @@ class Sheet(NamedTuple):
 
 
 def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
-    keys, columns, baseline = comparison.keys or ("group",), comparison.columns, comparison.baseline
+    keys, columns = comparison.keys or ("group",), comparison.columns
     means, differences = [], []
     for group in comparison.groups:
         values = group.short_values or ("all runs",)
         spreads = (_spread(group, name) for name in columns)
         means.append((*values, *spreads, str(len(group.runs))))
-        if group is not baseline:
+        if group not in comparison.baselines:
             differences.append((*values, *(_difference(comparison, group, name) for name in columns)))
     best = frozenset(
         (row, len(keys) + place) for place, name in enumerate(columns) for row in best_rows(comparison, name)
@@ -63,7 +63,7 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
     header = (*keys, *columns, "seeds")
     found = [Sheet("Mean ± sample deviation over seeds", header, tuple(means), len(keys), best=best)]
     if differences:
-        title = f"Difference from {baseline.label}, paired by seed [95 % Student's t interval]"
+        title = f"Difference from {comparison.baseline_label}, paired by seed [95 % Student's t interval]"
         found.append(Sheet(title, (*keys, *columns), tuple(differences), len(keys)))
     if published and (rows := published_rows(comparison)):
         header = ("published", "data set", *PUBLISHED_COLUMNS)
@@ -137,7 +137,10 @@ def _spread(group: Group, column: str) -> str:
 
 
 def _difference(comparison: Comparison, group: Group, column: str) -> str:
-    for side in (group, comparison.baseline):
+    baseline = comparison.baseline_of(group)
+    if baseline is None:
+        return "no such group"
+    for side in (group, baseline):
         if not side.by_seed(column):
             missing = "not evaluated" if column.startswith((MCE, ROBUST)) else "not measured"
             return missing if side is group else f"{side.label} {missing}"
@@ -234,7 +237,7 @@ def csv_text(comparison: Comparison, *, published: bool = False) -> str:
             spread, difference = group.spread(column), comparison.difference(group, column)
             if spread is not None:
                 paired = (difference.mean, *(difference.interval or ("", "")), difference.pairs)
-                paired = ("",) * 4 if group is comparison.baseline else paired
+                paired = paired if comparison.baseline_of(group) else ("",) * 4
                 rows.append((*group.values, column, *spread, *paired, *[""] * published))
     for name, dataset, *figures in published_rows(comparison) if published else ():
         for column, value in zip(PUBLISHED_COLUMNS, figures, strict=True):

@@ -149,6 +149,10 @@ class Network(nn.Module):
         return self.layout.from_maps(self._at_cut(self.layout.to_maps(output)), output)
 
     def _logits(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch class"]:
+        if not images.is_floating_point():  # pixels from 0 to 255 would be classified without an error
+            raise ValueError(
+                f"images are {images.dtype}; the network takes floats in [0, 1]: divide pixels by 255"
+            )
         if self._at_cut is not None and self.layout is None:
             with torch.no_grad():
                 outline = copy.deepcopy(self).to("meta")

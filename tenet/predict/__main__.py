@@ -21,6 +21,7 @@ from tenet.config.rules import did_you_mean
 from tenet.corruptions.generator import corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from tenet.data import to_images_01
+from tenet.device import pick_device
 from tenet.entry import run_and_report_errors
 from tenet.errors import ConfigError, DatasetError, counted, printable
 from tenet.evaluation.plots import save_figure
@@ -70,7 +71,8 @@ def run(options: argparse.Namespace) -> None:
             raise ConfigError(f"--explain {options.explain}: must be a .png file")
         if len(paths) > MAX_EXPLAINED:
             raise ConfigError(f"--explain: {len(paths)} pictures; name at most {MAX_EXPLAINED}")
-    model = load_model(options.model, weights_key=options.weights_key)
+    device = pick_device(options.device, key="--device")
+    model = load_model(options.model, weights_key=options.weights_key, device=device)
     unreadable: list[DatasetError] = []
     batches = read_batches(model, paths, options.corrupt, unreadable)
     if options.explain is not None:
@@ -104,7 +106,7 @@ def predict(model: TrainedModel, batches: Iterator[Pictures], *, top: int) -> It
     """The most probable classes of each picture: by a softmax or, for multi-label networks, by a sigmoid of each logit."""
     classes = model.network.interface["classes"]
     for batch in batches:
-        logits = model.network(to_images_01(batch.images))
+        logits = model.network(to_images_01(batch.images.to(model.network.mean.device))).cpu()
         if not torch.isfinite(logits).all():
             raise ConfigError(f"{model.weights}: the network's outputs are not finite")
         probabilities = logits.sigmoid() if model.description.multi_label else logits.softmax(dim=1)
@@ -125,7 +127,7 @@ def save_explanation(model: TrainedModel, batches: Sequence[Pictures], options: 
     layer = options.layer or description.layer or LAYER
     groups = options.groups or description.groups or GROUPS
     try:
-        network = Network(model.network.backbone, **interface, cut=layer).eval()
+        network = Network(model.network.backbone.cpu(), **interface, cut=layer).eval()
         decision = explain_decisions(network, batches[0].images, layer=layer, groups=groups)
     except ValueError as error:  # the cut, the number of groups, or features that are not finite
         raise ConfigError(f"--explain, --layer {layer}, --groups {groups}: {error}") from error
@@ -206,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME:SEVERITY",
         help="corrupt the pictures first, such as fog:3",
     )
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: CUDA if there is any")
     add("--explain", type=Path, metavar="OUT.png", help="draw on which groups of channels the decisions rest")
     add("--layer", help="with --explain: module to cut after (default: the run's own, or stage_2)")
     add("--groups", type=positive, help="with --explain: number of groups (default: the run's own, or 6)")

@@ -35,7 +35,7 @@ def find_pictures(given: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
             if path.is_dir()
             else [path]
         )
