@@ -35,6 +35,7 @@ NOT_COMPARED = (
     "experiment",
     "search",
     "dataset.root",
+    "dataset.workers",
     "trainer.device",
     "trainer.deterministic",
     "trainer.timeout_minutes",
