@@ -25,14 +25,9 @@ from tenet.errors import ConfigError
 from tenet.files.names import AVERAGED_WEIGHTS_FILE, CONFIG_FILE, WEIGHTS_FILE
 from tenet.files.paths import shown, user_path
 from tenet.run.environment import write_environment
-from tenet.run.folder import (
-    RunFolder,
-    explain_how_to_resume,
-    how_to_go_on,
-    prepare_to_resume,
-    selection_error,
-)
+from tenet.run.folder import RunFolder, selection_error
 from tenet.run.origin import stamp, write_origin
+from tenet.run.resume import explain_how_to_resume, how_to_continue, prepare_to_resume
 from tenet.run.signals import StopSignals
 
 CONFIG_DIR = Path(__file__).resolve().parent / "conf"
@@ -150,7 +145,9 @@ def run(
     if state.resumed_at == state.step:
         logger.info("this run had finished already, at step %d", state.step)
     if state.step < experiment.all_steps:
-        logger.info("finished at step %d of %d; %s", state.step, experiment.all_steps, how_to_go_on(run_dir))
+        logger.info(
+            "finished at step %d of %d; %s", state.step, experiment.all_steps, how_to_continue(run_dir)
+        )
     evaluate = f"python evaluate.py {as_argument('run', shown(run_dir))}"
     precision = f", mAP {figures['test/map_pct']:.2f} %" if "test/map_pct" in figures else ""
     logger.info("test error %.2f %%%s; evaluate: %s", figures["test/error_pct"], precision, evaluate)

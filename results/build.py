@@ -107,11 +107,11 @@ def notes(record: Record, experiment: Experiment) -> Iterator[str]:
         yield f"Published figures are measured on the official files: {'; '.join(sources)}."
     threads = f"{record['threads']} thread{'s' * (record['threads'] > 1)}"
     hardware = record["gpu"] or f"{record['cpu']}, {threads} a run"
+    minutes = f"; {record['minutes_a_run']} minutes a run, median" if "minutes_a_run" in record else ""
     yield f"```console\n$ {record['command']}\n```"
     yield (
         f"Commit {record['commit'][:7]}{' with changes' * record['patched']}; {hardware}; Python {record['python']}, torch "
-        f"{record['torch']}; {' to '.join(record['days'])}; {record['minutes_a_run']} minutes a run, median. Raw figures: "
-        f"`results/records/`."
+        f"{record['torch']}; {' to '.join(record['days'])}{minutes}. Raw figures: `results/records/`."
     )
 
 

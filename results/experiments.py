@@ -24,7 +24,8 @@ CPU = "tracking=none trainer.batch_size=128 trainer.channels_last=true"
 # By the name of the record, results/records/NAME.json.
 EXPERIMENTS = {
     "methods-resnet8": Experiment(
-        f"EPOCHS=2 BACKBONE=resnet8 TENET=tenet.start_step=100 bash results/methods.sh dataset=cifar10 {CPU}",
+        "python -m results.subset subset.npz cifar10 --test 2000 && EPOCHS=2 BACKBONE=resnet8 TENET=tenet.start_step=100 "
+        f"bash results/methods.sh dataset=arrays dataset.path=$PWD/subset.npz {CPU}",
         "30 runs of 100,000 training images and 75 cells of test images each, on a CPU",
         METHODS,
     ),
@@ -39,8 +40,10 @@ EXPERIMENTS = {
         },
     ),
     "attacks-resnet8": Experiment(
-        f"EPOCHS=4 BACKBONE=resnet8 TENET=tenet.start_step=100 bash results/attacks.sh dataset=cifar10 {CPU}",
-        "24 runs of 200,000 training images each, which PGD-3 passes four times, 75 cells of test images each, and "
+        "python -m results.subset subset.npz cifar10 --training 20000 --test 1000 && EPOCHS=4 BACKBONE=resnet8 "
+        "TENET=tenet.start_step=100 bash results/attacks.sh backbone.width=8 dataset=arrays dataset.path=$PWD/subset.npz "
+        "tracking=none trainer.batch_size=128",
+        "24 runs of 80,000 training images each, which PGD-3 passes four times, 75 cells of test images each, and "
         "FGSM, PGD-20 and AutoAttack on 500 images each, on a CPU",
         ATTACKS,
     ),

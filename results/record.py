@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tenet.compare.evaluations import MCE, OTHER_DATA, ROBUST, TEST
-from tenet.compare.keys import OFF
 from tenet.compare.runs import Run, find_runs, read_run
+from tenet.config.options import OFF
 from tenet.evaluation.reports import as_mapping
 from tenet.files.json import read_json
 from tenet.files.names import CONFIG_FILE, ENVIRONMENT_FILE, EVALUATION_FOLDER, PATCH_FILE
@@ -97,6 +97,13 @@ def record(places: list[str], *, command: str, on: str = "") -> dict[str, Any]:
             print(f"left out: {run.folder}: {run.problem}", file=sys.stderr)
     if not done:
         sys.exit("no run is evaluated yet")
+    places_of: dict[tuple[Any, ...], Path] = {}
+    for run in done:
+        key = (run.folder.parent.name, run.config["tenet"] != OFF, run.seed)
+        if (other := places_of.setdefault(key, run.folder)) != run.folder:
+            sys.exit(
+                f"{other} and {run.folder} are of one method and seed; the runs must lie in RUNS/METHOD/"
+            )
     return {"command": command, **describe(done, on), "runs": [record_run(run, on) for run in done]}
 
 

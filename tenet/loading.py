@@ -11,12 +11,13 @@ from tenet.config.build import INITIAL_WEIGHTS, build
 from tenet.config.rules import check_rules
 from tenet.config.run_config import read_config
 from tenet.errors import CheckpointError, ConfigError
-from tenet.evaluation.target import RESIZING, UPRIGHT, find_weights
+from tenet.evaluation.preparation import UPRIGHT
 from tenet.experiment import build_backbone
 from tenet.files.names import AVERAGED_KEY, AVERAGED_WEIGHTS_FILE
 from tenet.files.paths import user_path
 from tenet.files.weights import load_weights, read_weights
 from tenet.networks import Network
+from tenet.run.weights import find_weights
 
 
 class ModelDescription(NamedTuple):
@@ -43,7 +44,7 @@ class ModelDescription(NamedTuple):
         dataset, inhibition = config["dataset"], config["tenet"]
         return cls(
             backbone,
-            dataset.get(RESIZING[0]),
+            dataset.get("resize"),
             inhibition.get("layer"),
             inhibition.get("groups"),
             labels.is_multi_label,

@@ -10,7 +10,7 @@ from tenet.data import ImageArrays, TrainingLoader
 from tenet.errors import ConfigError
 from tenet.experiment import Experiment
 from tenet.experiment.combinations import check_combination
-from tenet.experiment.parts import with_attack
+from tenet.experiment.method import with_attack
 from tenet.methods import Batch, Draw, Inhibited, Jsd
 from tenet.mixing import DataFacts
 from tenet.networks import Network, ResNet
@@ -140,7 +140,7 @@ def assert_trains(parts, objective, augment, attack, *, updates):
         (MULTI, "^objective: its softmax shares one label among the classes"),
         ([*MULTI, "objective=jsd"], "^objective: its softmax shares one label among the classes"),
         ([*MULTI, "objective=binary_cross_entropy", "mixing=cutmix"], "^mixing: it gives a sample shares of two classes"),
-        ([*MULTI, "objective=binary_cross_entropy", "attack=pgd"], "^attack: it raises the cross-entropy of an image's one"),
+        ([*MULTI, "objective=binary_cross_entropy", "attack=pgd"], "^attack: it raises the cross-entropy of a single"),
         (["objective=jsd", "attack=trades"], "^attack: TRADES has a loss of its own, on top of the cross-entropy alone"),
     ],
 )  # fmt: skip

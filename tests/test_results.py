@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from results import build
+from results import build, subset
 from results.experiments import EXPERIMENTS, Experiment
 from results.record import record
+from tenet.data import Arrays
 from tests.compare.folders import PLAIN, measured, write_evaluation, write_run
 
 ROOT = Path(build.__file__).resolve().parents[1]
@@ -26,6 +29,19 @@ def test_the_tables_in_the_pages_are_those_of_the_records():
 def test_every_experiment_has_its_place_in_a_page():
     found = {name for path in build.PAGES for _, name, _ in build.BLOCK.findall(path.read_text())}
     assert found == {*EXPERIMENTS, "missing", "ratios"}
+
+
+def test_a_subset_has_as_many_images_of_every_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["subset", str(tmp_path / "one.npz"), "digits", "--training", "100"])
+    subset.main()
+    monkeypatch.setattr(
+        sys, "argv", ["subset", str(tmp_path / "two.npz"), str(tmp_path / "one.npz"), "--test", "20"]
+    )
+    subset.main()
+    splits = Arrays(path=str(tmp_path / "two.npz")).load()
+    assert splits.train.labels.bincount().tolist() == [10] * 10
+    assert splits.test.labels.bincount().tolist() == [2] * 10
+    assert splits.classes == tuple("0123456789")
 
 
 def write_environment(folder: Path) -> None:
@@ -81,6 +97,12 @@ def test_a_record_gives_means_and_paired_differences_with_their_intervals(runs, 
     ):
         assert said in text
     assert len(json.dumps(found)) < 4096
+
+
+def test_two_runs_of_one_method_and_seed_are_refused(runs):
+    shutil.copytree(runs / "augmix" / "none-0", runs / "augmix" / "other")
+    with pytest.raises(SystemExit, match=r"none-0 and .*other are of one method and seed"):
+        record([str(runs)], command="")
 
 
 def test_a_record_can_be_of_other_test_images(runs):

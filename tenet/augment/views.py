@@ -21,9 +21,9 @@ class View(Protocol):
 
 
 class Augmentation(ABC):
-    """Random changes of single images: first a flip and a crop (`place`), then what a subclass is about (`change`).
+    """Random changes of single images: first a flip and a crop (`place`), then the subclass's own change (`change`).
 
-    An objective decides how the results are used. For most, an epoch shows every image once through each of the
+    The objective decides how they are used. For most objectives, an epoch shows every image once through each of the
     `views`, shuffled with those of all other images. JSD needs several views of a sample in one batch (`together`).
 
     flip: flip each image left to right with probability 1/2. padding: zeros around the image before the random crop.
@@ -31,11 +31,11 @@ class Augmentation(ABC):
     """
 
     changes_images = True
-    """Whether `change` does more than to convert; without it, several views of a sample would be the same."""
+    """Whether `change` does more than convert; if not, several views of a sample would be equal."""
     overlaps: tuple[str, ...] = ()
     """The benchmark's corruptions that the augmentation shows the network in training."""
     picture_source: str = ""
-    """Where the pictures come from that it mixes into the images, for reports; empty: it mixes none."""
+    """Where the pictures that it mixes into the images come from, for reports; empty if it mixes none."""
 
     def __init__(self, *, flip: bool, padding: int, clean_view: bool = False) -> None:
         self.flip, self.padding, self.clean_view = flip, padding, clean_view

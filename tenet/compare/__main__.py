@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenet.compare.choose import where
 from tenet.compare.datasets import split_by_data
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WRITERS = {"terminal": terminal, "markdown": markdown, "latex": latex, "csv": csv_text}
-ONE_TABLE = ("csv", "html", "picture")  # these forms hold one table: of several data sets, each has a file
+ONE_TABLE = ("csv", "html", "picture")  # forms that hold one table: each data set gets a file of its own
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html"}
 SUFFIXES |= dict.fromkeys((".png", ".pdf", ".svg"), "picture")
 
@@ -39,7 +39,7 @@ EXAMPLES = """examples:
   python -m tenet.compare runs
   python -m tenet.compare runs --where dataset=cifar10 trainer.epochs=200 --baseline tenet=none
   python -m tenet.compare runs --where backbone=resnet8,resnet20 --group-by backbone tenet --columns test mce
-  python -m tenet.compare runs --where search=strength-1f0c5a2b      the trials of a search, else set apart
+  python -m tenet.compare runs --where search=strength-1f0c5a2b      the trials of a search, otherwise left out
   python -m tenet.compare runs --output table.tex                    or .md, .csv, .html; or .png, .pdf, .svg:
                                                                      the difference by corruption as a picture
 
@@ -50,24 +50,25 @@ Keys and values are those of train.py's command line: tenet=inhibition, backbone
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tenet.compare",
-        description="Mean and deviation over seeds of groups of runs, and their paired differences: for each data set.",
+        description="Mean and deviation over seeds of groups of runs, and their paired differences, for each data set.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    several: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}  # an option may be repeated
     add("runs", nargs="+", metavar="RUN_DIR", help="run folders, folders above them, or patterns")
     text = "compare only the runs with these values; KEY=A,B for either of two"
-    add("--where", nargs="+", default=[], metavar="KEY=VALUE", help=text)
-    text = "keys to group by; default: all that differ, but for the seed, logging and hardware"
-    add("--group-by", "--by", nargs="+", default=[], metavar="KEY", help=text)
+    add("--where", **several, metavar="KEY=VALUE", help=text)
+    text = "keys to group by; default: all that differ, except the seed, logging and hardware"
+    add("--group-by", "--by", **several, metavar="KEY", help=text)
     text = "the figures, in this order: test, mce, robust, or names in summary.json; default: test mce robust"
-    add("--columns", nargs="+", default=[], metavar="FIGURE", help=text)
+    add("--columns", **several, metavar="FIGURE", help=text)
     text = "more columns, by their names in summary.json; also drawn as curves if metrics.jsonl has them"
-    add("--metrics", nargs="+", default=[], metavar="NAME", help=text)
+    add("--metrics", **several, metavar="NAME", help=text)
     text = "best first: mce (the default), test, robust, or a name in summary.json; or by name of the groups"
     add("--sort", default="mce", metavar="FIGURE", help=text)
     text = "the group that the others are compared with; default: the first"
-    add("--baseline", nargs="+", default=[], metavar="KEY=VALUE", help=text)
+    add("--baseline", **several, metavar="KEY=VALUE", help=text)
     add("--format", choices=(*WRITERS, "html"), help="default: by the suffix of --output")
     add("--output", type=Path, metavar="FILE", help="write to this file instead of the terminal")
     text = "keys of a heatmap of the figure that --sort names, in HTML; default: all pairs that make a grid"
@@ -92,7 +93,7 @@ def run(asked: argparse.Namespace) -> None:
     parts = split_by_data(where([read_run(folder) for folder in find_runs(asked.runs)], asked.where))
     comparisons = {name: _compare(runs, asked, name=name, is_one=len(parts) == 1) for name, runs in parts}
     contents = {name: _content(comparison, asked, form=form) for name, comparison in comparisons.items()}
-    if form in ("csv", "picture"):  # which hold figures only
+    if form in ("csv", "picture"):  # they hold figures only
         every = [note for each in comparisons.values() for note in notes(each, published=asked.published)]
         sys.stderr.writelines(f"{note}\n" for note in every)
     if len(parts) > 1 and form in ONE_TABLE:
@@ -106,7 +107,7 @@ def run(asked: argparse.Namespace) -> None:
 
 
 def _compare(runs: Sequence[Run], asked: argparse.Namespace, *, name: str, is_one: bool) -> Comparison:
-    """name: of the data set. is_one: whether there is no other one, so that messages need not name it."""
+    """name: of the data set. is_one: whether it is the only one, so that messages need not name it."""
     chosen = {
         "columns": asked.columns,
         "metrics": asked.metrics,

@@ -14,7 +14,7 @@ from tenet.files.figures import default_style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FEW_POINTS = 6  # up to here error bars: a band would show intervals between the points that nobody measured
+FEW_POINTS = 6  # up to this many points, error bars: a band would show intervals that were not measured
 SIZE = (6.6, 4.0)  # inches
 # Groups differ in colour (Okabe and Ito 2008, for every kind of colour vision) and in marker. SIGNS are the
 # markers as text, for the legend.
@@ -35,8 +35,8 @@ def line_chart(
 ) -> str:
     """An HTML figure with one line for each group, in the order of COLOURS; empty if there are no points.
 
-    along: name of the horizontal axis. is_root: draw the vertical axis as a square root, which spreads small
-    values. Texts from run folders stay out of the SVG: the title is escaped HTML.
+    along: name of the horizontal axis. is_root: the vertical axis is a square root, which spreads small values.
+    Texts from run folders never enter the SVG: the title is escaped HTML.
     """
     if not any(curves):
         return ""
@@ -54,8 +54,11 @@ def line_chart(
 def plane_chart(
     points: Sequence[tuple[Spread | None, Spread | None]], *, title: str, across: str, up: str
 ) -> str:
-    """An HTML figure with a point for each group that has both figures, in the order of COLOURS, and its deviations over
-    seeds; empty for fewer than two points. across, up: names of the axes, without texts from run folders."""
+    """An HTML figure with a point for each group that has both figures, and its deviations over seeds.
+
+    points: of each group, in the order of COLOURS. Empty for fewer than two points. across, up: names of the axes, which
+    must not be texts from run folders.
+    """
     if sum(None not in point for point in points) < 2:
         return ""
 

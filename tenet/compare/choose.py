@@ -13,9 +13,9 @@ MAX_NAMED = 5  # values in a message
 
 
 def where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
-    """The runs that meet all conditions, KEY=VALUE or KEY=VALUE,VALUE; those whose configuration can't be read stay.
+    """The runs that meet all conditions, KEY=VALUE or KEY=VALUE,VALUE, and those whose configuration can't be read.
 
-    Raises CompareError for a key that no run has, and for a value that no run of those before it has.
+    Raises CompareError for a key that no run has, and for a condition after which no run is left.
     """
     chosen = list(runs)
     for condition in conditions:
@@ -49,14 +49,14 @@ def check_key(key: str, configs: Iterable[Mapping[str, Any]], *, option: str) ->
 
 
 def name_nearest(value: str, values: Sequence[str]) -> str:
-    """The values for a message, each once and the nearest first: at most MAX_NAMED of them."""
+    """At most MAX_NAMED different values for a message, the nearest to `value` first."""
     known = dict.fromkeys(values)
     nearest = difflib.get_close_matches(value, known, n=MAX_NAMED, cutoff=0.0)
     return ", ".join(nearest) + (f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else "")
 
 
 def set_apart(runs: Sequence[Run]) -> list[Run]:
-    """The runs, with smoke runs and the trials of searches marked as left out, unless there are no others."""
+    """The runs; if there are any others, smoke runs and the trials of searches are marked as left out."""
     if not any(run.is_finished and not run.kind for run in runs):
         return list(runs)
     return [replace(run, is_finished=False, problem=run.why_apart) if run.kind else run for run in runs]

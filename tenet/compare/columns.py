@@ -18,9 +18,9 @@ LOWER = re.compile(r"error|mce|loss|nll|flip|brier|aurc|gradient_norm|seconds|by
 def choose_columns(
     runs: Sequence[Run], *, chosen: Sequence[str] = (), metrics: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The `chosen` figures, or else test error, mCEs and robust accuracies; then the `metrics`.
+    """The `chosen` figures, by default test error, mCEs and robust accuracies; then the `metrics`.
 
-    Of the mCEs, those of official files are first. chosen: test, mce, robust or names of metrics.
+    mCEs on official files come first. chosen: test, mce, robust or names of metrics.
     Raises CompareError for a figure that no run has.
     """
     names = list(dict.fromkeys(name for run in runs for name in sorted(run.figures)))
@@ -45,7 +45,7 @@ def choose_columns(
 
 
 def columns_of(figure: str, columns: Iterable[str]) -> list[str]:
-    """The columns of a figure that is named as a user types it: one for each source of its corruptions."""
+    """The columns of a figure, which is named as a user types it: one for each source of corruptions."""
     prefix = HEADLINES.get(figure)
     if prefix is not None:
         return [name for name in columns if name.startswith(prefix)]
@@ -53,9 +53,9 @@ def columns_of(figure: str, columns: Iterable[str]) -> list[str]:
 
 
 def sort_column(sort: str, columns: Sequence[str]) -> str:
-    """The first column that `sort` names, or for mce, test and name else the first column; empty without columns.
+    """The first column that `sort` names; if there is none, for mce, test and name the first of all columns.
 
-    Raises CompareError if none of the columns has another name that is given.
+    Empty without columns. Raises CompareError for any other name that none of the columns has.
     """
     wanted = columns_of({"name": "mce"}.get(sort, sort), columns)
     if not wanted and sort not in ("mce", "test", "name"):
@@ -64,10 +64,10 @@ def sort_column(sort: str, columns: Sequence[str]) -> str:
 
 
 def direction(column: str) -> int:
-    """-1 if the lower figure is the better one, 1 if the higher one is, and 0 if neither is known to be."""
+    """-1 if lower figures are better, 1 if higher ones are, 0 if that is not known."""
     return 1 if HIGHER.search(column) else -1 if LOWER.search(column) else 0
 
 
 def rank(spread: Spread | None, column: str) -> float:
-    """Sort key: the best mean first, a missing one last; the lowest first if neither is known to be better."""
+    """Sort key: the best mean first, or the lowest if it is not known which is better; a missing mean last."""
     return math.inf if spread is None else -spread.mean if direction(column) > 0 else spread.mean

@@ -31,7 +31,7 @@ class Point(NamedTuple):
 class _Curve:
     """The values of one metric by step, thinned while they are read.
 
-    Only steps that are multiples of a power of two are kept, so that seeds have steps in common; and the last.
+    Only steps that are multiples of a power of two are kept, so that seeds have steps in common; and the last step.
     """
 
     def __init__(self, metric: str) -> None:

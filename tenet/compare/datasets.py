@@ -1,4 +1,4 @@
-"""Runs by data set: figures of different test images are never ranked or subtracted."""
+"""Runs by data set: figures on different test images are never ranked or subtracted."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,17 +8,18 @@ from tenet.compare.runs import Run, leave_out_set_aside
 
 
 class SameData(NamedTuple):
-    """Runs that were tested on the same images. name: of their data set, different from those of the others."""
+    """Runs that were tested on the same images. name: of their data set; no two are equal."""
 
     name: str
     runs: list[Run]
 
 
 def split_by_data(runs: Sequence[Run]) -> list[SameData]:
-    """The runs by their test images, in the order of the first of each.
+    """The runs by their test images, in the order in which these first occur.
 
-    The same are those with one fingerprint; where none is recorded, those whose data set has the same settings. Runs
-    that can't be compared, such as broken ones, are listed with the others of their data set, or else with the first.
+    Test images are the same if they have the same fingerprint or, where none is recorded, if the data sets have the same
+    settings. Runs that can't be compared, such as broken ones, are listed with the others of their data set; if that is
+    not known, with those of the first.
     """
     runs = set_apart(leave_out_set_aside(runs))
     finished = [run for run in runs if run.is_finished]

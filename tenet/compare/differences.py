@@ -30,7 +30,10 @@ Rows = dict[str, Difference]
 
 
 def corruption_differences(group: Group, baseline: Group, column: str) -> Rows:
-    """The mean over the severities by corruption, in the benchmark's order after the mean of all; empty without pairs."""
+    """The differences by corruption, each of the mean over severities; first that of the mean over all corruptions.
+
+    Corruptions without pairs are left out.
+    """
     found = {}
     for name in CORRUPTIONS:
         ours, theirs = (_by_seed(each, column, [name]) for each in (group, baseline))
@@ -57,7 +60,7 @@ def difference_chart(comparison: Comparison, groups: Sequence[Group], column: st
     rows = _rows(comparison, groups, column)
     if not any(rows):
         return ""
-    caption = f"difference from {comparison.baseline.label}, by corruption"
+    caption = f"difference from {comparison.baseline_label}, by corruption"
     return svg_figure(lambda axes: _draw(axes, rows), title=caption, size=(WIDTH, _height(rows)))
 
 
@@ -77,7 +80,7 @@ def difference_picture(comparison: Comparison) -> "Figure | None":
     axes.grid(axis="x", color="#dcdcdc")
     axes.set_xlabel(f"{AXIS}\n(95 % intervals from three seeds on; filled: without 0)")
     figure.suptitle(
-        f"{title(comparison)}\ndifference from {comparison.baseline.label}", fontsize=11, parse_math=False
+        f"{title(comparison)}\ndifference from {comparison.baseline_label}", fontsize=11, parse_math=False
     )
     for index, (group, own) in enumerate(zip(groups, rows, strict=True)):
         if own:
@@ -91,14 +94,14 @@ def difference_picture(comparison: Comparison) -> "Figure | None":
 @default_style()
 def save_picture(figure: "Figure", path: Path) -> None:
     """Write a file of the kind that its suffix names. Raises StorageError if it can't be written."""
-    kind = path.suffix.removeprefix(".")  # which the name of the temporary file does not end in
+    kind = path.suffix.removeprefix(".")  # the temporary file has another suffix
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=kind))
 
 
 def _rows(comparison: Comparison, groups: Sequence[Group], column: str) -> list[Rows]:
-    """For each group, its differences; none for the baseline."""
-    baseline = comparison.baseline
-    return [{} if group is baseline else corruption_differences(group, baseline, column) for group in groups]
+    """The differences of each group; empty for a baseline."""
+    pairs = [(group, comparison.baseline_of(group)) for group in groups]
+    return [corruption_differences(group, base, column) if base else {} for group, base in pairs]
 
 
 def _height(rows: Sequence[Rows]) -> float:

@@ -1,4 +1,4 @@
-"""The reports of evaluate.py in a run folder, as columns: each says what it measured, so that unlike figures never mix."""
+"""The reports of evaluate.py in a run folder, as columns, whose names say what was measured: different kinds never mix."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,18 @@ MAX_NAME = 200  # characters
 MAX_OVERLAPS = len(CORRUPTIONS + EXTRA_CORRUPTIONS)
 # Official figures come first, since papers compare those.
 SOURCES = {"files": "official files", "generated": "generated"}
+OTHER_DATA = ", on "  # in the names of columns of other test images than the run's own
 
 Cells = dict[str, dict[int, float]]  # corruption -> severity -> error in percent
 
 
 @dataclass
 class Evaluations:
-    """figures, cells: by column. clean: the run's own test error. test_set: the fingerprint of the run's own test images;
-    empty if nothing recorded it. overlaps: the benchmark's corruptions that the training showed the network.
+    """What the reports of a run say.
+
+    figures, cells: by column. clean: the error on the run's own test images. test_set: the fingerprint of these images;
+    empty if it was not recorded. problem: why reports are missing or left out. overlaps: the benchmark's corruptions that
+    the training showed the network.
     """
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -37,7 +41,7 @@ class Evaluations:
 
 
 def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations:
-    """All reports of the present weights. dataset: the run's own configuration of its data set."""
+    """All reports on the run's present weights. dataset: the configuration of the run's data set."""
     found = Evaluations(
         test_set=as_label(as_mapping(read_json(folder / ORIGIN_FILE).get("data")).get("test") or "")
     )
@@ -73,9 +77,9 @@ def read_evaluations(folder: Path, *, dataset: Mapping[str, Any]) -> Evaluations
 
 
 def _reports(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    # evaluate.py's own names are the shortest; a file that was added later never takes their place.
+    # evaluate.py's own names are the shortest, so a file that was added by hand never takes their place.
     paths = sorted((folder / EVALUATION_FOLDER).glob("corruptions*.json"), key=lambda p: (len(p.stem), p))
-    # By whether they are averaged.
+    # Keys: whether the weights are averaged.
     weights_sha256 = {False: sha256_of(folder / WEIGHTS_FILE)} if paths else {}
     if paths and (averaged := folder / AVERAGED_WEIGHTS_FILE).exists():
         weights_sha256[True] = sha256_of(averaged)
@@ -89,16 +93,13 @@ def _reports(folder: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str
             yield path, report
 
 
-OTHER_DATA = ", on "
-
-
 def _is_averaged(measured: Mapping[str, Any]) -> bool:
     return measured.get("is_average") is True
 
 
 def _what(measured: Mapping[str, Any], test_set: str) -> str:
-    """Of figures that are not the run's own: the test images, averaged weights, and the precision, such as
-    `, on cifar10 1f0c5a2b, bf16`."""
+    """What distinguishes a report from one on the run's own test images and weights, such as
+    `, on cifar10 1f0c5a2b, bf16`; empty if nothing does."""
     images = as_mapping(measured.get(CLEAN)).get("fingerprint")
     is_own = images == test_set if images and test_set else measured.get("is_own_data", True)
     data = "" if is_own else f"{OTHER_DATA}{as_label(measured.get('dataset'))} {as_label(images)[:8]}"
@@ -134,7 +135,7 @@ def source_text(source: Any) -> str:
 
 
 def _which(source: Mapping[str, Any]) -> str:
-    """Which files or which generator, unless it is the generator's present version with its default seed."""
+    """Which files or which generator; empty for the generator's present version with its default seed."""
     if "fingerprint" in source:
         return f" ({as_label(source.get('archive'))} {as_label(source['fingerprint'])[:8]})"
     seed, version = source.get("seed", 0), source.get("generator", GENERATOR_VERSION)
@@ -161,5 +162,5 @@ def _cells(report: Mapping[str, Any]) -> Cells:
 
 
 def as_label(text: object) -> str:
-    """A name from a run folder as it can be shown: printable and of bounded length."""
+    """A name from a run folder, made printable and limited in length."""
     return printable(str(text))[:MAX_NAME]

@@ -10,7 +10,7 @@ from typing import Any
 from tenet.compare.choose import check_key, name_nearest
 from tenet.compare.columns import HEADLINES, choose_columns, rank, sort_column
 from tenet.compare.evaluations import SOURCES
-from tenet.compare.keys import differing_keys, natural, short_label, short_numbers, value_text
+from tenet.compare.keys import ABSENT, differing_keys, natural, short_label, short_numbers, value_text
 from tenet.compare.runs import CompareError, Run, find_repeats, leave_out_set_aside
 from tenet.compare.spread import Difference, Spread, paired_difference, spread_of
 
@@ -19,7 +19,10 @@ MAX_DRAWN = 7  # groups in charts and heatmaps: more lines cannot be told apart
 
 @dataclass(frozen=True)
 class Group:
-    """values: one text for each of the comparison's keys. short_values: with numbers to four digits."""
+    """Runs with the same values of the comparison's keys.
+
+    values: one text for each key. short_values: the same with numbers of four significant digits.
+    """
 
     values: tuple[str, ...]
     short_values: tuple[str, ...]
@@ -28,7 +31,7 @@ class Group:
 
     @property
     def overlaps(self) -> list[str]:
-        """The benchmark's corruptions that the training of any of its runs showed the network."""
+        """The benchmark's corruptions that the network has seen in the training of any run of the group."""
         return sorted({name for run in self.runs for name in run.overlaps})
 
     def by_seed(self, column: str) -> dict[int, float]:
@@ -41,25 +44,34 @@ class Group:
 
 @dataclass(frozen=True)
 class Comparison:
-    """dataset: its name. keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
-    `sorted_by`. baseline: one of the groups. runs: all runs, with their problems. columns: names of figures.
+    """Groups of runs on one data set, and what is shown of them.
+
+    dataset: its name. keys: dotted keys by which the groups differ. groups: in the order of their mean in the column
+    `sorted_by`. baselines: the groups that others are compared with: each group with the one that has the same other
+    settings. baseline_keys: the keys that choose them. runs: all runs, with their problems. columns: names of figures.
     metrics: the columns that were asked for by name.
     """
 
     dataset: str
     keys: tuple[str, ...]
     groups: tuple[Group, ...]
-    baseline: Group
+    baselines: tuple[Group, ...]
     runs: tuple[Run, ...]
     columns: tuple[str, ...]
     sorted_by: str
     metrics: tuple[str, ...] = ()
+    baseline_keys: tuple[str, ...] = ()
 
     @property
     def drawn(self) -> list[Group]:
-        """The groups in charts and heatmaps: the first ones and the baseline."""
-        first = list(self.groups[:MAX_DRAWN])
-        return first if self.baseline in first else [*first[:-1], self.baseline]
+        """The groups in charts and heatmaps: the first ones and their baselines."""
+        drawn: list[Group] = []
+        for group in self.groups:
+            new = [each for each in (group, self.baseline_of(group)) if each and each not in drawn]
+            if len(drawn) + len(new) > MAX_DRAWN:
+                break
+            drawn += new
+        return [group for group in self.groups if group in drawn]
 
     @property
     def members(self) -> list[Run]:
@@ -71,13 +83,35 @@ class Comparison:
 
     @property
     def mixed_keys(self) -> list[str]:
-        """Keys that differ within a group, because `by` left them out."""
+        """Keys that differ within a group, because the user's choice of keys leaves them out."""
         return sorted(
             {key for group in self.groups for key in differing_keys([r.config for r in group.runs])}
         )
 
+    @property
+    def baseline_label(self) -> str:
+        if len(self.baselines) == 1:
+            return self.baselines[0].label
+        values = [self.baselines[0].short_values[self.keys.index(key)] for key in self.baseline_keys]
+        return f"{short_label(self.baseline_keys, values)} with the same other settings"
+
+    def baseline_of(self, group: Group) -> Group | None:
+        """What the group is compared with: the baseline, or that of several which has the same other settings, as far as
+        it has them. None for a baseline, and if there is no such one."""
+        if group in self.baselines or len(self.baselines) == 1:
+            return None if group in self.baselines else self.baselines[0]
+        places = [place for place, key in enumerate(self.keys) if key not in self.baseline_keys]
+        same = [
+            base
+            for base in self.baselines
+            if all(base.values[place] in (ABSENT, group.values[place]) for place in places)
+        ]
+        return same[0] if len(same) == 1 else None
+
     def difference(self, group: Group, column: str) -> Difference:
-        return paired_difference(group.by_seed(column), baseline=self.baseline.by_seed(column))
+        """Without pairs if the group has no baseline."""
+        baseline = self.baseline_of(group)
+        return paired_difference(group.by_seed(column), baseline=baseline.by_seed(column) if baseline else {})
 
 
 def compare(
@@ -93,9 +127,9 @@ def compare(
     """Group the finished runs by the keys that differ, or by those in `by`.
 
     dataset: the name of their data set, for titles. columns, metrics: see `choose_columns`. sort: see `sort_column`.
-    baseline: KEY=VALUE texts that select one group; the first group by default.
+    baseline: KEY=VALUE texts that select one group, or one for each of the other settings; the first group by default.
     Raises CompareError for unknown keys or figures, without a finished run, if a group has a seed twice, or
-    if the baseline is not exactly one group.
+    if the baselines are no groups or leave it open which is meant.
     """
     runs = name_archives(leave_out_set_aside(runs))
     finished = [run for run in runs if run.is_finished]
@@ -111,20 +145,28 @@ def compare(
     column = sort_column(sort, shown)
     if sort != "name":
         groups.sort(key=lambda group: rank(group.spread(column), column))
-    return Comparison(
+    comparison = Comparison(
         dataset=dataset,
         keys=keys,
         groups=tuple(groups),
-        baseline=_choose_baseline(groups, keys, baseline),
+        baselines=_choose_baselines(groups, keys, baseline),
+        baseline_keys=tuple(text.partition("=")[0] for text in baseline),
         runs=tuple(left_out.get(run.folder, run) for run in runs),
         columns=shown,
         sorted_by=column,
         metrics=tuple(name for name in (*columns, *metrics) if name not in HEADLINES),
     )
+    if len(found := comparison.baselines) > 1 and not any(map(comparison.baseline_of, groups)):
+        pairs = zip(keys, found[0].values, found[1].values, strict=True)
+        example = " ".join(f"{key}={value}" for key, value, other in pairs if value != other)
+        raise CompareError(
+            f"--baseline {' '.join(baseline)}: {len(found)} groups match; add KEY=VALUE, such as {example}"
+        )
+    return comparison
 
 
 def name_archives(runs: Sequence[Run]) -> list[Run]:
-    """The runs, without the name of the archive in their columns if all were measured on the same official files."""
+    """The runs; if all were measured on the same official files, their columns do not name the archive."""
     archive = re.compile(rf"(?<={SOURCES['files']})( \(.* [0-9a-f]{{8}}\))?")
     found = {match[0] for run in runs for name in run.cells if (match := archive.search(name))}
     if len(found) != 1:
@@ -137,7 +179,7 @@ def name_archives(runs: Sequence[Run]) -> list[Run]:
 
 
 def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], dict[Path, Run]]:
-    """Groups in the natural order of their values, and by folder the duplicates with their problem."""
+    """Groups in the natural order of their values; and folder -> run, with its problem, for duplicates."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in finished:
         members.setdefault(tuple(value_text(run.config, key) for key in keys), []).append(run)
@@ -166,7 +208,9 @@ def _group(finished: Sequence[Run], keys: Sequence[str]) -> tuple[list[Group], d
     return groups, left_out
 
 
-def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Sequence[str]) -> Group:
+def _choose_baselines(
+    groups: Sequence[Group], keys: Sequence[str], baseline: Sequence[str]
+) -> tuple[Group, ...]:
     chosen = list(groups)
     for text in baseline:
         key, _, value = text.partition("=")
@@ -177,10 +221,4 @@ def _choose_baseline(groups: Sequence[Group], keys: Sequence[str], baseline: Seq
         chosen = [group for group in chosen if group.values[place] == value]
         if not chosen:
             raise CompareError(f"--baseline {text}: no group matches; {key} is {name_nearest(value, known)}")
-    if baseline and len(chosen) > 1:
-        pairs = zip(keys, chosen[0].values, chosen[1].values, strict=True)
-        example = " ".join(f"{key}={value}" for key, value, other in pairs if value != other)
-        raise CompareError(
-            f"--baseline {' '.join(baseline)}: {len(chosen)} groups match; add KEY=VALUE, such as {example}"
-        )
-    return chosen[0]
+    return tuple(chosen) if baseline else (chosen[0],)

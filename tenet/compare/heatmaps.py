@@ -27,7 +27,7 @@ class TableCell(NamedTuple):
 
 
 class Heatmap(NamedTuple):
-    """rows: of a name and one cell for each column, None if it is empty."""
+    """rows: a name, and one cell for each column, or None for an empty one."""
 
     title: str
     columns: Sequence[str]
@@ -35,7 +35,7 @@ class Heatmap(NamedTuple):
 
 
 def mean_cells(group: Group, column: str) -> Cells:
-    """Mean over seeds of each cell that all evaluated runs of the group have; the extra corruptions last."""
+    """The mean over seeds of each cell that all evaluated runs of the group have; the extra corruptions come last."""
     tables = [run.cells[column] for run in group.runs if column in run.cells]
     means: Cells = {}
     for name in CORRUPTIONS + EXTRA_CORRUPTIONS:
@@ -49,7 +49,7 @@ def mean_cells(group: Group, column: str) -> Cells:
 def corruption_heatmaps(groups: Sequence[Group], column: str) -> list[Heatmap]:
     """One heatmap for each group with evaluated runs, with the means over the severities.
 
-    The same colour is the same error in all of them: from the lowest of all, without colour, to the highest.
+    The same colour means the same error in all of them: from the lowest of all, without colour, to the highest.
     """
     tables = [mean_cells(group, column) for group in groups]
     roots = [
@@ -87,7 +87,7 @@ def _share(share: float) -> int:
 
 
 class Surface(NamedTuple):
-    """One figure by the values of two keys. rest: the other keys and their values, the same for all cells."""
+    """One figure by the values of two keys. rest: the other keys and their values, which all cells share."""
 
     down: str
     across: str
@@ -96,15 +96,15 @@ class Surface(NamedTuple):
 
     @property
     def is_grid(self) -> bool:
-        """Whether both keys have two values or more, and more than half of the places are filled."""
+        """Whether both keys have at least two values, and more than half of the cells are filled."""
         rows, columns = (len(set(values)) for values in zip(*self.cells, strict=True))
         return min(rows, columns) > 1 and 2 * len(self.cells) > rows * columns
 
 
 def find_surfaces(comparison: Comparison, chosen: Sequence[Sequence[str]] = ()) -> list[Surface]:
-    """The surfaces of the `chosen` pairs of keys; by default of all pairs with numbers that make a grid.
+    """The surfaces of the `chosen` pairs of keys; by default of all pairs of numeric keys that make a grid.
 
-    Groups that differ in further keys are never averaged: each setting of those has its own surface.
+    Groups that differ in further keys are never averaged: each setting of these keys has its own surface.
     Raises CompareError for a chosen key that is unknown or has no numbers.
     """
     numeric = [

@@ -5,29 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tenet.config.identity import is_compared
 from tenet.config.options import OFF, default, options_of
 from tenet.config.rules import flatten
 from tenet.errors import printable
 
-# Keys that may differ between runs of one experiment: logging, hardware and the seed.
-NOT_COMPARED = (
-    "seed",
-    "choices",
-    "resume",
-    "rerun",
-    "tracking",
-    "experiment",
-    "search",
-    "dataset.root",
-    "trainer.device",
-    "trainer.deterministic",
-    "trainer.timeout_minutes",
-    "trainer.checkpoint_every_steps",
-    "trainer.checkpoint_every_minutes",
-    "trainer.evaluation_batch_size",
-    "trainer.log_every_steps",
-    "trainer.evaluate_every_epochs",
-)
 ABSENT = "-"
 
 
@@ -35,7 +17,7 @@ def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted key. A group's class is listed as its option, as on the command line: `tenet`: `inhibition`.
 
     The other settings of a group that is off are dropped, since nothing reads them. `choices`, the options that a run has
-    recorded, is no key of its own; `experiment`, of which nothing else is left in the configuration, is.
+    recorded, is not listed, except for `experiment`, which nothing else in the configuration records.
     """
     choices, options = config.get("choices"), options_of(config)
     experiment = choices.get("experiment") if isinstance(choices, Mapping) else None
@@ -48,7 +30,7 @@ def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def varying(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The keys with more than one value, and each configuration's value as text."""
+    """The keys with more than one value -> the value in each configuration, as text."""
     keys = dict.fromkeys(key for config in configs for key in config)
     texts = {key: [value_text(config, key) for config in configs] for key in keys}
     return {key: values for key, values in texts.items() if len(set(values)) > 1}
@@ -57,8 +39,8 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The keys that tell experiments apart.
 
-    A key adds nothing to the option of its group if only one option has it, with one value in all runs of that option,
-    or if each option has the value that is written in its own file.
+    A key is left out if it follows from the option of its group: if only one option has the key, with one value in all
+    runs of that option, or if each option has the value that is written in its own file.
     """
     texts = varying(configs)
 
@@ -74,10 +56,6 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         )
 
     return tuple(key for key in texts if is_compared(key) and not follows_from_option(key))
-
-
-def is_compared(key: str) -> bool:
-    return not f"{key}.".startswith(tuple(f"{name}." for name in NOT_COMPARED))
 
 
 def value_text(config: Mapping[str, Any], key: str) -> str:
@@ -118,7 +96,7 @@ def as_number(text: str) -> float | None:
 
 
 def short_label(keys: Sequence[str], values: Sequence[str]) -> str:
-    """`key=value, ...` with the last part of each key if that is unambiguous, and without absent keys."""
+    """`key=value, ...`, with only the last part of each key if that is unambiguous, and without absent keys."""
     lasts = [key.rpartition(".")[2] for key in keys]
     names = [last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)]
     texts = (f"{name}={value}" for name, value in zip(names, values, strict=True) if value != ABSENT)

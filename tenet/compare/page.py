@@ -26,7 +26,7 @@ from tenet.files.names import EVALUATION_FOLDER, METRICS_FILE
 from tenet.files.plain import read_bytes
 
 TEMPLATE = Path(__file__).with_name("page.html")
-MAX_KEY_COLUMNS = 4  # groups with a column of their own in the table of keys
+MAX_KEY_COLUMNS = 4  # with more groups, the table of keys has one column for all of them
 MAX_BYTES, MAX_TOTAL_BYTES = 2**20, 8 * 2**20  # of X-rays
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -76,20 +76,22 @@ def page(
         pictures_left_out=pictures_left_out,
         keys=_differing_keys(comparison),
         runs=_runs(comparison),
-        # The colon is quoted too, so that no folder's name is read as a scheme.
+        # The colon is quoted too, so that no folder's name is read as a URL's scheme.
         links=[quote(os.fsencode(os.path.relpath(run.folder, link_from))) + "/" for run in comparison.runs],
     )
 
 
 def _figure(text: str) -> str:
-    """HTML of a figure whose line may break only before its interval and its pairs."""
+    """HTML of a figure, in which a line may break only before its interval and its pairs."""
     parts = re.split(r" (?=[\[(])", escape(text))
     return " ".join(part if ": " in part else f"<span>{part}</span>" for part in parts)
 
 
 def _breakable(name: str) -> str:
-    """HTML of a name whose line may break after dots and underscores, and not before its unit."""
-    return re.sub(r"([._])", r"\1<wbr>", escape(name)).replace(", %", ",&nbsp;%")
+    """HTML of a name, in which a line may break before the parts of a key or a path and within very long words, but not
+    before the unit or a number."""
+    parts = re.sub(r"(?<=[._/=,-])(?=[^\W\d])", "<wbr>", escape(name))
+    return re.sub(r"(\w{20})(?=\w)", r"\1<wbr>", parts).replace(", %", ",&nbsp;%")
 
 
 def _planes(groups: Sequence[Group], columns: Sequence[str]) -> str:
@@ -128,7 +130,7 @@ def _training_charts(comparison: Comparison, groups: Sequence[Group]) -> str:
 
 
 def _differing_keys(comparison: Comparison) -> Sheet:
-    """Every key with more than one value over all runs, also keys that nothing is grouped by."""
+    """Every key with more than one value among all runs, also keys by which runs are not grouped."""
     if len(comparison.groups) <= MAX_KEY_COLUMNS:
         header = ("key", *(group.label for group in comparison.groups))
         columns = [group.runs for group in comparison.groups]
@@ -145,7 +147,7 @@ def _value_counts(runs: Sequence[Run], key: str) -> str:
 
 
 def _runs(comparison: Comparison) -> Sheet:
-    """One row for each run, with its problem; also for runs that are left out."""
+    """One row for each run, with its problem; runs that are left out have one, too."""
     keys, columns = comparison.keys or ("group",), comparison.columns
     values = {
         run.folder: group.short_values or ("all runs",) for group in comparison.groups for run in group.runs

@@ -1,4 +1,4 @@
-"""When and by which code a run was trained, from the records in its folder."""
+"""When, where and by which code a run was trained, from the records in its folder."""
 
 import re
 import shlex
@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tenet.compare.evaluations import as_label
+from tenet.errors import counted
 from tenet.evaluation.reports import as_mapping
 from tenet.files.json import read_json
 from tenet.files.names import ENVIRONMENT_FILE
@@ -18,13 +19,16 @@ DATE = re.compile(rb"\d{4}-\d\d-\d\d(?= )")
 
 
 class Record(NamedTuple):
-    """date: on which the training began, such as 2026-11-30. Texts are empty if nothing is recorded.
+    """What a run's folder records of its training. Texts are empty if nothing is recorded.
 
-    keys: what the configuration does not say: the experiment of a run of earlier versions, and the search of a trial.
+    date: the day on which the training began, such as 2026-11-30. hardware: the GPU, or the CPU and its threads, on which
+    rounding depends. keys: keys that the configuration lacks: the experiment, for runs of earlier versions, and the search,
+    for a trial.
     """
 
     commit: str = ""
     date: str = ""
+    hardware: str = ""
     keys: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -41,8 +45,15 @@ def read_record(folder: Path) -> Record:
     return Record(
         commit and f"{commit}{' with uncommitted changes' if git.get('dirty') is True else ''}",
         _first_date(folder / LOG_FILE),
+        _hardware(environment),
         keys,
     )
+
+
+def _hardware(environment: Mapping[str, Any]) -> str:
+    gpu, cpu, threads = (environment.get(name) for name in ("gpu", "cpu", "threads"))
+    on_cpu = f"{cpu}, {counted(threads, 'thread')}" if isinstance(threads, int) else cpu
+    return as_label(gpu or on_cpu or "")
 
 
 def _words(command: Any) -> list[str]:

@@ -28,7 +28,7 @@ from tenet.files.names import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, WEIGHTS_F
 from tenet.files.plain import read_yaml
 
 TAIL_BYTES = 65536
-# Groups that are not part of a run's identity, as in tenet.config.run_config.run_id.
+# Two runs are the same if they differ only in these keys and groups of keys.
 NOT_THE_CONFIGURATION = {"choices", "tracking", "resume", "rerun", "experiment", "search"}
 # The name that rerun=true gives to the folder of the older run.
 SET_ASIDE = re.compile(r"(.+)-before-\d{8}-\d{6}(-\d{6})?")
@@ -42,10 +42,11 @@ class CompareError(UserError):
 class Run:
     """A run folder.
 
-    config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of
-    summary.json under their own names. cells: by mCE column. problem: why the run or its mCE is left out;
-    empty if nothing is. dataset: the name of the data set. dataset_settings: those that choose its test images.
-    test_set: the fingerprint of these; empty if nothing recorded it. overlaps: see Evaluations. commit, date: see Record.
+    config: values by dotted key. figures: by column: the test error, the mCEs, and the numbers of summary.json under
+    their own names. cells: by mCE column. problem: why the run or one of its figures is left out; empty if nothing is.
+    dataset: the name of the data set. dataset_settings: the settings that choose its test images. test_set: the
+    fingerprint of these images; empty if it was not recorded. overlaps: see Evaluations. commit, date, hardware: see
+    Record.
     """
 
     folder: Path
@@ -60,10 +61,11 @@ class Run:
     overlaps: tuple[str, ...] = ()
     commit: str = ""
     date: str = ""
+    hardware: str = ""
 
     @property
     def kind(self) -> str:
-        """`smoke run` or `search trial`, with the key that says so; empty for a run like others."""
+        """`smoke run` or `search trial`, with the key that shows it; empty for any other run."""
         if self.config.get("experiment") == "debug":
             return "smoke run (experiment=debug)"
         if self.config.get("trainer.max_steps") is not None:
@@ -106,7 +108,7 @@ def find_runs(places: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for place in places:
-        # Not Path.glob: a pattern may be absolute.
+        # Path.glob takes no absolute patterns.
         paths = [place] if os.path.lexists(place) else sorted(glob.glob(place, recursive=True))  # noqa: PTH207
         folders = [folder for path in paths for folder in _runs_below(Path(path))]
         if not folders:
@@ -120,14 +122,14 @@ def _runs_below(top: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(top):
         if CONFIG_FILE in files:
             yield Path(folder)
-            below.clear()  # a tracker's folder inside the run has a config.yaml of its own
+            below.clear()  # W&B's folder in the run folder has a config.yaml of its own
         else:
-            # Hydra and trackers write a config.yaml even for a run that was refused.
+            # Hydra and W&B write a config.yaml even for a run that was refused.
             below[:] = [name for name in below if not name.startswith(".") and name != "wandb"]
 
 
 def read_run(folder: Path) -> Run:
-    """Never raises for the contents of a run folder: `problem` describes what is wrong."""
+    """Read a run folder. What is wrong with its contents raises no error: `problem` describes it."""
     try:
         return _read(folder)
     except (OSError, ValueError, RecursionError) as error:
@@ -146,7 +148,7 @@ def _read(folder: Path) -> Run:
     config = {**record.keys, **{as_label(key): value for key, value in values.items()}}
     if type(config.get("seed")) is not int:
         return Run(folder, problem=f"{CONFIG_FILE} is not a run's: it has no seed")
-    run = Run(folder, config, commit=record.commit, date=record.date)
+    run = Run(folder, config, commit=record.commit, date=record.date, hardware=record.hardware)
     if reason := _unfinished(folder, config):
         return replace(run, problem=f"unfinished: {reason}")
     dataset = as_mapping(loaded.get("dataset"))
@@ -154,7 +156,7 @@ def _read(folder: Path) -> Run:
     summary = present_names(read_json(folder / SUMMARY_FILE))
     test = number(summary.get("test/error_pct"))
     test = found.clean if test is None else test
-    # Names under `corruption/` and `corruption_generated/` get their source, so that sources are never mixed.
+    # Names under `corruption/` and `corruption_generated/` are completed by their source, so that sources never mix.
     origins = {section: f", {_source_of(summary, kind, found)}" for kind, section in SECTIONS.items()}
     metrics = {
         f"{as_label(name)}{origins.get(name.partition('/')[0], '')}": figure
@@ -176,7 +178,7 @@ def _read(folder: Path) -> Run:
 
 
 def _source_of(summary: Mapping[str, Any], kind: str, found: Evaluations) -> str:
-    """What these corruption figures of the summary were measured on, as the column of the report with this mCE says it."""
+    """What the summary's corruption figures were measured on, in the words of the column of the report with the same mCE."""
     mce = number(summary.get(f"{SECTIONS[kind]}/mce_pct"))
     own = f"{MCE}{source_text(kind)}"
     columns = [name for name, value in found.figures.items() if name.startswith(own) and value == mce]
@@ -213,7 +215,7 @@ def _last_row(path: Path) -> dict[str, Any]:
 
 
 def leave_out_set_aside(runs: Sequence[Run]) -> list[Run]:
-    """The runs, with those that `rerun=true` set aside marked as left out if the newer run is finished."""
+    """The runs; a run that `rerun=true` set aside is marked as left out if the newer run is finished."""
     finished = {run.folder for run in runs if run.is_finished}
 
     def is_replaced(run: Run) -> bool:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-MIN_SEEDS = 3  # the interval of two values would be 13 standard errors wide on each side
+MIN_SEEDS = 3  # with two values, the interval would reach 13 standard errors to each side
 
 
 class Spread(NamedTuple):
@@ -35,8 +35,8 @@ def spread_of(values: Sequence[float]) -> Spread | None:
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
     """Student's 95 % interval of the true mean; None for fewer than `MIN_SEEDS` values.
 
-    It covers the true mean in 95 % of cases, for any number of values from `MIN_SEEDS` on, if they are about normal. A
-    bootstrap would cover it in 74 % with three values and in 85 % with five.
+    If the values are about normal, it covers the true mean in 95 % of cases, for any number of values from `MIN_SEEDS`
+    on. A bootstrap would cover it in 74 % of cases with three values, and in 85 % with five.
     Source: Student 1908, The Probable Error of a Mean.
     """
     if len(values) < MIN_SEEDS:

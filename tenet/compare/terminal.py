@@ -1,4 +1,4 @@
-"""A comparison in the terminal: labels fold to fit its width, figures are never cut."""
+"""A comparison in the terminal: labels fold to fit its width, and figures are never cut off."""
 
 import io
 import re
@@ -12,8 +12,8 @@ from tenet.compare.groups import Comparison
 from tenet.compare.keys import short_label
 from tenet.compare.text import NOTES, Sheet, notes, sheets
 
-FACT = 10  # characters: the names of facts
-FOLD = 12  # characters: longer words in labels may fold
+FACT = 10  # width of the names of facts, in characters
+FOLD = 12  # longer words in labels may fold, in characters
 BORDER = 3  # characters per column
 
 
@@ -31,8 +31,8 @@ def terminal(comparison: Comparison, *, published: bool = False) -> str:
 def table_text(sheet: Sheet, *, width: int) -> str:
     """The title and the table.
 
-    If the columns do not fit, the keys' columns become one. If that is not enough, intervals and pairs move
-    below their figures. A table that is still too wide is printed wider than the terminal.
+    If the columns do not fit, those of the keys become one. If that is not enough, intervals and pairs move
+    below their figures. A table that still does not fit is printed wider than the terminal.
     """
     from rich import box
     from rich.console import Console
@@ -67,8 +67,8 @@ def table_text(sheet: Sheet, *, width: int) -> str:
 def _columns(sheet: Sheet) -> Iterator[tuple[str, int, int]]:
     """Each column's heading, least width and greatest useful width.
 
-    At the least width, long words in labels fold and figures do not break. A key has its last part on a line of
-    its own, so that more columns fit.
+    At the least width, long words in labels fold, and figures do not break. The last part of a key has a line of its
+    own, so that more columns fit.
     """
     for index, (name, *cells) in enumerate(zip(sheet.header, *sheet.rows, strict=True)):
         is_label = index < sheet.labels

@@ -15,7 +15,7 @@ from tenet.compare.spread import Difference, Spread
 from tenet.errors import counted, printable
 
 # Clean error and mCE in percent, as printed in arXiv 2103.02152 and, for AugMix and standard training, in
-# arXiv 1912.02781: a plain mean on CIFAR-C, relative to AlexNet on ImageNet-C.
+# arXiv 1912.02781. On CIFAR-C, the mCE is a plain mean; on ImageNet-C, it is relative to AlexNet.
 PUBLISHED_COLUMNS = (TEST_ERROR, "mCE, official files, %", "mCE, official files, relative to AlexNet, %")
 PUBLISHED = (
     ("TENET, ResNeXt-29", "cifar10", "3.50", "12.31", "-"),
@@ -35,8 +35,10 @@ OVERLAP = "†"
 
 
 class Sheet(NamedTuple):
-    """A table of texts: the first `labels` columns hold words, the others figures. best: row and column of the cells with
-    the best figure of their column."""
+    """A table of texts: the first `labels` columns hold words, the others figures.
+
+    best: (row, column) of the cells with the best figure of their column.
+    """
 
     title: str
     header: tuple[str, ...]
@@ -47,13 +49,13 @@ class Sheet(NamedTuple):
 
 
 def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
-    keys, columns, baseline = comparison.keys or ("group",), comparison.columns, comparison.baseline
+    keys, columns = comparison.keys or ("group",), comparison.columns
     means, differences = [], []
     for group in comparison.groups:
         values = group.short_values or ("all runs",)
         spreads = (_spread(group, name) for name in columns)
         means.append((*values, *spreads, str(len(group.runs))))
-        if group is not baseline:
+        if group not in comparison.baselines:
             differences.append((*values, *(_difference(comparison, group, name) for name in columns)))
     best = frozenset(
         (row, len(keys) + place) for place, name in enumerate(columns) for row in best_rows(comparison, name)
@@ -61,7 +63,7 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
     header = (*keys, *columns, "seeds")
     found = [Sheet("Mean ± sample deviation over seeds", header, tuple(means), len(keys), best=best)]
     if differences:
-        title = f"Difference from {baseline.label}, paired by seed [95 % Student's t interval]"
+        title = f"Difference from {comparison.baseline_label}, paired by seed [95 % Student's t interval]"
         found.append(Sheet(title, (*keys, *columns), tuple(differences), len(keys)))
     if published and (rows := published_rows(comparison)):
         header = ("published", "data set", *PUBLISHED_COLUMNS)
@@ -70,7 +72,8 @@ def sheets(comparison: Comparison, *, published: bool = False) -> list[Sheet]:
 
 
 def best_rows(comparison: Comparison, column: str) -> list[int]:
-    """The groups with the best mean, as it is printed: several if they are equal, none if there is nothing to choose."""
+    """The rows of the groups with the best mean as printed: several if they are equal; none if all are equal, if there is
+    only one, or if it is not known which is better."""
     spreads = [group.spread(column) for group in comparison.groups]
     means = [None if spread is None else number_text(spread.mean, column=column) for spread in spreads]
     known = [float(mean) for mean in means if mean is not None]
@@ -86,8 +89,8 @@ def published_rows(comparison: Comparison) -> tuple[tuple[str, ...], ...]:
 
 
 def notes(comparison: Comparison, *, published: bool = False) -> list[str]:
-    """The notes on groups, a line for each kind of runs that are set apart, and one for each run that is left out, wholly or
-    in part."""
+    """The notes on groups, then a line for each kind of smoke runs and search trials, then a line for each run that is left
+    out, wholly or in part."""
     apart: dict[str, list[str]] = {}
     for run in comparison.problems:
         if run.is_apart:
@@ -105,8 +108,8 @@ def more_text(count: int) -> str:
 
 
 def group_notes(comparison: Comparison, *, published: bool = False) -> list[str]:
-    """Groups that mix settings, and runs with TENET that never took an inhibited step; what is missing of the published
-    figures that were asked for."""
+    """Notes on groups that mix settings, on missing published figures, on runs with TENET that took no inhibited step, on
+    overlaps with the benchmark, and on runs that were set aside."""
     mixed = comparison.mixed_keys
     lines = [f"runs within one group differ in {printable(', '.join(mixed))}"] if mixed else []
     if published and not published_rows(comparison):
@@ -134,7 +137,10 @@ def _spread(group: Group, column: str) -> str:
 
 
 def _difference(comparison: Comparison, group: Group, column: str) -> str:
-    for side in (group, comparison.baseline):
+    baseline = comparison.baseline_of(group)
+    if baseline is None:
+        return "no such group"
+    for side in (group, baseline):
         if not side.by_seed(column):
             missing = "not evaluated" if column.startswith((MCE, ROBUST)) else "not measured"
             return missing if side is group else f"{side.label} {missing}"
@@ -231,7 +237,7 @@ def csv_text(comparison: Comparison, *, published: bool = False) -> str:
             spread, difference = group.spread(column), comparison.difference(group, column)
             if spread is not None:
                 paired = (difference.mean, *(difference.interval or ("", "")), difference.pairs)
-                paired = ("",) * 4 if group is comparison.baseline else paired
+                paired = paired if comparison.baseline_of(group) else ("",) * 4
                 rows.append((*group.values, column, *spread, *paired, *[""] * published))
     for name, dataset, *figures in published_rows(comparison) if published else ():
         for column, value in zip(PUBLISHED_COLUMNS, figures, strict=True):

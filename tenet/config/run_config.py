@@ -14,8 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tenet import __version__
 from tenet.config.build import INITIAL_WEIGHTS
+from tenet.config.identity import CHANGEABLE_ON_RESUME, is_of_experiment, schedule_epochs
 from tenet.config.overrides import is_hydras, parse
-from tenet.config.rules import check_rules, flatten, without_foreign_keys
+from tenet.config.rules import check_rules, without_foreign_keys
 from tenet.distributed import started_processes
 from tenet.errors import ConfigError
 from tenet.files.atomic import write_atomically
@@ -48,26 +49,6 @@ MOVED = {
 
 # Options that the name of a run's folder leaves out.
 USUAL = {"objective": "cross_entropy", "attack": "none", "mixing": "none"}
-
-# Keys, and groups of keys, in which two runs of the same experiment may differ.
-NOT_THE_EXPERIMENT = ("choices", "tracking", "resume", "rerun", "dataset.workers", "trainer.timeout_minutes")
-
-# Keys that a resumed run may change: length, device and bookkeeping, never the experiment.
-CHANGEABLE_ON_RESUME = (
-    "trainer.epochs",
-    "trainer.max_steps",
-    "trainer.device",
-    "trainer.processes",
-    "trainer.timeout_minutes",
-    "trainer.evaluation_batch_size",
-    "trainer.evaluate_every_epochs",
-    "trainer.evaluate_images",
-    "trainer.checkpoint_every_steps",
-    "trainer.checkpoint_every_minutes",
-    "trainer.on_nonfinite",
-    "trainer.max_nonfinite_steps",
-    "dataset.workers",
-)
 
 
 def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,11 +126,6 @@ def run_id(config: Mapping[str, Any]) -> str:
     }
     text = json.dumps({"package_version": __version__, **content}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def is_of_experiment(key: str) -> bool:
-    """Whether two runs that differ in this key are of different experiments."""
-    return not {key, key.partition(".")[0]} & {*NOT_THE_EXPERIMENT}
 
 
 def chosen_options(choices: Mapping[str, Any]) -> dict[str, str]:
@@ -249,22 +225,6 @@ def resumed_config(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
         config[group][name] = override.value()
     check_rules(config)
     return config
-
-
-def schedule_epochs(config: Mapping[str, Any]) -> Any:
-    """How many epochs the learning-rate schedule of a run spans: all of them, unless the run was extended."""
-    values = dict(flatten(config))
-    return values.get("trainer.schedule_epochs") or values.get("trainer.epochs")
-
-
-def fixed_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """By dotted key, the settings that are the same in all parts of a run, however often it is resumed."""
-    values = {
-        key: value
-        for key, value in flatten(config)
-        if is_of_experiment(key) and key not in CHANGEABLE_ON_RESUME
-    }
-    return {**values, "trainer.schedule_epochs": schedule_epochs(config)}
 
 
 def first_line(error: Exception) -> str:

@@ -61,17 +61,17 @@ def run(config: dict[str, Any], folder: Path | None) -> None:
             "dataset: labels.npy of an archive holds one class an image, but images of this data set may show several; "
             "evaluate.py corrupts them itself"
         )
-    splits = dataset.load()
-    if not isinstance(splits.test, ImageArrays):
+    test = dataset.test_source()
+    if not isinstance(test, ImageArrays):
         raise ConfigError(
             "the images of this data set stay on disk, and an archive is made of images in memory; evaluate.py makes "
             "the same corruptions itself (leave corruptions.root out)"
         )
     writer = ArchiveWriter(
         folder,
-        splits.test.images,
-        splits.test.labels,
-        num_classes=len(splits.classes),
+        test.images,
+        test.labels,
+        num_classes=len(test.classes),
         seed=asked["seed"],
         dataset=config["dataset"],
         device=device,

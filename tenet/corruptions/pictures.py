@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ONE_BLOCK = 8  # rows: more are shown in two blocks side by side
 WIDE = 100  # pixels: wider images are made smaller smoothly, others enlarged without blur
-LABEL = 1.5  # inches
+LABEL, LETTER = 1.5, 0.075  # inches: the least space for names, and a letter's
 
 
 @default_style()
@@ -63,10 +63,11 @@ def sheet_of(
     blocks = [names[:down], names[down:]] if down < len(names) else [names]
     # In inches: a cell is 0.75 wide; names are on the left, severities above.
     across, tall, above = 0.75 * len(headings), 0.75 * height / width * down, 0.55
-    size = (len(blocks) * (LABEL + across) + 0.05, tall + above)
+    label = max(LABEL, 0.2 + LETTER * max(map(len, names)))
+    size = (len(blocks) * (label + across) + 0.05, tall + above)
     figure = Figure(figsize=size, dpi=128)
     for index, block in enumerate(blocks):
-        left = LABEL + index * (LABEL + across)
+        left = label + index * (label + across)
         share = len(block) / down
         place = (left / size[0], tall * (1 - share) / size[1], across / size[0], tall * share / size[1])
         _draw_block(figure.add_axes(place), {name: rows[name] for name in block}, headings)

@@ -18,7 +18,7 @@ from tenet.files.arrays import read_arrays
 from tenet.files.weights import checksum
 
 MAX_CLASS_NAME = 100
-MAX_CLASSES = 100_000  # that are known by the highest label alone
+MAX_CLASSES = 100_000  # if only the highest label tells how many there are
 logger = logging.getLogger("tenet")
 
 
@@ -188,8 +188,8 @@ def read_npz(path: Path, *, multi_label: bool = False) -> tuple[ImageArrays, Ima
     """Read the training set and the test set from an .npz file.
 
     Its keys are train_images, train_labels, test_images, test_labels and, optionally, classes. Without `classes`, the
-    numbers that occur in train_labels are the classes, by their number; a warning says so unless they count from 0. With
-    `multi_label`, the classes are the columns of the labels.
+    numbers that occur in train_labels are the classes, in ascending order; a warning says so unless they count from 0.
+    With `multi_label`, the classes are the columns of the labels.
     Raises DatasetError, which names the file and the violated rule.
     """
     if not path.is_file():
@@ -233,7 +233,7 @@ def read_npz(path: Path, *, multi_label: bool = False) -> tuple[ImageArrays, Ima
 
 
 def read_test_npz(path: Path, *, multi_label: bool = False) -> ImageArrays:
-    """Read the test set of an .npz file, which, unless its images are `multi_label`, need not hold a training set.
+    """Read the test set of an .npz file. Unless its labels are `multi_label`, the file needs no training set.
 
     Without train_labels and `classes`, the classes are the numbers from 0 to the highest label. Raises DatasetError as
     `read_npz` does.
@@ -264,7 +264,7 @@ def number_classes(
     check_trained(labels, path=path)
     if numbers.size and numbers[-1] != len(numbers) - 1:
         logger.warning(
-            "%s: the labels are not 0 to %d: they are taken as %d classes named %s; `classes` would name them",
+            "%s: the labels are not 0 to %d: they are taken as %d classes named %s; add `classes` to name them",
             path, len(numbers) - 1, len(numbers), list_some(numbers.tolist()),
         )  # fmt: skip
     return (

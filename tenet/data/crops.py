@@ -1,4 +1,4 @@
-"""Which part of an image is kept, and to which size it is scaled: as in torchvision's transforms, on PIL images."""
+"""Which part of an image is kept, and to which size it is scaled, as torchvision's transforms do on PIL images."""
 
 import functools
 import math
@@ -18,9 +18,9 @@ Box: TypeAlias = tuple[
 
 
 class Planned(NamedTuple):
-    """The box `before` is cut out, the result scaled to the size `scaled`, and the box `after` cut out of that.
+    """First the box `before` is cut out, then the result is scaled to the size `scaled`, then the box `after` is cut out.
 
-    A box of None is the whole image.
+    None in place of a box: nothing is cut off.
     """
 
     before: Box | None
@@ -39,12 +39,12 @@ class Planned(NamedTuple):
 class Crops:
     """How images are cut.
 
-    resize: the shorter side is scaled to so many pixels. crop: the central `crop` x `crop` pixels are kept.
+    resize: the shorter side is scaled to this number of pixels. crop: the central `crop` x `crop` pixels are kept.
     scale, ratio: for training, a box of this share of the image's area and of this ratio of width to height is scaled
     to `crop` x `crop`, as torchvision's RandomResizedCrop does; scale=None: `crop` x `crop` pixels at a random place of
     the scaled image.
-    seed: of the random boxes; None: the central ones, as for tests.
-    upright: images are turned first, as their EXIF orientation says.
+    seed: of the random boxes, for training; None: the central box, as for tests.
+    upright: images are first turned as their EXIF orientation says.
     """
 
     resize: int | None = None
@@ -55,7 +55,7 @@ class Crops:
     upright: bool = False
 
     def cut(self, size: Size, *, epoch: int = 0, image: int = 0, name: str = "the image") -> Planned:
-        """The cut of an image; a random one depends on (seed, epoch, image) and the image's size alone.
+        """How to cut an image. A random box depends only on (seed, epoch, image) and on the image's size.
 
         Raises DatasetError, which begins with `name`, if the crop does not fit.
         """
@@ -89,9 +89,9 @@ def random_resized_box(
 ) -> Box:
     """A random box within an image of this size, as torchvision's RandomResizedCrop draws it.
 
-    Its area is uniform in `scale`, as a share of the image's, and the logarithm of its ratio of width to height in that
-    of `ratio`. After ten boxes that do not fit, the central one of the nearest ratio. With one state of the generator,
-    it is torchvision's own box.
+    The box's share of the image's area is uniform in `scale`, and the logarithm of its ratio of width to height is uniform
+    between the logarithms of `ratio`. After ten boxes that do not fit, the central box of the nearest ratio is taken. A
+    generator in the same state gives the same box as torchvision.
     """
     width, height = size
     lowest, highest = _logarithms(ratio)

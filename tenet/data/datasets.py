@@ -32,12 +32,12 @@ class Dataset(ABC):
     validation_fraction: share of the training set held out for validation, [0, 1).
     fraction: share of the remaining training set to use, (0, 1]: the low-data regime. Both are stratified by class; of
         multi-label images they are drawn at random.
-    split_seed: draws both; the same for all training seeds unless set.
+    split_seed: the seed of both; it does not change with the training seed.
     mean, std: by channel, of images in [0, 1], for normalisation.
     """
 
     corruptions_note: ClassVar[str] = ""
-    """What a report on the published corrupted images of this data set must say."""
+    """A note for reports on the published corrupted images of this data set."""
 
     fraction: Annotated[float, above(0), at_most(1)] = 1.0
     validation_fraction: Annotated[float, at_least(0), below(1)] = 0.0
@@ -55,7 +55,7 @@ class Dataset(ABC):
     def files(self) -> Sequence[Path]:
         """The files that `read` reads, if a few files hold all images and labels.
 
-        While they are the same files, unchanged, a finished run is not compared with its data again.
+        While these files are unchanged, the data of a finished run is not compared again.
         """
         return ()
 
@@ -69,7 +69,7 @@ class Dataset(ABC):
         if len(train.classes) == 1:
             raise DatasetError(
                 f"dataset: {train.classes[0]} is the only class of its {len(train)} training images, but a classifier needs "
-                "two; of images in folders, dataset.path is the folder above those of the classes"
+                "two; for images in folders, give the folder that contains the classes' folders as dataset.path"
             )
         validation = None
         if self.validation_fraction > 0:
@@ -132,7 +132,7 @@ class Cifar(Dataset):
             socket.setdefaulttimeout(30)
             try:
                 train, test = _open_cifar(source, root)
-            except RuntimeError:  # it is not there, or not whole
+            except RuntimeError:  # it is missing or incomplete
                 with locked(root / f".{self.name}.lock", reason=f"it downloads {source.__name__}"):
                     train, test = _open_cifar(source, root, download=True)
         except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:

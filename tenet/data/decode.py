@@ -5,14 +5,14 @@ import io
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
 
-from tenet.data.crops import Crops, Planned, Size
+from tenet.data.crops import Planned, Size
 from tenet.errors import DatasetError
 from tenet.files.plain import read_bytes
 
@@ -26,36 +26,29 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
     ".gif", ".jp2", ".j2k", ".jpx", ".avif",
 )  # fmt: skip
-# Of the file. Checked in its header before it is decoded: a few bytes may claim any number of pixels.
+# Pixels of the file, read from its header before it is decoded: a few bytes may claim any number of pixels.
 MAX_PIXELS = 2**25
-# libwebp holds such an image four times.
+# libwebp holds four copies of an image.
 MAX_WEBP_PIXELS = 2**24
-# Of the result, after resizing and cropping.
+# Pixels of the result, after resizing and cropping.
 MAX_RESULT_PIXELS = 2**24
 # A progressive JPEG has about ten scans, and each may take as long as decoding a whole image.
 MAX_SCANS = 100
 MAX_FILE_BYTES = 2**28
 # Modes that Pillow converts to RGB without losing levels.
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-# Tags of TIFF files, and values of them.
+# Tags of TIFF files, and a value of the second.
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 EXIF_ORIENTATION = 274
-# From its values 2 to 8 to values of PIL.Image.Transpose: mirrored, half a turn, upside down, over the main diagonal, a
-# quarter to the right, over the other diagonal, a quarter to the left. Width and height change places in the last four.
+# EXIF orientation -> value of PIL.Image.Transpose: mirrored, half a turn, upside down, over the main diagonal, a quarter
+# turn to the right, over the other diagonal, a quarter turn to the left. The last four swap width and height.
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 SIDEWAYS = (5, 4, 6, 2)
 Cutting: TypeAlias = Callable[[Size], Planned]
 
 
-def read_image(
-    path: Path, *, resize: int | None = None, crop: int | None = None
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The RGB pixels of an image file, cut as for tests; see `decode` and `Crops`."""
-    return decode(read_file(path), name=str(path), cut=partial(Crops(resize, crop).cut, name=str(path)))
-
-
 def read_file(path: Path) -> bytes:
-    """The content of an image file. Raises DatasetError, which names it."""
+    """The content of an image file. Raises DatasetError, which names the file."""
     try:
         return read_bytes(path, limit_bytes=MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
@@ -69,12 +62,15 @@ def decode(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The RGB pixels of an image.
 
-    upright: turn it as its EXIF orientation says, as viewers do. torchvision does not; Pillow turns TIFF files itself.
     Grey is repeated to three channels, transparency is dropped, and of 16 bits the 8 higher ones are kept, as Pillow
-    does for 16-bit colours. Of a file that holds several images the first is read.
-    cut: from width and height to the part that is kept; by default the whole image. name: the file, for messages.
-    Raises DatasetError, which names the file, if it is broken, too large, or of a kind that has no 8-bit form. All but
-    damage is found before it is decoded.
+    does for 16-bit colours. If a file holds several images, the first is read.
+
+    name: the file, for messages. cut: a function from width and height to the part that is kept; None: the whole image.
+    upright: turn the image as its EXIF orientation says, as viewers do. torchvision does not; Pillow itself turns TIFF
+        files.
+
+    Raises DatasetError, which names the file, if it is broken, too large, or of a kind that has no 8-bit form. All of
+    this except damage is found before the image is decoded.
     """
     from PIL import Image, UnidentifiedImageError
     from PIL.Image import Transpose
@@ -101,7 +97,7 @@ def decode(
         raise
     except UnidentifiedImageError as error:
         raise DatasetError(
-            f"{name} can't be read as an image: its content is of no format that is read"
+            f"{name} can't be read as an image: its format is unknown or not supported"
         ) from error
     except Exception as error:  # the decoders fail on damaged files with OSError, SyntaxError and others
         reason = str(error).partition(" <_io.")[0]  # Pillow names its stream
@@ -115,9 +111,9 @@ def _formats() -> tuple[str, ...]:
 
 
 def _orientation(file: "ImageFile") -> int | None:
-    """How the image has to be transposed to stand upright; None if it does, or if its EXIF data is damaged."""
+    """How the image must be transposed to be upright; None if it is upright, or if its EXIF data is damaged."""
     if file.format == "TIFF":
-        return None  # Pillow has turned it
+        return None  # Pillow has turned it already
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged data
         return TURNS.get(file.getexif().get(EXIF_ORIENTATION, 1))

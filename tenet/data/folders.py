@@ -24,15 +24,15 @@ def index_folder(
 ) -> ImageIndex:
     """The images in a folder for each class, `<class>/**/*.JPEG` (or another of SUFFIXES), ordered by class and path.
 
-    Hidden files are ignored; all others that are not read are counted in one warning.
+    Hidden files are ignored; one warning counts all other files that are not read.
     classes: the exact names of the folders, in the order of the labels; by default all folders, sorted, by number if
-    all names are numbers. allow_more: folders of other classes are left out.
+    all names are numbers. allow_more: leave out folders of other classes instead of refusing them.
     Raises DatasetError, which names a folder that is missing, unexpected or without images.
     """
     folder = Path(root)
     names = find_classes(folder, expected=classes, allow_more=allow_more)
-    beside = sum(path.is_file() and not is_litter(path.name) for path in folder.iterdir())
-    left_out: Counter[str] = +Counter({"files in no class's folder": beside})
+    stray = sum(path.is_file() and not is_litter(path.name) for path in folder.iterdir())
+    left_out: Counter[str] = +Counter({"files in no class's folder": stray})
 
     def entries() -> Iterator[tuple[str, int]]:
         for done, (label, name) in enumerate(sorted(enumerate(names), key=lambda pair: pair[1]), 1):
@@ -56,8 +56,7 @@ def index_folder(
 
 
 def find_images(folder: Path) -> tuple[list[str], Counter[str]]:
-    """The images in a folder and its subfolders, as sorted paths relative to it, and how many files of each suffix are
-    none."""
+    """The images in a folder and its subfolders, as sorted paths relative to it, and the other files: suffix -> count."""
     images: list[str] = []
     others: Counter[str] = Counter()
     # Links to folders are not followed: they may form a circle.
@@ -91,9 +90,9 @@ def find_classes(
 ) -> tuple[str, ...]:
     """The names of the class folders in `root`: sorted, or in the order of `expected`.
 
-    Names that are all numbers are sorted by number, with a warning if torchvision's order is another one.
-    allow_more: folders that are not expected are left out.
-    Raises DatasetError as `list_classes` does, and if they differ from the expected ones.
+    If all names are numbers, they are sorted by number, with a warning if torchvision's order differs.
+    allow_more: leave out folders that are not expected.
+    Raises DatasetError as `list_classes` does, and if the folders differ from the expected ones.
     """
     found = list_classes(root)
     if expected is None:

@@ -1,4 +1,4 @@
-"""Data sets whose images stay on disk: the base class of those with a layout of their own, and folders of classes."""
+"""Data sets whose images stay on disk: a base class for any layout, and folders with a subfolder for each class."""
 
 import logging
 from abc import abstractmethod
@@ -19,7 +19,7 @@ from tenet.errors import DatasetError
 from tenet.files.paths import user_path
 from tenet.rules import above, at_least, at_most, below, length
 
-# The parts of a folder and of a packed file; ALL: they are not separate.
+# The parts of a folder and of a packed file; ALL: one part, which is not split into training and test images.
 TRAIN, TEST, ALL = "train", "test", "all"
 TEST_FOLDERS = ("val", "test", "valid", "validation")
 logger = logging.getLogger("tenet")
@@ -29,14 +29,14 @@ logger = logging.getLogger("tenet")
 class ImageDataset(Dataset):
     """Base class of data sets whose images are read from disk in every epoch. A subclass lists the files of both parts.
 
-    resize, crop: tests scale the shorter side to `resize` pixels and keep the central `crop` x `crop`; null: as is.
-    Without a crop, all images must have one size.
-    scale, ratio: training scales a random box of this share of the area and this ratio of width to height to
-    `crop` x `crop`, as torchvision's RandomResizedCrop; scale=null: it cuts `crop` x `crop` out of the image that is
-    scaled as for tests, at a random place.
-    upright: images are turned as their EXIF orientation says, as viewers of photographs do; torchvision does not.
+    resize, crop: for tests, scale the shorter side to `resize` pixels and keep the central `crop` x `crop`; null: leave
+    as is. Without a crop, all images must have one size.
+    scale, ratio: for training, scale a random box of this share of the area and this ratio of width to height to
+    `crop` x `crop`, as torchvision's RandomResizedCrop does; scale=null: scale the image as for tests, then cut out
+    `crop` x `crop` at a random place.
+    upright: turn images as their EXIF orientation says, as viewers of photographs do; torchvision does not.
     workers: processes that decode; 0: the main process does; null: one for each core, at most 8. No result depends on
-    it.
+    this number.
     """
 
     resize: Annotated[int, at_least(1), at_most(8192)] | None = 256
@@ -82,11 +82,11 @@ class ImageDataset(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolders(ImageDataset):
-    """Images in `path`/train/<class>/ and `path`/val/<class>/ (or test), or in `path`/<class>/ alone; or a file that
-    `python -m tenet.data.pack` wrote of such a folder.
+    """Images in `path`/train/<class>/ and `path`/val/<class>/ (or test), or in `path`/<class>/ without separate parts; or
+    a file that `python -m tenet.data.pack` wrote of such a folder.
 
-    test_fraction: share of the images that become the test set if there is no train folder, stratified; the same
-    images for all seeds.
+    test_fraction: if there is no train folder, the share of the images that become the test set, stratified by class; the
+    same images for all seeds.
     """
 
     path: str

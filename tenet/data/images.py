@@ -26,8 +26,8 @@ from tenet.errors import DatasetError
 from tenet.failures import is_out_of_memory
 from tenet.files.weights import checksum
 
-# What a worker decodes at a time, and how many of these it prepares ahead. Small enough for the 64 MB of shared memory
-# that containers have by default: 8 workers prepare 58 MB of images of 224 x 224 pixels.
+# How many images a worker decodes at a time, and how many such parts it prepares ahead. Small enough for the 64 MB of
+# shared memory that containers have by default: 8 workers prepare 58 MB of images of 224 x 224 pixels.
 PART, PARTS_AHEAD = 16, 3
 MAX_BATCH_BYTES = 2**31
 AUTO_WORKERS, PARENT_CHECK_S = 8, 1.0
@@ -60,7 +60,7 @@ class Images(ImageSource):
 
         Raises DatasetError for an image that can't be read, and for one of another size than the others.
         """
-        asked: deque[Tensor] = deque()  # what the workers have been given and the caller has not received
+        asked: deque[Tensor] = deque()  # ids that the workers have been given and the caller has not received
         done: list[Tensor] = []
         for part in self._decoded(self._tasks(ids, asked, epoch)):
             if isinstance(part, str):
@@ -77,7 +77,7 @@ class Images(ImageSource):
         return ImageBatch(part.to(self.device), self.labels[ids])
 
     def broken(self, ids: Int64[Tensor, " chosen"]) -> list[str]:
-        """Why each of these images can't be read, if it can't, in one line."""
+        """One line for each of these images that can't be read, with the reason."""
         tasks = ((0, [image]) for image in ids.tolist())
         return [found for found in self._decoded(tasks) if isinstance(found, str)]
 
@@ -147,10 +147,10 @@ class Images(ImageSource):
             yield from ((epoch, part.tolist()) for part in chosen.split(PART))
 
     def _decoded(self, tasks: Iterable[tuple[int, list[int]]]) -> Iterator[Tensor | str]:
-        """What the workers return for each task, in its order. They end with the iterator."""
+        """What the workers return for each task, in the order of the tasks. The workers end with the iterator."""
         options: dict[str, Any] = {}
         if self.workers:
-            # Forked, because spawned processes would import torch anew. They touch no device.
+            # Forked, because spawned processes would import torch again. Workers use no device.
             options = {"multiprocessing_context": "fork", "prefetch_factor": PARTS_AHEAD}
         with warnings.catch_warnings():
             # More workers than cores may be right: the disk may be slow.
@@ -162,10 +162,10 @@ class Images(ImageSource):
                 num_workers=self.workers,
                 worker_init_fn=obey_parent_alone,
                 pin_memory=self.device.type == "cuda",
-                generator=torch.Generator(),  # otherwise torch's global one would be drawn from
+                generator=torch.Generator(),  # otherwise DataLoader would draw from torch's global generator
                 **options,
             )
-            # A signal that arrives before `obey_parent_alone` runs must not end a worker.
+            # A signal that arrives in a worker before `obey_parent_alone` runs must not end it.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
             try:
                 return iter(loader)
@@ -174,8 +174,11 @@ class Images(ImageSource):
 
 
 class Reader(Dataset[Tensor | str]):
-    """What the workers do: the images of (epoch, ids), all of one `size`; or the text of an error that the user can fix,
-    because an exception would reach the parent with a traceback in its message."""
+    """What the workers do: map (epoch, ids) to images, all of one `size`.
+
+    An error that the user can fix is returned as text: an exception would reach the parent with a traceback in its
+    message.
+    """
 
     def __init__(self, index: ImageIndex, crops: Crops, size: Size) -> None:
         self.index, self.crops, self.size = index, crops, size
@@ -223,7 +226,7 @@ def count_workers() -> int:
 
 
 def obey_parent_alone(worker: int) -> None:
-    """Ignore what stops the run: its main process finishes the step first, and then ends its workers.
+    """Ignore the signals that stop a run: the main process finishes its step first, and then ends its workers.
 
     Clusters and terminals send signals to all processes of a run.
     """
@@ -236,10 +239,10 @@ def obey_parent_alone(worker: int) -> None:
 
 
 def _end_with_parent(parent: int | None) -> None:
-    """End this worker when its parent asks for it or is gone, because a worker that lives on holds the run's lock.
+    """End this worker when its parent asks for it or is gone, because a worker that survived would hold the run's lock.
 
-    torch looks for the parent too, but takes whoever is the parent when it first looks, which may be the init process
-    already.
+    torch checks for the parent too, but takes the process that is the parent at its first check, which may already be the
+    init process.
     """
     while os.getppid() == parent:
         told = signal.sigtimedwait({signal.SIGTERM}, PARENT_CHECK_S)

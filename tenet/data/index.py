@@ -22,9 +22,8 @@ READ_FILES = 256  # for the fingerprint
 class ImageIndex:
     """Image files below `root`, by id, with their labels.
 
-    The paths, relative to `root`, are one after the other in `names`; path i is from `ends[i]` to `ends[i + 1]`. So an
-    image takes its path and 16 bytes, no Python object holds a single image, and processes that are forked share all
-    of it.
+    The paths, relative to `root`, follow each other in `names`; path i is `names[ends[i] : ends[i + 1]]`. So an image
+    takes 16 bytes and its path, there is no Python object for a single image, and forked processes share everything.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class ImageIndex:
     def build(
         cls, root: Path, entries: Iterable[tuple[str, int | Sequence[int]]], *, classes: Sequence[str]
     ) -> "ImageIndex":
-        """From each image's path below `root` and its label: a class, or one value in {-1, 0, 1} for each class."""
+        """entries: the path below `root` and the label of each image: a class, or a value in {-1, 0, 1} for each class."""
         names, ends = bytearray(), array("q", [0])
         labels: list[Any] = []
         for name, label in entries:
@@ -73,17 +72,17 @@ class ImageIndex:
         return str(self.path(image))
 
     def read(self, image: int) -> bytes:
-        """The content of an image's file. Raises DatasetError, which names it."""
+        """The content of an image's file. Raises DatasetError, which names the file."""
         return read_file(self.path(image))
 
     def fingerprint(self) -> str:
-        """Over the place, and names, sizes and times of the files, which change when their content does."""
+        """Over the root, and the names, sizes and times of the files, which change when their content does."""
         return checksum([str(self.root.resolve()), self._described(), self._stamps()])
 
     def content_fingerprint(self) -> str:
-        """Over names and sizes of all files, and the content of READ_FILES of them, evenly spaced: equal for a copy.
+        """Over the names and sizes of all files, and the content of READ_FILES of them, evenly spaced: equal for a copy.
 
-        A change of other files that keeps their sizes goes unnoticed.
+        A change in other files that keeps their sizes is not noticed.
         """
         chosen = range(0, len(self), -(-len(self) // READ_FILES))
         content = hashlib.sha256(b"".join(hashlib.sha256(self.read(image)).digest() for image in chosen))

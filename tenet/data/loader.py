@@ -1,4 +1,4 @@
-"""Batches for training: in an order drawn by (seed, epoch), augmented, shared between processes, from any step."""
+"""Batches for training: in random order by (seed, epoch), augmented, divided among processes, from any step."""
 
 import math
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ class TrainingLoader:
         for step, (ids_by_view, (images, labels)) in enumerate(
             zip(plan, read, strict=True), steps_before + 1
         ):
-            # Draws of the loader are keyed by the steps before this one, those of methods by its own number.
+            # Draws of the loader depend on the number of steps before this one, those of methods on the number of the step.
             generator = make_generator(
                 self.device, seed=self.seed, purpose="augment", step=step - 1, rank=self.rank
             )

@@ -1,7 +1,7 @@
 """All images of a data set in one file: network drives read one large file many times faster than many small ones.
 
 Layout: MAGIC, the encoded images one after the other, the tables, and a trailer: where the tables begin, their length and
-their SHA-256. The tables hold place, size and CRC-32 of every image, so that damage is found wherever it is read.
+their SHA-256. The tables hold the place, size and CRC-32 of every image, so that damage is found when an image is read.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class PackedIndex(ImageIndex):
         labels = torch.from_numpy(tables["labels"].copy())
         super().__init__(file, tables["names"], tables["ends"], labels, classes)
         self.starts, self.crcs, self.digest = tables["starts"], tables["crcs"], digest
-        # One for this process and those that it forks: they read at places of their own.
+        # This process and those that it forks share it: `pread` does not move its position.
         self._descriptor = os.open(file, os.O_RDONLY)
 
     @property
@@ -56,7 +56,7 @@ class PackedIndex(ImageIndex):
     def read(self, image: int) -> bytes:
         start, end = int(self.starts[image]), int(self.starts[image + 1])
         try:
-            # Not from a memory map, which ends the process if the file becomes shorter or the drive goes away.
+            # A memory map would end the process if the file became shorter or the drive disappeared.
             content = os.pread(self._descriptor, end - start, start)
         except OSError as error:
             raise DatasetError(f"{self.where(image)} can't be read: {error.strerror}") from error
@@ -78,12 +78,12 @@ def write_pack(
     path: Path,
     parts: Mapping[str, ImageIndex],
     *,
-    on_image: Callable[[int, str], None] = lambda done, name: None,
+    on_image: Callable[[int, str], None] = lambda done, part: None,
 ) -> None:
     """Write the images of all parts, such as train and test, into the file. A file is complete or absent.
 
-    on_image: called after each image with the number of those written. Raises DatasetError for an image that can't be
-    read, and StorageError.
+    on_image: called after each image with the number of images written so far and the name of the part.
+    Raises DatasetError for an image that can't be read, and StorageError.
     """
 
     def write(temporary: Path) -> None:
@@ -123,7 +123,7 @@ def _write_tables(file: IO[bytes], tables: Mapping[str, np.ndarray], *, classes:
 
 
 def open_pack(path: Path) -> dict[str, ImageIndex]:
-    """The parts of a packed file, by name. Raises DatasetError if it is none, is damaged or is not whole."""
+    """The parts of a packed file, by name. Raises DatasetError for another kind of file and for a damaged one."""
     try:
         check_plain(path)
         with path.open("rb") as file:
@@ -173,7 +173,7 @@ def _open_part(
     *,
     end: int,
 ) -> PackedIndex:
-    """Check that every image, path and label is where it can be. Raises ValueError or DatasetError."""
+    """Check that the tables fit the file and each other. Raises ValueError or DatasetError."""
     own: dict[str, Any] = {
         name: tables[f"{part}/{name}"] for name in ("starts", "crcs", "names", "ends", "labels")
     }

@@ -1,4 +1,4 @@
-"""The base class of collections of labelled images, which are read by id; parts of them, and the splits of a data set."""
+"""The base class of sources of labelled images, which are read by id; subsets of a source, and the splits of a data set."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -29,8 +29,8 @@ class ImageSource(ABC):
     classes: tuple[str, ...]
     """Names, in the order of the labels."""
     labels: Int[Tensor, "image *class"]
-    """Of all images; known without reading them. int64 [image], or int8 [image, class] if an image may have several
-    classes: 1 present, 0 absent, -1 not counted."""
+    """The labels of all images, known without reading the images. int64 [image], or int8 [image, class] if an image may
+    have several classes: 1 present, 0 absent, -1 not counted."""
 
     @property
     def is_multi_label(self) -> bool:
@@ -48,7 +48,7 @@ class ImageSource(ABC):
         """A short text that differs if any image, label or class does."""
 
     def content_fingerprint(self) -> str:
-        """The same for a copy of the images in another place; by default, `fingerprint` is."""
+        """A fingerprint that is the same for a copy of the images elsewhere; by default that of `fingerprint`."""
         return self.fingerprint()
 
     def __len__(self) -> int:
@@ -62,11 +62,11 @@ class ImageSource(ABC):
 
     @property
     def held_bytes(self) -> int:
-        """The memory that the source takes, where it stays as long as the source does."""
+        """The bytes of memory that the source takes as long as it exists."""
         return self.labels.nbytes
 
     def image_size(self) -> tuple[int, int]:
-        """Height and width, which all images share. By default that of the first one, which is read."""
+        """Height and width, which all images share. By default, the first image is read to find them."""
         first = self.read(torch.zeros(1, dtype=torch.int64))
         return first.images.shape[1], first.images.shape[2]
 

@@ -1,4 +1,4 @@
-"""Parts of a data set: splits, stratified by class or at random where images have several; some images of each class."""
+"""Parts of a data set: splits, stratified by class, or random if images have several labels; some images of each class."""
 
 import logging
 
@@ -14,8 +14,8 @@ logger = logging.getLogger("tenet")
 def split(source: ImageSource, fraction: float, *, seed: int) -> tuple[ImageSource, ImageSource]:
     """Draw `fraction` of the images; return them and the rest, in their order.
 
-    Stratified by class. Of multi-label images at random, because no split has the same share of each class; a message
-    says so. Raises DatasetError if a part would be empty, or without an image of some class.
+    The split is stratified by class. Multi-label images are drawn at random, because no split has the same share of each
+    class; a message says so. Raises DatasetError if a part would be empty or would have no image of some class.
     """
     return (random_split if source.is_multi_label else stratified_split)(source, fraction, seed=seed)
 

@@ -18,6 +18,7 @@ from tenet.errors import ConfigError
 from tenet.experiment import build_on_meta
 from tenet.files import atomic
 from tenet.files.names import CONFIG_FILE, LOCK_FILE
+from tenet.run.contents import check_is_free
 from tenet.run.folder import RunFolder
 from tenet.training.checkpoint import Checkpoints
 
@@ -45,7 +46,7 @@ def check_run_folder(plan: Plan) -> Finding:
     """Whether the run is new, interrupted, finished or in progress, or the folder belongs to another run."""
     folder, lock = plan.run_dir, plan.run_dir / LOCK_FILE
     try:
-        RunFolder(folder).check_is_free()
+        check_is_free(folder)
     except ConfigError as error:
         return problem(str(error), state="other")
     if not (folder / CONFIG_FILE).exists():

@@ -81,7 +81,8 @@ def print_report(report: Summary) -> None:
 def write_figures(report: Summary, output: Path) -> list[Path]:
     """Write the report as JSON to `output`; next to it a CSV file and the further JSON files of the suites.
 
-    The CSV file has a line for each cell, errors with four digits.
+    The CSV file has a line for each cell, errors with four digits. The report lists the further files as `documents`, so
+    that they can be told from those of another report.
     """
 
     def write_csv(temporary: Path) -> None:
@@ -96,11 +97,11 @@ def write_figures(report: Summary, output: Path) -> list[Path]:
                 writer.writerow({**record, **rounded})
 
     table = output.with_suffix(".csv")
-    write_json(output, report.content)
-    write_atomically(table, write_csv)
     documents = {
         output.with_name(document_name(name, output)): content for name, content in report.documents.items()
     }
+    write_json(output, {**report.content, "documents": [path.name for path in documents]})
+    write_atomically(table, write_csv)
     for path, content in documents.items():
         write_json(path, content)
     return [output, table, *documents]

@@ -1,4 +1,4 @@
-"""What is evaluated: weights, with the data set and the backbone that they belong to."""
+"""What is evaluated: weights, and the data set and the backbone that belong to them."""
 
 import logging
 from collections.abc import Container, Mapping, Sequence
@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 from tenet import __version__
 from tenet.config.build import build
 from tenet.config.options import method_of
-from tenet.config.rules import flatten
 from tenet.config.run_config import read_config
 from tenet.errors import ConfigError
+from tenet.evaluation.preparation import Preparation
 from tenet.evaluation.reports import CLEAN, as_mapping, path_name, settings_of_test_set
+from tenet.files.interface import Interface
 from tenet.files.json import read_json
 from tenet.files.names import (
     AVERAGED_KEY,
     AVERAGED_WEIGHTS_FILE,
     EVALUATION_FOLDER,
     ORIGIN_FILE,
-    PUBLISHED_WEIGHTS_FILE,
     TOP_LEVEL_KEY,
-    WEIGHTS_FILE,
 )
 from tenet.files.paths import user_path
 from tenet.files.plain import check_own, sha256_of
+from tenet.run.weights import find_weights
 
 if TYPE_CHECKING:
     import torch
@@ -34,17 +34,12 @@ if TYPE_CHECKING:
     from tenet.evaluation.measurement import Measurement
     from tenet.evaluation.robustbench import Model
     from tenet.evaluation.suites.suite import Suite
-    from tenet.files.interface import Interface
     from tenet.files.weights import SavedWeights
     from tenet.networks import Network
 
 logger = logging.getLogger("tenet")
 
-# Keys of a data set that say how images are prepared for the network, and not which images they are.
-NORMALIZATION, RESIZING, UPRIGHT = ("mean", "std"), ("resize", "crop"), "upright"
-# That of data sets whose configuration leaves it out.
-DEFAULT_NORMALIZATION = (0.5, 0.5, 0.5)
-# Folders that are named after a split and not after the data set.
+# Folders that are named after a split, not after the data set.
 SPLITS = ("test", "train", "val", "valid", "validation")
 
 
@@ -52,12 +47,12 @@ SPLITS = ("test", "train", "val", "valid", "validation")
 class EvaluationTarget:
     """What is evaluated, and how its network is built.
 
-    weights: the file. weights_key: where in it the weights are; None: found by their names. is_average: whether they are
-    a run's averaged weights.
-    run_dir: the run folder that holds it; None for a file of weights alone.
-    dataset, backbone, tracking: configurations. has_own_dataset: whether the test set is the run's own by its settings;
-    own_dataset: the run's own one. typed: the keys that the user set; an option alone does not change how images are
-    prepared.
+    weights: the file. weights_key: the key of the weights in the file; None: they are found by their names. is_average:
+    whether they are a run's averaged weights.
+    run_dir: the run folder that holds the file; None for a file of weights alone.
+    dataset, backbone, tracking: configurations. own_dataset: the run's own configuration of its data set;
+    has_own_dataset: whether `dataset` has the same test set, by its settings.
+    typed: the keys that the user typed. Only these change how images are prepared: choosing `dataset=OPTION` does not.
     precision, channels_last: as in `Network`.
     """
 
@@ -76,9 +71,9 @@ class EvaluationTarget:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, typed: Container[str] = ()) -> "EvaluationTarget":
-        """The run folder, or the file of weights, that evaluate.py was asked for. typed: the keys on its command line.
+        """The run folder, or the file of weights, that evaluate.py's configuration names. typed: the keys that were typed.
 
-        Raises ConfigError unless there is exactly one of them, with a data set, a backbone and weights.
+        Raises ConfigError unless exactly one of them is given, and if a data set, a backbone or the weights are missing.
         """
         if (config["run"] is None) == (config["weights"] is None):
             raise ConfigError("give run=RUN_DIR, or weights=FILE with backbone= and dataset= (see --help)")
@@ -134,60 +129,19 @@ class EvaluationTarget:
         return saved
 
     @cached_property
-    def interface(self) -> "Interface":
-        """The normalisation that the network gets, and its class names and image size as far as they are known.
+    def preparation(self) -> Preparation:
+        saved = self.saved
+        return Preparation(
+            self.weights, saved.interface, as_mapping(saved.model), self.dataset, self.own_dataset, self.typed
+        )
 
-        In this order: what was typed, what is saved with the weights, the run's configuration, the data set's
-        option. A message says if the first or the last of them decides.
-        """
-        from tenet.files.interface import Interface
-
-        mean, std = map(self._normalization, NORMALIZATION)
-        return (self.saved.interface or Interface(mean, std))._replace(mean=mean, std=std)
-
-    def _trained_with(self, name: str) -> Sequence[float] | None:
-        """The mean or the std that the network was trained with; None if it is not known."""
-        if self.saved.interface is not None:
-            return getattr(self.saved.interface, name)
-        return (self.own_dataset or {}).get(name)
-
-    def _normalization(self, name: str) -> tuple[float, ...]:
-        """The mean or the std; a message says if it is not the one that the network was trained with."""
-        given, trained = tuple(self.dataset.get(name, DEFAULT_NORMALIZATION)), self._trained_with(name)
-        is_typed = f"dataset.{name}" in self.typed
-        if trained is None:
-            if not is_typed:
-                logger.warning(
-                    "%s does not say how its images are normalised: assuming dataset.%s=%s",
-                    self.weights, name, list(given),
-                )  # fmt: skip
-            return given
-        if is_typed and list(given) != list(trained):
-            logger.warning(
-                "dataset.%s=%s was given; the network was trained with %s", name, list(given), list(trained)
-            )
-        return given if is_typed else tuple(trained)
+    @property
+    def interface(self) -> Interface:
+        return self.preparation.interface
 
     @cached_property
     def data(self) -> "Dataset":
-        return build(self.prepared_dataset, key="dataset")
-
-    @property
-    def prepared_dataset(self) -> dict[str, Any]:
-        """The data set's configuration, with the network's own normalisation, sizes of images and orientation."""
-        interface, own = self.interface, self.own_dataset
-        if own is None:
-            own = _dataset_of_weights(as_mapping(self.saved.model), interface.image_size)
-        known: dict[str, Any] = {"mean": list(interface.mean), "std": list(interface.std)}
-        if self.own_dataset is not None or interface.image_size is not None:
-            # Training images that the network's data set did not resize were taken as they are.
-            known |= {name: own.get(name) for name in RESIZING if name in self.dataset}
-        if UPRIGHT in own and UPRIGHT in self.dataset:
-            known[UPRIGHT] = own[UPRIGHT]
-        return {
-            **self.dataset,
-            **{name: value for name, value in known.items() if f"dataset.{name}" not in self.typed},
-        }
+        return build(self.preparation.dataset_config, key="dataset")
 
     @cached_property
     def model(self) -> "Model":
@@ -224,7 +178,7 @@ class EvaluationTarget:
         load_weights(backbone, self.saved, key=self.weights_key)
         if others := self._trained_backbone():
             logger.warning(
-                "%s was trained with %s; its weights fit this network too, whose figures may be others",
+                "%s was trained with %s; its weights also fit this network, but the figures may differ",
                 self.weights, ", ".join(f"backbone.{name}={value}" for name, value in others.items()),
             )  # fmt: skip
         return Network(
@@ -232,9 +186,9 @@ class EvaluationTarget:
         ).to(device)
 
     def _trained_backbone(self) -> dict[str, Any]:
-        """The backbone's settings that the file was trained with, where they differ from those that it is built with.
+        """The settings of the backbone with which the weights were trained, where they differ from `self.backbone`.
 
-        Weights alone do not show them all: a stem with another stride has the same tensors.
+        The tensors do not show all of them: a stem with another stride has the same weights.
         """
         from tenet.config.build import INITIAL_WEIGHTS
 
@@ -251,12 +205,12 @@ class EvaluationTarget:
             "weights": str(self.weights),
             "weights_sha256": self.weights_sha256,
             **({} if self.weights_key is None else {"weights_key": self.weights_key}),
-            "dataset": self.prepared_dataset,
+            "dataset": self.preparation.dataset_config,
             "backbone": self.backbone,
         }
 
     def identity(self, *, device: "torch.device", batch_size: int) -> dict[str, Any]:
-        """Everything besides the images that predictions depend on."""
+        """Everything except the images that predictions depend on."""
         return {
             "version": __version__,
             "weights": self.weights_sha256,
@@ -268,11 +222,12 @@ class EvaluationTarget:
         }
 
     def measurement(self, suites: "Sequence[Suite]") -> "Measurement":
-        """What a report of these suites measures. Test images are the run's own if the run's record of them says so."""
+        """What a report of these suites measures.
+
+        Whether the test images are the run's own is decided by the fingerprint that the run recorded, or else by settings.
+        """
         from tenet.evaluation.measurement import Measurement
 
-        used = {name: list(getattr(self.interface, name)) for name in NORMALIZATION}
-        trained = {name: self._trained_with(name) for name in NORMALIZATION}
         found = Measurement(
             place=self.run_dir or self.weights,
             weights_sha256=self.weights_sha256,
@@ -282,10 +237,8 @@ class EvaluationTarget:
             is_run=self.run_dir is not None,
             is_own_data=self.has_own_dataset,
             is_average=self.is_average,
-            normalization=list(used.values()),
-            is_own_normalization=all(
-                value is None or list(value) == used[name] for name, value in trained.items()
-            ),
+            normalization=[list(self.interface.mean), list(self.interface.std)],
+            is_own_normalization=self.preparation.is_own_normalization,
         )
         if self.run_dir is None:
             return found
@@ -296,7 +249,7 @@ class EvaluationTarget:
     def report_path(self, output: str | None, *, marks: Sequence[str]) -> Path:
         """`output`; by default a file in a folder next to the weights, whose name contains the marks of the suites.
 
-        So figures of official files, of generated corruptions and of a part of the cells never share a name.
+        So reports on official files, on generated corruptions and on some of the cells have different names.
         """
         if output is None:
             names = {None: "", TOP_LEVEL_KEY: "-top-level"}
@@ -308,45 +261,6 @@ class EvaluationTarget:
         if path.suffix != ".json":
             raise ConfigError(f"output={path}: must be a .json file")
         return path
-
-
-def _dataset_of_weights(description: Mapping[str, Any], image_size: Sequence[int] | None) -> dict[str, Any]:
-    """How the data set that weights were trained on prepared its images, as far as their file says it."""
-    own: dict[str, Any] = {}
-    resize, upright = description.get(RESIZING[0]), description.get(UPRIGHT)
-    if type(resize) is int and image_size is not None:
-        height, width = image_size
-        own = {"resize": resize, "crop": height if height == width else None}
-    if isinstance(upright, bool):
-        own[UPRIGHT] = upright
-    return own
-
-
-def find_weights(run_dir: Path, *, averaged: bool = False) -> Path:
-    """The weights of a finished or published run, or the last whole checkpoint of an unfinished one, with a warning.
-
-    averaged: those of its average. Raises ConfigError if there is neither, CheckpointError if no checkpoint is whole.
-    """
-    if (run_dir / PUBLISHED_WEIGHTS_FILE).is_file():
-        if averaged:
-            raise ConfigError(
-                f"weights_key={AVERAGED_KEY}: {run_dir} was published with one set of weights; leave it out"
-            )
-        return run_dir / PUBLISHED_WEIGHTS_FILE
-    if averaged and dict(flatten(read_config(run_dir))).get("ema.decay") is None:
-        raise ConfigError(
-            f"weights_key={AVERAGED_KEY}: {run_dir} has no averaged weights; train it with ema.decay=0.999, or leave "
-            "weights_key out"
-        )
-    if (run_dir / WEIGHTS_FILE).exists():  # the last file of a finished run
-        return run_dir / (AVERAGED_WEIGHTS_FILE if averaged else WEIGHTS_FILE)
-    from tenet.training.checkpoint import Checkpoints
-
-    saved = Checkpoints(run_dir).find()
-    if saved is None:
-        raise ConfigError(f"run={run_dir}: there are no weights and no checkpoint to evaluate")
-    logger.warning("%s has not finished: evaluating its last checkpoint", run_dir)
-    return saved.path
 
 
 def _keep_untyped(

@@ -1,4 +1,4 @@
-"""What train.py refuses before it reads any data."""
+"""What train.py refuses, most of it before it reads any data."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,9 +9,11 @@ from torch.optim import Optimizer
 
 from tenet.augment.pictures import check_pictures
 from tenet.config.build import prefix_errors
+from tenet.data import TrainingLoader
 from tenet.device import set_determinism
 from tenet.errors import ConfigError
 from tenet.experiment.combinations import check_combination
+from tenet.networks import Network
 
 if TYPE_CHECKING:
     from tenet.experiment.parts import Experiment
@@ -78,6 +80,17 @@ def _check_validation(experiment: "Experiment") -> None:
         raise ConfigError(
             f"validation.corruptions=[{names}]: no images are held out; set dataset.validation_fraction=0.1 (never "
             "choose by the test set)"
+        )
+
+
+def check_last_batch(loader: TrainingLoader, network: Network, image_shape: tuple[int, int, int]) -> None:
+    """Raise ConfigError if a process's share of an epoch's last batch is too small for a forward in train mode."""
+    last_batch = loader.samples_per_epoch % loader.batch_size or loader.batch_size
+    if max(1, last_batch // loader.processes) < network.min_batch_size(image_shape):
+        raise ConfigError(
+            f"trainer.batch_size={loader.batch_size}: the last batch of an epoch of "
+            f"{loader.samples_per_epoch} images leaves a process with one image, and BatchNorm can't normalise its 1x1 "
+            "maps; choose another"
         )
 
 

@@ -15,31 +15,24 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tenet.augment import Augmentation
-from tenet.config.build import build, locate, prefix_errors
-from tenet.config.run_config import fixed_settings
+from tenet.config.build import build, prefix_errors
+from tenet.config.identity import fixed_settings
 from tenet.data import Dataset, ImageSource, Splits, TrainingLoader
 from tenet.device import pick_device
 from tenet.distributed import SINGLE_PROCESS, ProcessGroup
-from tenet.errors import ConfigError
 from tenet.evaluation.classifier import Classifier
 from tenet.experiment.announcement import describe_run
 from tenet.experiment.backbone import build_on_meta, check_forward, find_image_shape
-from tenet.experiment.checks import check_parts
+from tenet.experiment.checks import check_last_batch, check_parts
 from tenet.experiment.cut_table import print_cuts
 from tenet.experiment.held_out import HeldOut
 from tenet.experiment.initial_weights import compare_normalization, find_saved_weights
+from tenet.experiment.method import build_method
 from tenet.experiment.validation import CorruptedValidation
 from tenet.files.initial_weights import InitialWeights, fit_initial_weights
-from tenet.methods import Adversarial, Attack, Inhibited, Method
+from tenet.methods import Inhibited, Method
 from tenet.mixing import DataFacts, Mixing
-from tenet.networks import (
-    Layout,
-    Network,
-    compile_network,
-    find_cuts,
-    find_min_batch_size,
-    resolve_cut,
-)
+from tenet.networks import Layout, Network, compile_network, find_cuts, find_min_batch_size, resolve_cut
 from tenet.randomness import derive_seed
 from tenet.run.origin import fingerprints
 from tenet.run.signals import StopSignals
@@ -68,7 +61,7 @@ class Experiment:
     def check(self, *, resumes: bool = False) -> None:
         """Raise ConfigError for everything that can be refused before any data is read.
 
-        resumes: whether there is a checkpoint: then initial weights are not needed any more.
+        resumes: whether there is a checkpoint; if so, initial weights are no longer needed.
         """
         check_parts(self, resumes=resumes)
 
@@ -109,9 +102,7 @@ class Experiment:
 
     @cached_property
     def method(self) -> Method:
-        method = with_attack(self.config["attack"], build(self.config["objective"], key="objective"))
-        inhibited = build(self.config["tenet"], key="tenet", method=method, process_group=self.process_group)
-        return inhibited or method  # tenet=none builds nothing
+        return build_method(self.config, process_group=self.process_group)
 
     @property
     def inhibited(self) -> Inhibited | None:
@@ -168,8 +159,10 @@ class Experiment:
 
     @cached_property
     def average(self) -> WeightAverage | None:
-        """The average of the network's weights, in a network of its own: an evaluation that a signal interrupts leaves the
-        weights alone. It is not compiled."""
+        """The average of the network's weights; None without `ema.decay`.
+
+        It has a network of its own, which is not compiled, so that an evaluation never changes the weights in training.
+        """
         decay = build(self.config["ema"], key="ema").decay
         return None if decay is None else WeightAverage(self._build_network(), decay=decay)
 
@@ -207,13 +200,7 @@ class Experiment:
             rank=self.process_group.rank,
             processes=self.process_group.size,
         )
-        last_batch = loader.samples_per_epoch % loader.batch_size or loader.batch_size
-        if max(1, last_batch // self.process_group.size) < self.network.min_batch_size(self.image_shape):
-            raise ConfigError(
-                f"trainer.batch_size={loader.batch_size}: the last batch of an epoch of "
-                f"{loader.samples_per_epoch} images leaves a process with one image, and BatchNorm can't normalise its 1x1 "
-                "maps; choose another"
-            )
+        check_last_batch(loader, self.network, self.image_shape)
         return loader
 
     @cached_property
@@ -229,7 +216,7 @@ class Experiment:
 
     @cached_property
     def corrupted_validation(self) -> Mapping[str, Sequence[ImageSource]]:
-        """By corruption, the held-out images at each severity; none unless `validation.corruptions` names any."""
+        """Corruption -> the held-out images at each severity; empty unless `validation.corruptions` names any."""
         if self.validation is None or self.splits.validation is None:
             return {}
         return self.validation.cells(self.splits.validation, device=self.device)
@@ -245,7 +232,7 @@ class Experiment:
 
     @property
     def all_steps(self) -> int:
-        """The steps of all epochs, without regard to `trainer.max_steps`."""
+        """The steps of all epochs, even if `trainer.max_steps` ends the run earlier."""
         return self.settings.epochs * self.loader.steps_per_epoch
 
     @property
@@ -254,8 +241,10 @@ class Experiment:
         return self.settings.count_steps(self.loader.steps_per_epoch)[1]
 
     def describe(self) -> str:
-        """Such as `cpu, 1437 training images 32x32 in 10 classes`. Warns if no step of the run would be inhibited, and
-        if it goes on after its learning-rate schedule."""
+        """Such as `cpu, 1437 training images 32x32 in 10 classes`.
+
+        Warns if no step of the run would be inhibited, and if the run continues after its learning-rate schedule.
+        """
         return describe_run(self)
 
     def checkpoints(self, run_dir: Path, *, check_folder: Callable[[], None] = lambda: None) -> Checkpoints:
@@ -270,8 +259,10 @@ class Experiment:
         )
 
     def restore(self, checkpoints: Checkpoints) -> TrainingState:
-        """The state of the last checkpoint, or a new one, with the initial weights. Raises CheckpointError if they do not
-        fit."""
+        """The state of the last checkpoint or, if there is none, a new state with the initial weights.
+
+        Raises CheckpointError if the checkpoint or the weights do not fit.
+        """
         state = TrainingState.restore(
             self.network,
             self.optimizer,
@@ -281,11 +272,10 @@ class Experiment:
             process_group=self.process_group,
         )
         if state.resumed_at is None and self.initial_weights is not None:
-            backbone = self.network.backbone
-            self.initial_weights.load(backbone, classes=self.splits.classes)
+            self.initial_weights.load(self.network.backbone, classes=self.splits.classes)
             compare_normalization(self.initial_weights.saved, mean=self.dataset.mean, std=self.dataset.std)
             if self.average is not None:
-                self.average.network.backbone.load_state_dict(backbone.state_dict())
+                self.average.network.backbone.load_state_dict(self.network.backbone.state_dict())
         return state
 
     def train(
@@ -304,19 +294,13 @@ class Experiment:
                 self.classifier,
                 before_batch=lambda: stop.adopt(*self.process_group.all_reduce_max(stop.received)),
             )
-
         held_out = self.held_out
-
-        def evaluate() -> dict[str, float]:
-            is_last = state.step == self.last_step
-            return held_out.evaluate_during_training(is_last=is_last)
-
         train(
             state,
             loader=self.loader,
             schedule=self.schedule,
             settings=self.settings,
-            evaluate=evaluate,
+            evaluate=lambda: held_out.evaluate_during_training(is_last=state.step == self.last_step),
             evaluated_images=held_out.count_predictions(),
             tracker=tracker,
             checkpoints=checkpoints,
@@ -345,15 +329,3 @@ class Experiment:
     def build_optimizer(self, parameters: Any) -> Optimizer:
         """A new optimizer, as the configuration has it."""
         return build(self.config["optimizer"], parameters, key="optimizer")
-
-
-def with_attack(config: Mapping[str, Any], objective: Method) -> Method:
-    """The objective under the attack of a configuration: on the images that an `Attack` returns, or inside a method that
-    attacks in its own way; without one, the objective."""
-    if config["_target_"] is None:
-        return objective
-    found: Any = locate(config["_target_"], key="attack")
-    if not issubclass(found, Attack):
-        return build(config, key="attack", method=objective)
-    with prefix_errors("attack"):
-        return Adversarial(method=objective, attack=build(config, key="attack"))

@@ -1,4 +1,4 @@
-"""Training methods: generators of updates, which the one training loop takes steps on."""
+"""Training methods: generators of updates. The training loop takes one optimizer step for each update."""
 
 from tenet.methods.adversarial import Adversarial
 from tenet.methods.attacks import ApgdCe, Attack, Fgsm, FgsmRs, Pgd

@@ -13,23 +13,23 @@ from tenet.networks import Network, unwrap
 
 logger = logging.getLogger("tenet")
 
-# Training with an attack of one step is watched: every so many steps, so many of the batch's images are attacked by PGD of
-# so many steps.
+# Training with a one-step attack is checked every WATCH_EVERY steps: PGD of WATCH_STEPS steps attacks the first
+# WATCH_IMAGES images of the batch.
 WATCH_EVERY, WATCH_IMAGES, WATCH_STEPS = 200, 128, 10
 
 
 @dataclass(kw_only=True)
 class Adversarial(Composed):
-    """Each update of `method` sees images that `attack` has made worse, with respect to their labels.
+    """The updates of `method` on images that `attack` has made worse, with respect to their labels.
 
-    The attack raises the cross-entropy of every image with its sample's label, or shares of classes where samples were
-    mixed; of several views, each is attacked by itself. It runs in train mode, as the training step does, without moving
-    BatchNorm's statistics.
+    The attack raises the cross-entropy of every image with its sample's label or, where samples were mixed, with the
+    shares of the classes. If samples have several views, each view is attacked separately. The attack runs in train mode,
+    as the training step does, without moving BatchNorm's statistics.
 
-    Training with an attack of one step may fail at once and for good: the network then withstands this attack alone. So
-    every 200 steps, 128 images of the batch are attacked by PGD-10 before the network is trained on them, which costs as
-    much as 11 forward passes of them. The share that is then misclassified is the metric `train/error_pgd_pct`, and a
-    warning says when it leaves the error under the attack of training far behind.
+    Training with a one-step attack may fail at once and for good: the network then withstands only this attack. So every
+    200 steps, PGD-10 attacks 128 images of the batch before the network is trained on them, at the cost of 11 forward
+    passes of these images. The share that is then misclassified is the metric `train/error_pgd_pct`. A warning is logged
+    once it is far above the error under the attack of training.
 
     Raises ValueError for a method whose images show several classes.
     Sources: Madry et al., ICLR 2018 (arXiv 1706.06083); Wong, Rice and Kolter, ICLR 2020 (arXiv 2001.03994).
@@ -41,8 +41,8 @@ class Adversarial(Composed):
         super().__post_init__()
         if self.labels.is_multi_label:
             raise ValueError(
-                "it raises the cross-entropy of an image's one label, but the chosen objective is for several; choose "
-                "attack=free or attack=none"
+                "it raises the cross-entropy of a single label, but the chosen objective is for images with several labels; "
+                "choose attack=free or attack=none"
             )
         self.forwards += self.attack.forwards
         self._has_warned = False
@@ -59,7 +59,7 @@ class Adversarial(Composed):
             yield update
 
     def _attack_by_pgd(self, network: Network, batch: Batch) -> Tensor:
-        """Which of the batch's first images are still right within the ball of the attack of training: bool [image]."""
+        """Which of the batch's first images are still classified right under PGD within the attack's ball: bool [image]."""
         count, ball = min(WATCH_IMAGES, len(batch.labels)), self.attack.ball
         images, labels = batch.images[:count], batch.labels[:count]
         start = ball.start(images, batch.draw("restart 1"))

@@ -14,10 +14,10 @@ from tenet.rules import check_arguments
 class BinaryCrossEntropy(Method):
     """One update per iteration, which minimises the binary cross-entropy of every class of every sample.
 
-    The loss is the mean over the entries of the labels that count, of all processes together; every entry weighs the
-    same, wherever it lies. A batch of several views of each sample adds up their losses, as `CrossEntropy` does.
+    The loss is the mean over all entries of the labels that count, in all processes together; every entry weighs the
+    same. If a batch holds several views of each sample, their losses are added, as in `CrossEntropy`.
 
-    count_difficult: count the entries that are neither present nor absent (-1), as absent ones.
+    count_difficult: count the entries that are neither present nor absent (-1) as absent.
     """
 
     count_difficult: bool = False

@@ -16,7 +16,7 @@ from tenet.rules import at_least, below, check_arguments
 class CrossEntropy(Method):
     """One update per iteration, which minimises the cross-entropy.
 
-    A batch of several views of each sample (see tenet.mixing.Hybrid) adds up their losses, as HybridAugment does.
+    If a batch holds several views of each sample (see tenet.mixing.Hybrid), their losses are added, as in HybridAugment.
 
     label_smoothing: the share of the target that is spread evenly over all classes, in [0, 1).
     """

@@ -15,15 +15,15 @@ from tenet.rules import Fraction, at_least, check_arguments, to_number
 
 @dataclass(kw_only=True)
 class Free(Composed):
-    """Each batch is replayed: every replay is the updates of `method` on the images plus a noise, which then takes a step
-    along the sign of its gradient in the same backward pass.
+    """Replays each batch: every replay takes the updates of `method` on the images plus a noise, and then moves the noise
+    by one step along the sign of its gradient, which the same backward pass gives.
 
-    The noise is kept for the next replay and for the next batch, whatever its images are; a batch of fewer samples uses
-    the first rows. It is part of a checkpoint. It lies within the radius and may lead out of [0, 1]: the images plus the
-    noise are clipped. The learning rate is that of the iteration in all replays. An update in bf16 gives the noise its
-    gradient in bf16.
+    The noise is kept for the next replay and for the next batch, although its images are others; a batch of fewer samples
+    uses the first rows. The noise is part of a checkpoint. It is within the radius; the images plus the noise are clipped
+    to [0, 1]. All replays of an iteration have the same learning rate. With bf16, the gradient of the noise is in bf16,
+    too.
 
-    radius, step_size: of images in [0, 1]; numbers, or text such as 4/255. replays: of each batch.
+    radius, step_size: of images in [0, 1]; numbers, or text such as 4/255. replays: how often each batch is replayed.
     Source: Shafahi et al., NeurIPS 2019 (arXiv 1904.12843).
     """
 
@@ -43,7 +43,7 @@ class Free(Composed):
             noise = self._rows(batch).transpose(0, 1).flatten(0, 1).clone().requires_grad_()
             images = (batch.images + noise).clamp(0, 1)
             for update in self.method.updates(network, replace(batch, images=images)):
-                # An update that follows on this one, such as an inhibited one, must not add to the noise's gradient.
+                # An update that follows this one, such as an inhibited one, must not add to the noise's gradient.
                 update.batch = replace(update.batch, images=images.detach())
                 yield update
                 if update.is_refused:
@@ -55,7 +55,7 @@ class Free(Composed):
             self._rows(batch).copy_(moved.unflatten(0, (batch.views, -1)).transpose(0, 1))
 
     def _rows(self, batch: Batch) -> Float[Tensor, "batch view 3 height width"]:
-        """The noise of the batch's samples, which begins at 0."""
+        """The noise of the batch's samples, at first 0."""
         noise, end = self.noise, batch.start + len(batch.labels)
         if noise is None:
             noise = batch.images.new_zeros(0, 0, *batch.images.shape[1:])

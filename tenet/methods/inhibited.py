@@ -1,4 +1,4 @@
-"""TENET training: an update of a method may be followed by a second one, with the decisive features damped."""
+"""TENET training: after an update of a method, a second update may follow, in which the decisive features are damped."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from tenet.rules import at_least, at_most, check_arguments
 
 
 class Importance(NamedTuple):
-    """Features at the cut with running BatchNorm statistics, and the gradients there of the true classes' scores."""
+    """Features at the cut, computed with running BatchNorm statistics, and the gradients of the true classes' scores with
+    respect to these features."""
 
     features: Float[Tensor, "batch channel h w"]
     gradients: Float[Tensor, "batch channel h w"]
@@ -93,7 +94,7 @@ class Inhibited(Composed):
                         tolerance=self.tolerance,
                     )
                 except NonFiniteFeaturesError as error:
-                    # Perhaps in this process alone: a loss that is not finite makes all of them refuse the update.
+                    # Perhaps only in this process: the loss of NaN makes all processes refuse the update.
                     bad = empty_update(network, update.batch, loss=torch.nan)
                     bad.name += f" ({error})"
                     yield bad
@@ -158,7 +159,7 @@ class Inhibited(Composed):
 
 
 class Chosen(NamedTuple):
-    """Images of the first view. decisive: the labels that were right, as their kind has it (see `LabelKind`).
+    """Images of the first view. decisive: the labels that were right, see `LabelKind.decisive`.
     targets: the shares of the classes where samples were mixed, otherwise the labels."""
 
     images: Float[Tensor, "chosen 3 h w"]
@@ -187,9 +188,9 @@ def importance_pass(
     *,
     kind: LabelKind = SINGLE_LABEL,
 ) -> Importance:
-    """Step 3: features at the cut, and the gradients there of the summed sigmoid scores of the right labels.
+    """Step 3: features at the cut, and the gradients of the summed sigmoid scores of the right labels with respect to them.
 
-    labels: the true classes; of multi-label samples, those of their classes that were right.
+    labels: the true classes; for multi-label samples, which of their classes were right.
     Leaves the network's mode, gradients and BatchNorm statistics unchanged. Only the part behind the cut builds a
     graph. Raises ValueError, on the CPU, for a label that is none of the network's classes.
     """
@@ -226,7 +227,7 @@ def empty_update(network: nn.Module, batch: Batch, *, loss: float = 0.0) -> Upda
     """An inhibited update of no samples with a constant loss: this process only joins the gradient all-reduce of the
     others. Its forward must not move BatchNorm statistics."""
     if any(isinstance(module, nn.SyncBatchNorm) for module in network.modules()):
-        # Train mode, in which the others wait for this process's part of their statistics: that of no image.
+        # In train mode, because SyncBatchNorm waits for the statistics of every process: here, those of no image.
         constant = loss + 0 * network(batch.images[:0]).sum()
     else:
         network.eval()

@@ -1,4 +1,4 @@
-"""What a label is: one class a sample, or any number of them. Inhibition asks here which labels were right."""
+"""The kinds of labels, one class or any number of classes for each sample, and what depends on them in inhibited updates."""
 
 from abc import ABC, abstractmethod
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tenet.inhibition.checks import check_labels
 
 PRESENT, ABSENT, NOT_COUNTED = 1, 0, -1
-"""The values of multi-label labels. NOT_COUNTED is for objects too difficult to say, as in Pascal VOC."""
+"""The values of multi-label labels. NOT_COUNTED is for objects that are too difficult to recognise, as in Pascal VOC."""
 
 
 class LabelKind(ABC):
@@ -27,11 +27,11 @@ class LabelKind(ABC):
 
     @abstractmethod
     def chosen(self, labels: Tensor, correct: Tensor) -> Bool[Tensor, " batch"]:
-        """The samples that an inhibited update follows on."""
+        """The samples that an inhibited update trains on."""
 
     @abstractmethod
     def scores(self, logits: Float[Tensor, "batch class"], decisive: Tensor) -> Float[Tensor, " batch"]:
-        """By sample, the sum of the sigmoids of its decisive labels' logits: what importance is measured by."""
+        """For each sample, the sum of the sigmoids of its decisive labels' logits: the score that importance refers to."""
 
     @abstractmethod
     def loss(self, logits: Float[Tensor, "batch class"], targets: Tensor) -> Float[Tensor, ""]:
@@ -39,7 +39,7 @@ class LabelKind(ABC):
 
     @abstractmethod
     def predicted(self, logits: Float[Tensor, "batch class"]) -> Tensor:
-        """The labels that make every prediction right."""
+        """The predicted classes, in the form of labels."""
 
 
 class SingleLabel(LabelKind):
@@ -118,7 +118,7 @@ class MultiLabel(LabelKind):
     def loss(
         self, logits: Float[Tensor, "batch class"], targets: Int8[Tensor, "batch class"]
     ) -> Float[Tensor, ""]:
-        """Every sample counts alike: its loss is the mean over its entries that count. targets: the labels."""
+        """Every sample weighs the same: its loss is the mean over its entries that count. targets: the labels."""
         counts = self.counted(targets).sum(dim=1).clamp(min=1)
         return (self.losses(logits, targets).sum(dim=1) / counts).mean()
 

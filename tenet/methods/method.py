@@ -1,4 +1,4 @@
-"""What a training method is: a generator of updates, each a loss that the loop takes one optimizer step on."""
+"""The base classes of training methods, and the batches and updates that they turn into each other."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ class Batch:
         process alone (see `Draw`).
     targets: float32 [batch, class], the share of each class, where samples were mixed; None: the labels.
     views: how many images of each sample there are.
-    part: the number of this part, from 1, if the batch is computed in parts (see `tenet.training.accumulation`); None: it
-        is whole.
+    part: the number of this part, from 1, if the batch is computed in parts (see `tenet.training.accumulation`); None for a
+        whole batch.
     start: how many samples of the whole batch come before those of this part.
     """
 
@@ -40,7 +40,7 @@ class Batch:
 
     @property
     def hard_or_soft_targets(self) -> Tensor:
-        """What the loss of one view takes."""
+        """The targets of the loss for one view: the shares of the classes where samples were mixed, else the labels."""
         return self.labels if self.targets is None else self.targets
 
     @property
@@ -57,7 +57,7 @@ class Batch:
 
 
 class Draw:
-    """The random generators of one iteration in one process: `draw("medoids")` is one for that purpose."""
+    """The random generators of one iteration in one process: `draw("medoids")` returns the one for this purpose."""
 
     def __init__(self, device: torch.device | str, *, seed: int, step: int, rank: int = 0) -> None:
         self.device, self.seed, self.step, self.rank = device, seed, step, rank
@@ -82,15 +82,15 @@ def seed_global_generators(device: torch.device, *, seed: int, step: int, rank: 
 class Update:
     """One step of the optimizer.
 
-    loss: a scalar, the mean over `samples` samples of this process; may be 0 samples, for a process or a part of a batch
-        that only takes part in a step of the others. A multi-label loss may be a mean over entries of the labels:
+    loss: a scalar, the mean over `samples` samples of this process. There may be 0 samples, if this process, or this part
+        of a batch, only takes part in a step of the others. A multi-label loss may be a mean over entries of the labels:
         `samples` is then their number, an integer on the device.
-    terms: by metric name (the loop adds `train/`), means over the same samples, without gradient.
+    terms: metric name (the loop adds `train/`) -> mean over the same samples, without gradient.
     batch: what the loss was computed on.
-    correct: bool, of the shape of the batch's labels: which predictions were right. They count in the training error,
-        and an inhibited update may follow on them; None: neither.
-    counted: bool, of the same shape, which of them count in the training error; None: all.
-    name: what messages call the loss.
+    correct: bool, of the shape of the batch's labels: which predictions were right. They enter the training error, and
+        an inhibited update may follow. None: the update has no training error, and no inhibited update follows.
+    counted: bool, of the same shape: which of them enter the training error; None: all.
+    name: the name of the loss in messages.
 
     The loop fills in the rest once the step is taken: `gradient_norm`, or `is_refused` if the loss or its gradient was not
     finite, or `is_empty` if no process had a sample; the weights are then left unchanged. It also scales the terms by this
@@ -147,8 +147,10 @@ class Method(ABC):
         return
 
     def state(self) -> dict[str, Tensor]:
-        """What this process carries from one iteration to the next, for a checkpoint: tensors whose first axis may differ
-        in length between the processes, where a missing row means the same as one of zeros."""
+        """What this process carries from one iteration to the next, for a checkpoint.
+
+        The length of a tensor's first axis may differ between processes: a missing row means the same as a row of zeros.
+        """
         return {}
 
     def restore_state(self, state: dict[str, Tensor]) -> None:
@@ -158,7 +160,7 @@ class Method(ABC):
 
 @dataclass(kw_only=True)
 class Composed(Method):
-    """A method that makes something more of the updates of another one."""
+    """A method that wraps another one, and changes its updates or adds updates to them."""
 
     method: Method
 

@@ -1,4 +1,4 @@
-"""TRADES: the cross-entropy of the images, and the divergence of the predictions for images made worse from theirs."""
+"""TRADES: cross-entropy on the images, and the divergence between the predictions for them and for worse images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ START_DEVIATION = 1e-3
 
 @dataclass(kw_only=True)
 class Trades(Composed):
-    """One update, of the loss CE(f(x), y) + beta KL(f(x) || f(x')) with x' within the radius around x.
+    """One update per iteration, with the loss CE(f(x), y) + beta KL(f(x) || f(x')) and x' within the radius around x.
 
-    x' has the largest divergence that `steps` steps along the gradient's sign lead to, in eval mode. The gradient flows
-    through both predictions. Both are one forward in train mode, in which BatchNorm normalises x and x' apart, and moves
-    its statistics twice. The training error, and an inhibited update, are those of x.
+    x' is where `steps` steps along the sign of the divergence's gradient lead, in eval mode. The gradient of the loss flows
+    through both predictions. Both are computed in one forward in train mode, in which BatchNorm normalises x and x'
+    separately and moves its statistics twice. The training error and inhibited updates are those of x.
 
     method: the cross-entropy. radius, step_size: of images in [0, 1]; numbers, or text such as 8/255.
 
@@ -74,7 +74,7 @@ class Trades(Composed):
         try:
             with attacked(inner):
                 with torch.no_grad():
-                    # By DistributedDataParallel, which gives all processes the main one's BatchNorm statistics.
+                    # Through DistributedDataParallel, which gives all processes the main one's BatchNorm statistics.
                     target = F.log_softmax(network(images), dim=1)
                 return ascend(
                     inner,

@@ -1,4 +1,4 @@
-"""The base class of what mixes the images of a batch with each other."""
+"""The base class of mixings, which change the images of a batch together."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -13,7 +13,10 @@ from tenet.methods.method import Batch
 
 
 class DataFacts(NamedTuple):
-    """num_classes: the length of soft targets. mean: the colour that normalisation turns into 0, in [0, 1]."""
+    """What a mixing needs to know of the data.
+
+    num_classes: the length of soft targets. mean: the colour that normalisation turns into 0, in [0, 1].
+    """
 
     num_classes: int
     mean: tuple[float, ...]
@@ -28,11 +31,11 @@ class Mixing(ABC):
     overlaps: tuple[str, ...] = ()
     """The benchmark's corruptions that the mixing shows the network in training."""
     picture_source: str = ""
-    """Where the pictures come from that it mixes into the images, for reports; empty: it mixes none."""
+    """Where the pictures that it mixes into the images come from, for reports; empty if it mixes none."""
     mixes_labels = False
     """Whether a mixed sample has shares of several classes."""
     is_alike_in_views = True
-    """Whether all views of a sample change alike: the first is then made of clean images alone."""
+    """Whether all views of a sample change alike: the first view is then a mixture of clean images only."""
 
     @abstractmethod
     def mix(self, batch: Batch, facts: DataFacts) -> Batch:
@@ -40,7 +43,7 @@ class Mixing(ABC):
 
 
 def with_targets(batch: Batch, images: Tensor, *, partner: Tensor, share: Tensor, num_classes: int) -> Batch:
-    """The batch with mixed `images`, where each sample has the label of itself and of another one.
+    """The batch with mixed `images`; each sample has shares of its own class and of its partner's.
 
     partner: int64 [batch], the other sample's position. share: scalar in [0, 1], the sample's own part.
     The mixed sample's label is that of the larger part, its own where both are equal.
@@ -52,7 +55,7 @@ def with_targets(batch: Batch, images: Tensor, *, partner: Tensor, share: Tensor
 
 
 def one_hot(batch: Batch, num_classes: int) -> Float[Tensor, "batch class"]:
-    """The targets of a batch; where it has labels alone, 1 at the label."""
+    """The targets of a batch; if it has only labels, their one-hot vectors."""
     if batch.targets is not None:
         return batch.targets
     return F.one_hot(batch.labels, num_classes).float()
@@ -66,6 +69,6 @@ def of_views(partner: Int64[Tensor, " batch"], views: int) -> Int64[Tensor, " vi
 
 def draw_beta(alpha: float, *, generator: torch.Generator) -> Float[Tensor, ""]:
     """One draw of Beta(alpha, alpha)."""
-    # torch.distributions takes no generator; this is the sampler underneath it. Beta is Dirichlet over two.
+    # torch.distributions takes no generator; this is the sampler that it calls. Beta is a Dirichlet of two parameters.
     pair = torch._sample_dirichlet(torch.full((1, 2), alpha, device=generator.device), generator)
     return pair[0, 0]

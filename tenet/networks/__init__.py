@@ -1,4 +1,4 @@
-"""Image classifiers, and `Network`, which makes one of them a classifier of images in [0, 1] that can be cut."""
+"""Image classifiers, and `Network`, which wraps one of them: it takes images in [0, 1] and can be cut at any module."""
 
 from tenet.networks.allconv import AllConv
 from tenet.networks.compile import compile_network

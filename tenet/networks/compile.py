@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 from tenet.networks.network import Network
 
-# Regions of the same code with other shapes and modes count as recompilations of one function.
+# torch counts all regions that run the same code, with different shapes and modes, as recompilations of one function.
 RECOMPILATIONS = 64
 
 
 def compile_network(network: Network, *, batch_size: int, backend: str = "inductor") -> None:
-    """Compile the network in place, in regions between which the cut lies; names of weights stay as they are.
+    """Compile the network in place, in regions that do not contain the cut; names of weights stay as they are.
 
-    Gradients with respect to features inside a compiled region are not available, so that no region may contain the
-    cut. Batches of `batch_size`, those of plain steps, are compiled with fixed shapes; the batches of inhibited
-    steps, whose sizes vary, with dynamic ones.
+    Gradients with respect to features inside a compiled region are not available, so no region may contain the cut.
+    Batches of `batch_size`, those of plain steps, are compiled with fixed shapes; the batches of inhibited steps, whose
+    sizes vary, with dynamic ones.
     """
     import torch._dynamo
 
@@ -29,7 +29,7 @@ def compile_network(network: Network, *, batch_size: int, backend: str = "induct
 
 
 def find_regions(module: nn.Module, cut: str | None) -> Iterator[nn.Module]:
-    """The largest modules that do not contain the cut. The module that is cut is one: it ends there."""
+    """The largest modules that do not contain the cut. The module at the cut is one of them: the cut is at its end."""
     if not cut:
         yield module
         return

@@ -1,4 +1,4 @@
-"""Where a model can be cut: the modules that run once and return one tensor of features by place, by name."""
+"""Where a model can be cut: at modules that run once and return one tensor of features that have places in the image."""
 
 import difflib
 from collections import Counter
@@ -12,12 +12,12 @@ from tenet.networks.layouts import Layout, find_layout
 
 # How many names an error message lists if none is similar.
 MAX_LISTED = 12
-# Images of a probe: a first axis of this length is the batch.
+# The number of images of a probe: a first axis of this length is the batch.
 BATCH = 2
 
 
 class Cut(NamedTuple):
-    """What a module returns. shape: of its output for one image. layout: None if it can't be cut, for this `reason`."""
+    """What a module returns. shape: of its output for one image. layout: None if it can't be cut; `reason` says why."""
 
     shape: tuple[int, ...] = ()
     layout: Layout | None = None
@@ -36,8 +36,9 @@ def resolve_cut(
     """The name of the module that `name` means: a module's own name, or an alias.
 
     A backbone may define `cut_aliases`, a dict from names that all our backbones share (stem, stage_1, stage_2, ...)
-    to its own modules. Raises ValueError with the nearest names if there is no such module; `argument` is what the message
-    calls the name. cuts: those of `find_cuts`, whose shapes the message then shows.
+    to its own modules. Raises ValueError with the nearest names if there is no such module.
+
+    argument: the name's key in the message. cuts: the result of `find_cuts`; the message then shows the shapes.
     """
     aliases = getattr(backbone, "cut_aliases", {})
     module_name = aliases.get(name, name)
@@ -52,7 +53,7 @@ def resolve_cut(
 
 
 def legal(cuts: Mapping[str, Cut]) -> list[str]:
-    """The names of those at which the network can be cut."""
+    """The names of the modules at which the network can be cut."""
     return [name for name, cut in cuts.items() if cut.layout is not None]
 
 
@@ -120,12 +121,12 @@ def find_cuts(backbone: nn.Module, image_shape: tuple[int, int, int]) -> dict[st
 
 
 def _ends_with_channels(module: nn.Module, backbone: nn.Module) -> bool | None:
-    """Whether channels are the last axis of what the module returns; None if neither its kind nor the model says it."""
+    """Whether channels are the last axis of the module's output; None if neither its type nor the model tells."""
     if isinstance(module, nn.Linear):
         return True
     if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d | nn.AvgPool2d):
         return False
-    return True if getattr(backbone, "output_fmt", None) == "NHWC" else None  # timm's word for it
+    return True if getattr(backbone, "output_fmt", None) == "NHWC" else None  # an attribute of timm's models
 
 
 def _judge(calls: int, output: Any, larger: Any, **about_model: Any) -> Cut:

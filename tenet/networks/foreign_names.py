@@ -1,4 +1,4 @@
-"""Names that weights of the same network have in files of other implementations."""
+"""The names of weights in files of other implementations of the same networks."""
 
 from torch import nn
 
@@ -19,9 +19,9 @@ ENDS = {
 
 
 def efficientnet_names(model: nn.Module) -> dict[str, str]:
-    """Patterns of EfficientNet-PyTorch's names, and the names that timm's EfficientNet of the same kind has for them.
+    """Patterns of EfficientNet-PyTorch's names -> the names in timm's EfficientNet of the same kind.
 
-    There, the blocks of all stages are counted in one row. Empty for other models.
+    EfficientNet-PyTorch numbers the blocks of all stages consecutively. Empty for other models.
     """
     if type(model).__name__ != "EfficientNet":
         return {}
@@ -36,4 +36,4 @@ def efficientnet_names(model: nn.Module) -> dict[str, str]:
         parts = INVERTED if hasattr(block, "conv_pwl") else SEPARABLE
         for theirs, own in {**parts, **ATTENTION}.items():
             in_blocks[rf"(?:^|(?<=\.))_blocks\.{index}\.{theirs}\."] = f"{name}.{own}."
-    return {**in_blocks, **names}  # those of blocks first: the ends have parts of the same names
+    return {**in_blocks, **names}  # blocks first, because some of their parts have the same names as the ends

@@ -16,9 +16,9 @@ MAX_ASSUMED_PREFIX = 2
 class Layout(NamedTuple):
     """kind: maps [B,C,H,W], channels_last [B,H,W,C] or tokens [B,N,C].
 
-    prefix: of tokens, how many at the beginning are no part of the image (class, distillation and register tokens).
-    They are in no group, and no mask changes them.
-    note: what was assumed because neither the shapes nor the model say it.
+    prefix: how many of the first tokens have no place in the image (class, distillation and register tokens). They are
+    in no group, and no mask changes them.
+    note: what was assumed because neither the shapes nor the model tell.
     """
 
     kind: str = "maps"
@@ -43,14 +43,14 @@ class Layout(NamedTuple):
     def shape(self, features: Sequence[int]) -> tuple[int, int, int]:
         """Channel, h and w of features of this shape, without the batch. Raises ValueError if they have other axes."""
         if len(features) != (2 if self.kind == "tokens" else 3):
-            raise ValueError(f"features of shape {_shown(features)} are no {self.kind}")
+            raise ValueError(f"features of shape {_shown(features)} do not have the layout {self.kind}")
         if self.kind == "tokens":
             return features[1], *_grid(features[0] - self.prefix)
         first, second, third = features
         return (third, first, second) if self.kind == "channels_last" else (first, second, third)
 
     def to_maps(self, features: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channel h w"]:
-        """The same values; of tokens, those after `prefix`, as a square if they fill one and else as a column."""
+        """The same values as maps. Tokens after `prefix` become a square if their number allows it, otherwise a column."""
         if self.kind == "maps":
             return features
         if self.kind == "channels_last":
@@ -61,7 +61,7 @@ class Layout(NamedTuple):
     def from_maps(
         self, maps: Float[Tensor, "batch channel h w"], features: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch *shape"]:
-        """`maps` in the place of those of `features`, in the memory layout of `features`."""
+        """`features` with their maps replaced by `maps`, in the memory layout of `features`."""
         if self.kind == "maps":
             return maps
         if self.kind == "channels_last":
@@ -69,7 +69,7 @@ class Layout(NamedTuple):
         else:
             tokens = maps.flatten(2).transpose(1, 2)
             restored = torch.cat([features[:, : self.prefix].to(tokens.dtype), tokens], dim=1)
-        # With other strides the next module may add in another order, and round differently.
+        # With other strides, the next module may sum in another order and round differently.
         return torch.empty_like(features, dtype=restored.dtype).copy_(restored)
 
 
@@ -92,11 +92,11 @@ def find_layout(
 ) -> Layout:
     """The layout of features of `shape`, without the batch.
 
-    larger: their shape for images of twice the side, if the model can take them: channels are the axis that does not
-    grow. is_square: whether h and w of the images, and so of features, are equal.
-    is_last: whether the channels are the last axis by the kind of the module; None if that is not known.
-    prefix: how many class tokens the model says that it has; None if it says nothing.
-    Raises ValueError with the reason if they are no features of places in the image.
+    larger: their shape for images of twice the side, if the model can take such images: the axis that does not grow is
+    that of the channels. is_square: whether h and w of the images, and so of the features, are equal.
+    is_last: whether the type of the module says that channels are the last axis; None if it does not tell.
+    prefix: the model's own number of class tokens; None if it does not tell.
+    Raises ValueError with the reason if the features have no places in the image.
     """
     if len(shape) == 2:
         return _find_tokens(shape, larger, prefix=prefix)
@@ -127,7 +127,7 @@ def _find_tokens(shape: Sequence[int], larger: Sequence[int] | None, *, prefix: 
     if larger is not None and tuple(larger) != tuple(shape) and len(larger) == 2:
         if larger[1] != shape[1]:
             raise ValueError(f"its output {_shown(shape)} has its channels before the tokens")
-        # There are four times as many tokens of places, and as many others.
+        # The larger image has four times as many tokens of places, and the same number of other tokens.
         others, rest = divmod(4 * tokens - larger[0], 3)
         return Layout("tokens", others if rest == 0 and 0 <= others < tokens else 0)
     if prefix is not None:

@@ -22,16 +22,16 @@ class Network(nn.Module):
     Nothing else in the project normalises: attacks, mixing and exported models all work on images in [0, 1].
 
     backbone: any module that maps normalised images [batch, 3, h, w] to logits [batch, class]. Its `state_dict`
-        is what is saved and loaded: it keeps the names that its authors gave.
+        is what is saved and loaded, under the names that its authors gave.
     mean, std: by channel, of images in [0, 1].
     cut: the name of the module whose output can be intercepted and masked (see `tenet.networks.cuts`), or None.
-    layout: that of the features at the cut, which the method gets as maps; None: found out when it is first needed.
+    layout: that of the features at the cut, which the method gets as maps; None: determined at first use.
     precision: fp32, or bf16 (autocast).
     channels_last: memory format of the weights and the images.
     classes, image_size: names in the order of the logits, and height and width of the training images, as far as they
         are known: part of `interface`.
-    min_batch_size: how many samples a forward in train mode needs (see `find_min_batch_size`); None: found out when
-        it is first asked for.
+    min_batch_size: how many samples a forward in train mode needs (see `find_min_batch_size`); None: determined at
+        first use.
 
     Raises ValueError if the backbone has no module `cut`.
     """
@@ -84,13 +84,14 @@ class Network(nn.Module):
     ) -> (
         Float[Tensor, "batch class"] | tuple[Float[Tensor, "batch channel h w"], Float[Tensor, "batch class"]]
     ):
-        """The logits; with a `mask` the features at the cut, before the mask, and the logits of features * mask.
+        """The logits; with a `mask`, the features at the cut before the mask, and the logits of features * mask.
 
-        Both are one forward, because DistributedDataParallel averages gradients only for losses from its own forward.
-        So are several `parts` of the images, which are equal in number, and each of which BatchNorm normalises by itself.
+        One forward returns both, because DistributedDataParallel averages gradients only for losses from its own forward.
+        For the same reason, one forward takes several `parts` of the images, of equal size; BatchNorm normalises each
+        part separately.
         """
         if mask is None:
-            if parts == 1:  # torch.export could not keep the number of images open through `chunk`
+            if parts == 1:  # through `chunk`, torch.export could not keep the number of images dynamic
                 return self._logits(images)
             return torch.cat([self._logits(part) for part in images.chunk(parts)])
         kept: list[Tensor] = []
@@ -112,8 +113,8 @@ class Network(nn.Module):
     def find_cut(self, image_shape: tuple[int, int, int]) -> Cut:
         """What the module at the cut returns for images of `image_shape`, [3, h, w]; sets `layout` if it is None.
 
-        Runs the backbone; on the meta device this computes nothing. Raises ValueError, with the reason and the nearest
-        names that can be cut, if this module can't.
+        Runs the backbone; on the meta device this computes nothing. If the network can't be cut at this module, raises
+        ValueError with the reason and the nearest names of modules where it can.
         """
         assert self.cut is not None
         outer, self._at_cut = self._at_cut, None
@@ -126,7 +127,7 @@ class Network(nn.Module):
         return cut
 
     def fix_shapes(self) -> None:
-        """Assume maps and a smallest batch of 1 unless they are known: they can't be found out on a compiled network."""
+        """Assume the layout `maps` and a smallest batch of 1, unless they are known: a compiled network can't be probed."""
         self._min_batch_size = self._min_batch_size or 1
         self.layout = self.layout or Layout()
 
@@ -148,6 +149,10 @@ class Network(nn.Module):
         return self.layout.from_maps(self._at_cut(self.layout.to_maps(output)), output)
 
     def _logits(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch class"]:
+        if not images.is_floating_point():  # pixels from 0 to 255 would be classified without an error
+            raise ValueError(
+                f"images are {images.dtype}; the network takes floats in [0, 1]: divide pixels by 255"
+            )
         if self._at_cut is not None and self.layout is None:
             with torch.no_grad():
                 outline = copy.deepcopy(self).to("meta")
@@ -182,8 +187,8 @@ def unwrap(network: nn.Module) -> Network:
 
 
 def find_min_batch_size(network: Network, image_shape: tuple[int, int, int]) -> int:
-    """How many samples a forward in train mode needs, of a network on the meta device: 2 where BatchNorm meets maps
-    of 1x1, because one such value has no deviation; otherwise 1. Raises what the network raises for two samples."""
+    """How many samples a forward in train mode needs, for a network on the meta device: 2 if a BatchNorm layer gets maps
+    of 1x1, because a single value has no deviation; otherwise 1. Raises what the network raises for two samples."""
     was_training = network.training
     network.train()
     try:

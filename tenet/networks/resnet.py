@@ -12,10 +12,10 @@ from tenet.rules import at_least, at_most
 
 
 class StridedPointwise(nn.Conv2d):
-    """A 1x1 convolution that takes its stride by leaving pixels out first.
+    """A 1x1 convolution that applies its stride by slicing its input.
 
-    The same numbers as `nn.Conv2d`, whose backward on CPUs (torch 2.11, channels_last, fewer than 16 channels,
-    odd batches) writes past its memory.
+    It computes the same numbers as `nn.Conv2d`, whose backward on CPUs (torch 2.11, channels_last, fewer than 16
+    channels, odd batches) writes past its memory.
     """
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch _ _ _"]:

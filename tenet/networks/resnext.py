@@ -1,4 +1,4 @@
-"""ResNeXt for 32x32 images (Xie et al. 2017, arXiv 1611.05431), key for key the official checkpoints'."""
+"""ResNeXt for 32x32 images (Xie et al. 2017, arXiv 1611.05431), with the weights' names of the official checkpoints."""
 
 from typing import Annotated, ClassVar
 

@@ -1,4 +1,4 @@
-"""Stems for small images: the first layers of networks for 224x224 leave too little of 32x32."""
+"""Stems for small images: the first layers of networks for 224x224 images would shrink 32x32 images too much."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from tenet.networks.initialization import initialize
 
 
 def fit_stem_to_small_images(model: nn.Module, *, name: str) -> None:
-    """Let the model begin at the full resolution of small images, such as CIFAR's, in place.
+    """Change the model, in place, to begin at the full resolution of small images, such as CIFAR's.
 
     torchvision's and timm's ResNets: a 3x3 convolution of stride 1 and no max-pooling, as He et al. 2016 have it for
     CIFAR. Other networks: the first convolution with a stride gets stride 1, and keeps its kernel.

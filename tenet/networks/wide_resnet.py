@@ -30,7 +30,7 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch _ _ _"]:
         activated = F.relu(self.bn1(x), inplace=True)
-        # Where the width changes, the shortcut too begins behind the activation.
+        # Where the width changes, the shortcut also begins after the activation.
         shortcut = x if self.convShortcut is None else self.convShortcut(activated)
         out = F.relu(self.bn2(self.conv1(activated)), inplace=True)
         if self.dropout > 0:
@@ -50,7 +50,7 @@ class WideResNet(nn.Module):
 
     # Patterns in the names of other implementations' weights, and what they are here.
     other_names: ClassVar = {r"\bconv_shortcut\b": "convShortcut"}
-    # Weights in TRADES' and RobustBench's files of a block that their forward never uses.
+    # Weights, in TRADES' and RobustBench's files, of a block that their forward never uses.
     unused_names: ClassVar = r"\bsub_block1\."
 
     def __init__(
@@ -65,8 +65,6 @@ class WideResNet(nn.Module):
             raise ValueError(
                 f"depth={depth} must be 4 more than a multiple of 6: 10, 16, 22, 28, 34, 40, ..."
             )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout={dropout} must be in [0, 1)")
         self.architecture = f"WideResNet-{depth}-{widen_factor}"
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         channels = 16

@@ -21,6 +21,7 @@ from tenet.config.rules import did_you_mean
 from tenet.corruptions.generator import corrupt
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 from tenet.data import to_images_01
+from tenet.device import pick_device
 from tenet.entry import run_and_report_errors
 from tenet.errors import ConfigError, DatasetError, counted, printable
 from tenet.evaluation.plots import save_figure
@@ -33,11 +34,11 @@ from tenet.printing import console, open_streams
 from tenet.run.signals import StopSignals
 
 BATCH_SIZE = 64
-# The rows of one picture that can still be read.
+# Rows of the picture that --explain draws: with more of them, it could not be read.
 MAX_EXPLAINED = 12
 MAX_NAME = 24
 DECIMALS = 6
-# What a plain run is cut into: the method's defaults.
+# For --explain of a run without inhibition: the method's defaults.
 LAYER, GROUPS = "stage_2", 6
 
 
@@ -70,7 +71,8 @@ def run(options: argparse.Namespace) -> None:
             raise ConfigError(f"--explain {options.explain}: must be a .png file")
         if len(paths) > MAX_EXPLAINED:
             raise ConfigError(f"--explain: {len(paths)} pictures; name at most {MAX_EXPLAINED}")
-    model = load_model(options.model, weights_key=options.weights_key)
+    device = pick_device(options.device, key="--device")
+    model = load_model(options.model, weights_key=options.weights_key, device=device)
     unreadable: list[DatasetError] = []
     batches = read_batches(model, paths, options.corrupt, unreadable)
     if options.explain is not None:
@@ -101,10 +103,10 @@ def read_batches(
 
 @torch.no_grad()
 def predict(model: TrainedModel, batches: Iterator[Pictures], *, top: int) -> Iterator[PicturePrediction]:
-    """Probabilities are those of a softmax, or for images of several classes of a sigmoid by class."""
+    """The most probable classes of each picture: by a softmax or, for multi-label networks, by a sigmoid of each logit."""
     classes = model.network.interface["classes"]
     for batch in batches:
-        logits = model.network(to_images_01(batch.images))
+        logits = model.network(to_images_01(batch.images.to(model.network.mean.device))).cpu()
         if not torch.isfinite(logits).all():
             raise ConfigError(f"{model.weights}: the network's outputs are not finite")
         probabilities = logits.sigmoid() if model.description.multi_label else logits.softmax(dim=1)
@@ -114,20 +116,20 @@ def predict(model: TrainedModel, batches: Iterator[Pictures], *, top: int) -> It
 
 
 def save_explanation(model: TrainedModel, batches: Sequence[Pictures], options: argparse.Namespace) -> None:
-    """Draw on which groups the decisions rest. The network is cut where it was inhibited, or at `--layer`."""
+    """Draw on which groups the decisions rest. The network is cut at `--layer`, by default where it was inhibited."""
     description, interface = model.description, model.network.interface
     if description.multi_label:
-        raise ConfigError("--explain: is of images with one label each, not multi-label images")
+        raise ConfigError(
+            "--explain: needs a network that gives each image one label, not a multi-label network"
+        )
     if len(batches) > 1:
         raise ConfigError("--explain: the pictures have several sizes; name those of one size")
     layer = options.layer or description.layer or LAYER
     groups = options.groups or description.groups or GROUPS
     try:
-        network = Network(model.network.backbone, **interface, cut=layer).eval()
+        network = Network(model.network.backbone.cpu(), **interface, cut=layer).eval()
         decision = explain_decisions(network, batches[0].images, layer=layer, groups=groups)
-    except (
-        ValueError
-    ) as error:  # no such module, one that can't be cut, too many groups, features that are not finite
+    except ValueError as error:  # the cut, the number of groups, or features that are not finite
         raise ConfigError(f"--explain, --layer {layer}, --groups {groups}: {error}") from error
     path = Path(options.model).resolve()
     name = printable(path.name if path.is_dir() else path.parent.name)
@@ -185,7 +187,7 @@ WRITERS = {"table": write_table, "jsonl": write_jsonl, "csv": write_csv}
 
 
 def positive(text: str) -> int:
-    """For argparse, which reports a ValueError."""
+    """A number of at least 1. Raises ValueError, which argparse reports."""
     if (number := int(text)) < 1:
         raise ValueError
     return number
@@ -206,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME:SEVERITY",
         help="corrupt the pictures first, such as fog:3",
     )
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: CUDA if there is any")
     add("--explain", type=Path, metavar="OUT.png", help="draw on which groups of channels the decisions rest")
     add("--layer", help="with --explain: module to cut after (default: the run's own, or stage_2)")
     add("--groups", type=positive, help="with --explain: number of groups (default: the run's own, or 6)")

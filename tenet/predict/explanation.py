@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The colour of a prediction that changes without the group.
-
 
 class Decision(NamedTuple):
-    """Pictures with their prediction, its groups, and what the network says without each group.
+    """Pictures with their predictions, the groups of channels, and the predictions without each group.
 
-    shares: of each group, in percent of the summed absolute importance. without: the logits if the group is set to 0.
+    shares: the importance of each group, in percent of the summed absolute importance. without: the logits if the group's
+    channels are set to 0.
     """
 
     images: UInt8[Tensor, "image h w 3"]
@@ -39,7 +38,7 @@ class Decision(NamedTuple):
 def explain_decisions(
     network: Network, images: UInt8[Tensor, "image h w 3"], *, layer: str, groups: int
 ) -> Decision:
-    """The groups of the predicted class, by steps 3 to 5 of the method. The network must be cut at `layer`.
+    """Group the channels for the predicted class, by steps 3 to 5 of the method. The network must be cut at `layer`.
 
     Raises ValueError for more groups than channels.
     """
@@ -65,8 +64,8 @@ def explain_decisions(
 def draw_decisions(
     decision: Decision, names: Sequence[str], classes: Sequence[str], *, title: str, heading: str = "picture"
 ) -> "Figure":
-    """A row for each picture: the picture with its prediction, the share of each group, and where the three most
-    important groups have their evidence, with the prediction without them. heading: of the pictures."""
+    """A row for each picture: the picture with its prediction, the share of each group, and the evidence of the three most
+    important groups, each with the prediction without this group. heading: that of the column of pictures."""
     from matplotlib.figure import Figure
 
     headings = (heading, "share of the decision", "most important", "second", "third", "all evidence")

@@ -1,4 +1,4 @@
-"""Picture files as the network's test images: found in folders, read, resized and cropped, and corrupted if asked for."""
+"""Picture files as images for a network: found in folders, read, and resized and cropped as its test images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,25 +14,28 @@ from tenet.errors import ConfigError, DatasetError
 
 
 class Corruption(NamedTuple):
-    """A cell of the benchmark, written fog:3."""
+    """A corruption of the benchmark at one severity, typed as fog:3."""
 
     name: str
     severity: int
 
 
 class Pictures(NamedTuple):
-    """Pictures of one size, and where they are in the list of all files."""
+    """Pictures of one size, and their files."""
 
     paths: list[Path]
     images: UInt8[Tensor, "image h w 3"]
 
 
 def find_pictures(given: Iterable[Path]) -> list[Path]:
-    """The files, and the picture files in folders and below, by name. Raises ConfigError for a folder without pictures."""
+    """The files that were given, and the picture files in the folders that were given and in their subfolders, sorted.
+
+    Raises ConfigError for a folder without pictures.
+    """
     found: list[Path] = []
     for path in given:
         inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
             if path.is_dir()
             else [path]
         )
@@ -43,9 +46,10 @@ def find_pictures(given: Iterable[Path]) -> list[Path]:
 
 
 def cut_as_in_tests(size: Size, *, image_size: Sequence[int] | None, resize: int | None) -> Planned:
-    """The shorter side is scaled to `resize`, or to that of the network's images, and the central part is cut out.
+    """Scale the shorter side to `resize`, by default to the side of the network's images, and cut out the central part.
 
-    Images of a network whose images are not square are scaled to their size; without `image_size`, nothing is cut out.
+    If the network's images are not square, scale to their height and width instead. Without `image_size`, nothing is cut
+    out.
     """
     if image_size is None:
         return Crops(resize).cut(size)
@@ -63,7 +67,10 @@ def read_in_batches(
     batch_size: int,
     unreadable: list[DatasetError],
 ) -> Iterator[Pictures]:
-    """Batches of pictures of one size, in the order of the paths. Errors are collected in `unreadable`, with their names."""
+    """Yield batches of pictures of one size, in the order of the paths.
+
+    A picture that can't be read is left out, and its error, which names it, is added to `unreadable`.
+    """
     kept: list[tuple[Path, Tensor]] = []
     for path in paths:
         try:

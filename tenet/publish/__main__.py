@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ NO_TRACKING = {"_target_": "tenet.tracking.NoTracking"}
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the folder as a whole, then upload it if asked to."""
+    """Write the whole folder, then upload it if `--push` asks for it."""
     onnx = options.export and options.onnx
     if onnx:
         check_onnx_is_installed()
@@ -86,15 +87,19 @@ def write_folder(folder: Path, model: TrainedModel, options: argparse.Namespace,
         pictures=copy_pictures(options.run / EVALUATION_FOLDER, reports, folder / PICTURES_FOLDER),
     )
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
-    for path in sorted((options.run / EVALUATION_FOLDER).glob("robustbench*.json")) if reports else ():
-        shutil.copyfile(path, folder / path.name)
+    for document in dict.fromkeys(name for report in reports for name in report.documents):
+        shutil.copyfile(options.run / EVALUATION_FOLDER / document, folder / document)
     if not reports:
         print(f"no report of these weights: python evaluate.py run={options.run}, then publish again")
 
 
 def copy_pictures(source: Path, reports: Sequence[EvaluationReport], target: Path) -> list[str]:
-    """Copy the pictures of the reports and return their names."""
-    names = sorted({path.name for report in reports for path in source.glob(f"{report.name}-*.png")})
+    """Copy the pictures of the reports and return their names. Those of another report, whose name is longer, are not
+    among them: `corruptions-ema-heatmap.png` is not of `corruptions`."""
+    named = (re.compile(rf"{re.escape(report.name)}-\w+\.png") for report in reports)
+    names = sorted(
+        {path.name for pattern in named for path in source.iterdir() if pattern.fullmatch(path.name)}
+    )
     if names:
         target.mkdir()
     for name in names:

@@ -1,4 +1,4 @@
-"""A network for programs without this package: ONNX, and a program of torch.export; both are compared with torch."""
+"""A network for programs that don't have this package: ONNX and torch.export, both compared with the network itself."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 CHECKED_IMAGES = 100
-# Of the largest logit: libraries add up float32 numbers in other orders.
+# Relative to the largest logit: libraries sum float32 numbers in different orders.
 TOLERANCE = 1e-4
 
 Classify = Callable[[Float[Tensor, "batch 3 h w"]], Float[Tensor, "batch class"]]
@@ -38,10 +38,10 @@ def check_onnx_is_installed() -> None:
 
 
 def export(network: Network, folder: Path, *, onnx: bool) -> dict[str, str]:
-    """Write `model.pt2` and, if `onnx`, `model.onnx`: normalisation inside, any number of images.
+    """Write `model.pt2` and, if `onnx`, `model.onnx`. Both include the normalisation and take any number of images.
 
-    Returns, by file, how far its logits are from the network's. Raises ConfigError if a library can't export the
-    network, or if the logits of 100 random images differ by more than TOLERANCE.
+    Returns file -> a text that says how far its logits are from the network's. Raises ConfigError if a library can't
+    export the network, or if the logits of 100 random images differ by more than TOLERANCE.
     """
     height, width = network.interface["image_size"]
     generator = make_generator("cpu", seed=0, purpose="export")
@@ -59,7 +59,7 @@ def export(network: Network, folder: Path, *, onnx: bool) -> dict[str, str]:
 
 
 def _write_program(program: "ExportedProgram", network: Network, path: Path) -> Classify:
-    """Write it and read it back, as its users will."""
+    """Write the program, and read it back as its users will."""
     torch.export.save(program, path, extra_files={"classes.json": json.dumps(network.interface["classes"])})
     return torch.export.load(path).module()
 
@@ -84,7 +84,7 @@ def _compare(
     *,
     name: str,
 ) -> str:
-    """One image alone, then the others at once: a number of images that was fixed by the export would fail."""
+    """Compare one image alone, then all others at once: an export for a fixed number of images would fail."""
     logits = torch.cat([classify(images[:1]), classify(images[1:])])
     difference, largest = (logits - expected).abs().max().item(), expected.abs().max().item()
     if not difference <= TOLERANCE * largest:
@@ -100,7 +100,7 @@ def _compare(
 
 @contextmanager
 def _explain(name: str) -> Iterator[None]:
-    """Without the libraries' remarks; what they can't export becomes an error of one line."""
+    """Silence the libraries' warnings, and turn their exceptions into an error of one line."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -5,31 +5,25 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from tenet.config.identity import is_of_experiment
 from tenet.config.overrides import as_argument
 from tenet.config.rules import flatten, truncate
-from tenet.config.run_config import is_of_experiment, load_config, read_config, run_id
-from tenet.distributed import is_main_process, started_processes
-from tenet.errors import ConfigError, StorageError, UserError
+from tenet.config.run_config import load_config, read_config, run_id
+from tenet.errors import ConfigError, StorageError
 from tenet.files.atomic import hold, remove_leftovers
 from tenet.files.json import number, read_json
-from tenet.files.names import (
-    AVERAGED_WEIGHTS_FILE,
-    CONFIG_FILE,
-    EVALUATION_FOLDER,
-    LOCK_FILE,
-    SUMMARY_FILE,
-    WEIGHTS_FILE,
-)  # fmt: skip
+from tenet.files.names import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE, WEIGHTS_FILE
 from tenet.files.paths import shown
 from tenet.files.plain import check_plain
-from tenet.run.lock import LOCK_TEXT, claim, holds_our_lock, other_owner, release
+from tenet.run.contents import check_is_free, check_kind
+from tenet.run.lock import claim, other_owner, release
 from tenet.run.origin import check_data, check_finished, read_origin
-from tenet.run.signals import Preempted
+from tenet.run.resume import how_to_continue
 
 logger = logging.getLogger("tenet")
 
@@ -57,8 +51,8 @@ class RunFolder:
             is_free = _lock_folder(self._folder)
             for path in self.path.iterdir():
                 check_plain(path, or_folder=True)  # opening a pipe would block
-                _check_kind(path)
-            self.check_is_free()
+                check_kind(path)
+            check_is_free(self.path)
             if not is_free or not self._lock_file():
                 raise ConfigError(f"another process is working in {self.path}; wait for it, or end it")
             if self._lock is not None:
@@ -83,25 +77,6 @@ class RunFolder:
             return True
         return self._lock is not None
 
-    def check_is_free(self) -> None:
-        """Raise ConfigError unless the folder is empty or a run's: one with the configuration of a run, or with no more
-        than a run writes before its configuration."""
-        if (self.path / CONFIG_FILE).exists():
-            load_config(self.path)
-            return
-        if not self.path.is_dir():
-            return
-        entries = list(self.path.iterdir())
-        if [path.name for path in entries] == [LOCK_FILE] and is_empty_file(entries[0]):
-            return  # of a process that is about to write into it
-        is_ours = holds_our_lock(self.path)
-        others = sorted(path.name for path in entries if not (is_ours and is_early(path)))
-        if others:
-            raise ConfigError(
-                f"{self.path} holds files that are no run's ({truncate(', '.join(others))}) and no {CONFIG_FILE}; "
-                "choose a new or an empty folder (hydra.run.dir)"
-            )
-
     def __exit__(self, *error: object) -> None:
         # If only the lock is left, the run was refused before it wrote anything.
         with suppress(FileNotFoundError):  # a user has removed the folder
@@ -119,8 +94,10 @@ class RunFolder:
         self._lock = self._folder = None
 
     def check(self) -> None:
-        """Raise StorageError unless the folder is still in its place, where a new one may be another process's, and no
-        other machine works in it."""
+        """Raise StorageError if the folder is no longer in its place, or if another machine works in it.
+
+        A new folder in its place may be another process's.
+        """
         assert self._folder is not None
         is_in_place = False
         with suppress(OSError):
@@ -164,7 +141,7 @@ class RunFolder:
         check_finished(self.path, config)
         what_next = "rerun=true starts again"
         if config["trainer"].get("max_steps") is not None:
-            what_next = f"{how_to_go_on(self.path)}; {what_next}"
+            what_next = f"{how_to_continue(self.path)}; {what_next}"
         error_pct = summary["test/error_pct"]
         logger.info("%s has finished already: test error %.2f %%; %s", shown(self.path), error_pct, what_next)
         return selection_error(summary)
@@ -177,14 +154,14 @@ class RunFolder:
         return summary if is_finished else {}
 
     def _is_begun_rerun(self, config: Mapping[str, Any]) -> bool:
-        """Whether the folder holds the unfinished run that the same command, with `rerun`, has begun: it continues.
+        """Whether the same command, with `rerun`, has begun the unfinished run in the folder, so that it continues.
 
-        If its data set has changed, it can't continue.
+        False if its data set has changed since.
         """
         try:
             stored = read_config(self.path)
         except ConfigError:
-            load_config(self.path)  # not a run's: to be left alone
+            load_config(self.path)  # raises if the folder is not a run's and must be left alone
             return False  # a run of another version
         if not stored["rerun"] or run_id(stored) != run_id(config) or self._final_figures():
             return False
@@ -203,7 +180,7 @@ class RunFolder:
             with suppress(FileExistsError):
                 aside.mkdir()
                 break
-            now_us += 1  # the clock may be coarse
+            now_us += 1  # a coarse clock may give the same time twice
         # The configuration is moved last, after what marks the run as finished: if a crash interrupts this loop, the next
         # call finds the configuration and moves the remaining files.
         last = (SUMMARY_FILE, WEIGHTS_FILE, CONFIG_FILE)
@@ -224,98 +201,6 @@ def _lock_folder(descriptor: int) -> bool:
     except OSError:
         pass  # network file systems lock files only
     return True
-
-
-def _check_kind(path: Path) -> None:
-    """Raise OSError for a folder where a run keeps a file, and for a file where it keeps a folder."""
-    is_ours = path.name == EVALUATION_FOLDER or path.suffix in (
-        ".log",
-        ".yaml",
-        ".jsonl",
-        ".json",
-        ".pt",
-        ".safetensors",
-    )
-    if is_ours and path.is_dir() != (path.name == EVALUATION_FOLDER):
-        kinds = ("folder", "file") if path.is_dir() else ("file", "folder")
-        raise OSError("{} is a {}, where a run keeps a {}; move it away".format(path, *kinds))
-
-
-def is_early(path: Path) -> bool:
-    """Whether a run may have written the file before its configuration."""
-    is_leftover = path.name.startswith(".") and path.suffix == ".tmp"
-    return not path.is_symlink() and (path.name == LOCK_FILE or path.suffix == ".log" or is_leftover)
-
-
-def is_empty_file(path: Path) -> bool:
-    return not path.is_symlink() and path.is_file() and path.stat().st_size == 0
-
-
-class RunLog(logging.FileHandler):
-    """The log in a run folder. In a folder that holds the files of others when the log is set up, lines are dropped."""
-
-    def __init__(self, filename: str, **options: Any) -> None:
-        super().__init__(filename, **options)
-        self.folder = Path(self.baseFilename).parent
-        try:
-            RunFolder(self.folder).check_is_free()
-            self.is_ours = True
-        except (UserError, OSError):
-            self.is_ours = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not self.is_ours:
-            return
-        if self.stream is None:
-            # The lock shows to a later run that the log is a run's, even if this one is refused.
-            with suppress(OSError), (self.folder / LOCK_FILE).open("x") as lock:
-                lock.write(LOCK_TEXT)
-        super().emit(record)
-
-
-@contextmanager
-def explain_how_to_resume(run_dir: Path) -> Iterator[None]:
-    """Log the command that continues the run if a signal stops it. If the run is refused, remove its empty folder."""
-    try:
-        yield
-    except (KeyboardInterrupt, Preempted) as signal:
-        why = "interrupted" if isinstance(signal, KeyboardInterrupt) else f"stopped by {signal}"
-        has_started = (run_dir / CONFIG_FILE).exists()
-        logger.info("%s; continue: %s", why, resume_command(run_dir) if has_started else "the same command")
-        raise
-    except StorageError:
-        raise  # the folder may be another process's by now
-    except UserError:
-        if is_main_process():
-            with suppress(OSError):
-                run_dir.rmdir()
-        raise
-
-
-def how_to_go_on(run_dir: Path) -> str:
-    """For the message about a run that has finished at its `trainer.max_steps`."""
-    return f"to continue beyond trainer.max_steps: {resume_command(run_dir)} trainer.max_steps=null"
-
-
-def resume_command(run_dir: Path) -> str:
-    program = "python" if started_processes() == 1 else "torchrun ..."
-    return f"{program} train.py {as_argument('resume', shown(run_dir))}"
-
-
-def prepare_to_resume(run_dir: Path, *, step: int, last_step: int) -> None:
-    """Remove the summary and the weights of a finished run that continues from the checkpoint of `step`.
-
-    They mark the run as finished; the checkpoint holds the same weights. Raises ConfigError if `step` is already
-    beyond `last_step`.
-    """
-    if step > last_step:
-        raise ConfigError(
-            f"{run_dir} is at step {step} already, beyond step {last_step}, where it would end; raise "
-            "trainer.epochs or trainer.max_steps"
-        )
-    if step < last_step:
-        for name in (SUMMARY_FILE, WEIGHTS_FILE, AVERAGED_WEIGHTS_FILE):
-            (run_dir / name).unlink(missing_ok=True)
 
 
 def _difference(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a run reports to while it trains and is evaluated. The local files hold every scalar."""
+"""Where a run sends its metrics while it trains and is evaluated. The local files hold every scalar."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ ARTIFACT_KINDS: dict[str, tuple[str, ...]] = {
 
 
 class Tracker:
-    """Writes the metrics of one run; a context manager that marks the run as failed on any exception."""
+    """Writes the metrics of one run. As a context manager, it marks the run as failed on any exception."""
 
     def __init__(
         self,
@@ -48,9 +48,10 @@ class Tracker:
         self.metrics_file.drop_after(step)
 
     def summarize(self, metrics: Scalars, *, instead_of: str | tuple[str, ...] = ()) -> None:
-        """Add final figures to `summary.json` (NaN and infinities become null) and, but for single cells, to W&B's summary.
+        """Add final figures to `summary.json` (NaN and infinities become null) and to W&B's summary.
 
-        instead_of: earlier figures whose names start with this prefix, or one of these, are dropped; "" drops all.
+        W&B receives figures of single cells only if `cells` is set. instead_of: drop earlier figures whose names start
+        with this prefix, or one of these; "" drops all.
         """
         earlier = read_json(self._summary_path)
         kept = {
@@ -100,7 +101,7 @@ class Tracker:
             for row in rows:
                 run.log(row)
 
-        self._send(send)  # as one action: the history may be longer than the queue
+        self._send(send)  # as one action, because the history may be longer than the queue
         self._send_summary(summary)
 
     def finish(self, *, exit_code: int = 0) -> None:
@@ -122,7 +123,7 @@ class Tracker:
 
 
 def is_cell(metric: str) -> bool:
-    """Whether it is the figure of a single cell, such as corruption/fog/3/error_pct."""
+    """Whether a metric is the figure of a single cell, such as corruption/fog/3/error_pct."""
     return metric.count("/") > 2
 
 
@@ -133,7 +134,7 @@ def _wandb() -> Any:
 
 
 class Tracking:
-    """Where runs are tracked: the base class of the configuration group `tracking`. By itself: local files only."""
+    """The base class of the configuration group `tracking`: where runs are tracked. This class: in local files only."""
 
     def check(self) -> None:
         """Raise ConfigError if `start` would."""

@@ -23,7 +23,7 @@ from tenet.files.names import METRICS_FILE
 logger = logging.getLogger("tenet")
 
 QUEUE_LIMIT = 10_000  # W&B takes thousands of rows a second, so a queue of this length means that it hangs
-PATIENCE_S = 5.0  # before a line says that the run waits; also the margin on top of W&B's own timeouts
+PATIENCE_S = 5.0  # before a message says that the run waits; also the margin on top of W&B's own timeouts
 FAILED_FINISH_TIMEOUT_S = 10.0  # for a run that failed or was interrupted
 PREEMPTED_FINISH_TIMEOUT_S = 4.0  # the machine is about to be taken away
 WRITE_DELAY_S = 2.0  # wandb's process may still write its last records when `finish` has returned
@@ -108,7 +108,7 @@ class WandbRun:
         self._check_growth(before, run)
 
     def _check_growth(self, before: int | None, run: Any) -> None:
-        """Warn if the file has still `before` bytes after more was sent: wandb says nothing when its disk is full."""
+        """Warn if the file still has `before` bytes after more was sent: wandb reports nothing when its disk is full."""
         deadline = time.monotonic() + WRITE_DELAY_S
         while (now := written_bytes(run)) == before and now is not None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -144,9 +144,9 @@ def sync_command(run_dir: Path, run: Any) -> str:
 
 
 def check_environment() -> None:
-    """Prepare the variables WANDB_* for wandb, which takes an empty one for a wrong value: these are removed.
+    """Prepare the variables WANDB_* for wandb, which refuses empty ones: these are removed.
 
-    Raises ConfigError that names the variable if wandb refuses one. Values may be secret, so none is shown.
+    If wandb refuses a variable, raises ConfigError, which names it. Values may be secret, so none is shown.
     """
     import wandb
 
@@ -194,8 +194,8 @@ def has_credentials(settings: Any) -> bool:
 def shut_down_wandb() -> None:
     """Shut down wandb's background process, waiting TEARDOWN_TIMEOUT_S at most; the next run starts a new one.
 
-    Until then the process reserves the id of a run that failed to open, and wandb's exit hook waits for
-    it without a limit. `wandb.teardown` removes that hook first, so a teardown that hangs cannot delay the exit.
+    Until it is shut down, the process reserves the id of a run that failed to open, and wandb's exit hook waits for the
+    process without a limit. `wandb.teardown` first removes that hook, so a teardown that hangs cannot delay the exit.
     """
 
     def shut_down() -> None:

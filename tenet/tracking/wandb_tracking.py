@@ -1,26 +1,20 @@
 """Weights & Biases as configured: which of its runs a folder belongs to, and how that run is opened."""
 
-import hashlib
-import json
 import logging
 import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tenet.compare.keys import is_compared
-from tenet.config.rules import flatten
 from tenet.errors import ConfigError
 from tenet.files.json import read_json, write_json
 from tenet.files.names import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, PATCH_FILE, WANDB_FILE
-from tenet.files.plain import read_yaml
 from tenet.rules import above
-from tenet.tracking.names import short_name
+from tenet.tracking.names import chosen_by_agent, setting
 from tenet.tracking.tracker import Tracker, Tracking
+from tenet.tracking.wandb_ids import has_parts_to_upload, is_taken, new_ids, remembered_run
 from tenet.tracking.wandb_run import (
     PATIENCE_S,
     WandbRun,
@@ -34,11 +28,9 @@ from tenet.tracking.wandb_run import (
 logger = logging.getLogger("tenet")
 
 CODE_FILES = (ENVIRONMENT_FILE, PATCH_FILE)
-# Settings of a command that adds to the W&B run of a training: it leaves runtime, hardware and system metrics alone.
+# W&B settings for a command that adds to a training's run: runtime, hardware and system metrics stay the training's.
 ADDING = {"x_server_side_derived_summary": True, "x_primary": False, "x_disable_stats": True}
-NAMED_BY = ("dataset", "backbone", "tenet")
 NOT_SHOWN = ("_target_", "tracking", "resume", "rerun")  # keys that say nothing of the experiment
-WANDB_HEADER_BYTES = 7  # of the file that `wandb sync` uploads
 FLUSH_INTERVAL_S = 1.0  # of that file: a killed process loses at most this much
 
 
@@ -52,8 +44,8 @@ class WandbTracking(Tracking):
     or the run folder's, and the job type "train".
     code: whether the commit and the uncommitted changes are sent.
     artifacts: which files W&B keeps: none, weights, or checkpoints (which includes weights).
-    init_timeout_s: how long a server may take to answer. finish_timeout_s: how long the end of a run waits
-    for the upload. cells: whether the error of every cell is a column of its own too, next to the table of cells.
+    cells: whether the error of every cell is a column too, in addition to the table of cells.
+    init_timeout_s: how long a server may take to answer. finish_timeout_s: how long the end of a run waits for the upload.
     """
 
     project: str | None = None
@@ -260,65 +252,3 @@ def shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
         if key not in NOT_SHOWN
     }
     return {key: value for key, value in plain.items() if value != {}}
-
-
-def setting(config: Mapping[str, Any]) -> str:
-    """A name that runs which differ only in the seed, in logging or in hardware share: W&B groups by it over seeds."""
-    values = {key: value for key, value in flatten(config) if is_compared(key)}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    choices = config.get("choices", {})
-    return "-".join([*(choices[group] for group in NAMED_BY if group in choices), digest])
-
-
-def chosen_by_agent() -> str:
-    """What a sweep's agent chose for this run, such as `groups=4 seed=1`; empty without an agent."""
-    with suppress(OSError, ValueError):
-        chosen = read_yaml(Path(os.environ.get("WANDB_SWEEP_PARAM_PATH", "")))
-        values = {key: each["value"] for key, each in chosen.items() if isinstance(each, Mapping)}
-        return short_name([f"{key}={value}" for key, value in values.items()])
-    return ""
-
-
-def remembered_run(run_dir: Path) -> dict[str, Any] | None:
-    """Arguments of `wandb.init` that continue the folder's W&B run.
-
-    None if the folder has none, or if a sweep's agent asks for another.
-    """
-    known = read_json(run_dir / WANDB_FILE)
-    if not (known.get("id") and known.get("project")):
-        return None
-    if os.environ.get("WANDB_RUN_ID", known["id"]) != known["id"]:
-        return None
-    return {**{name: known.get(name) for name in ("id", "project", "entity")}, "resume": "allow"}
-
-
-def new_ids(run_id: str | None) -> list[dict[str, str]]:
-    """Arguments of `wandb.init` that set a new run's id, to try in this order.
-
-    Two runs with one id would be mixed. Only a server knows whether an id is taken, and `wandb sync` does
-    not ask, so an offline run takes the last one, which is unique.
-    """
-    if "WANDB_RUN_ID" in os.environ:  # a sweep's agent may ask for the same run twice
-        return [{"resume": "allow"}]
-    if run_id is None:
-        return [{}]
-    return [{"id": run_id, "resume": "never"}, {"id": f"{run_id}-{secrets.token_hex(4)}"}]
-
-
-def has_parts_to_upload(run_dir: Path) -> bool:
-    """Whether offline parts wait for `wandb sync`, which marks what it has uploaded."""
-    waiting = False
-    for part in (run_dir / "wandb").glob("offline-run-*/run-*.wandb"):
-        if part.stat().st_size <= WANDB_HEADER_BYTES:
-            # The process was killed at once; `wandb sync` would stop at this file and skip the others.
-            part.rename(part.with_suffix(".empty"))
-        else:
-            waiting = waiting or not part.with_name(f"{part.name}.synced").exists()
-    return waiting
-
-
-def is_taken(error: Exception) -> bool:
-    """Whether `wandb.init` failed because another run has or had this id."""
-    from wandb.errors import UsageError
-
-    return isinstance(error, UsageError) or "previously created and deleted" in str(error)

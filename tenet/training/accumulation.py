@@ -25,21 +25,21 @@ def updates_in_parts(
 ) -> Iterator[Update]:
     """The updates of `method`, each with the gradient of the whole batch, which is computed in `parts` parts.
 
-    The method runs once for each part, all of them in step: it continues after its first `yield` when the weights have
-    moved, which is when the first update of every part has been computed.
+    The method runs once for each part, and all parts advance together: none continues after its first `yield` before the
+    first update of every part has been computed and the weights have moved.
     """
     if parts == 1:
         yield from method.updates(network, batch)
         return
-    # As DistributedDataParallel does before a forward, unless it leaves the gradients alone.
+    # DistributedDataParallel does this before each forward, but not in a `no_sync` context.
     process_group.share_buffers(network)
     running = [method.updates(network, part) for part in split_batch(batch, parts, network=network)]
     while True:
         updates = (next(one, None) for one in running)
         with no_sync(network):
             first = next(updates)
-        if first is None:  # for all parts: each gives the same number of updates
-            list(updates)  # and does what is left after its last one
+        if first is None:  # all parts are at their end: each yields the same number of updates
+            list(updates)  # so that the other parts, too, run the code after their last `yield`
             return
         update = AccumulatedUpdate(
             loss=first.loss, batch=batch, samples=0, name=first.name, network=network,
@@ -54,7 +54,7 @@ def updates_in_parts(
 class AccumulatedUpdate(Update):
     """An update whose gradient is the sum over the updates of the parts of a batch, weighted by their samples.
 
-    parts: the forward of each is computed when it is asked for, after the backward of the one before it.
+    parts: the forward of each part runs when the iterator reaches it, after the backward of the part before it.
     """
 
     network: nn.Module
@@ -80,7 +80,7 @@ class AccumulatedUpdate(Update):
             return everyone
         gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
         average_over_samples(gradients, everyone, process_group)
-        # As one update of this process does: the mean over the processes is the mean over all samples.
+        # Scaled as in `Update.backward`: the mean over the processes is the mean over all samples.
         shares = [part.samples * process_group.size / everyone for part in self.done]
         self.terms = {
             name: torch.stack(

@@ -25,8 +25,8 @@ class WeightAverage:
     too, so that the average can be evaluated as it is; other buffers are copied.
 
     network: a network of the same architecture, which this class overwrites and which holds the average.
-    Source: torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn(decay) and use_buffers=True, which keeps other
-    buffers as they were first.
+    Source: torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn(decay) and use_buffers=True, which leaves other
+    buffers at their first values.
     """
 
     def __init__(self, network: Network, *, decay: float) -> None:

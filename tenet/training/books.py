@@ -44,8 +44,8 @@ class Bookkeeper:
     """What happens around the optimizer steps: logging, evaluation, checkpoints, signals, and watching the loss.
 
     evaluate: returns metrics to log after an epoch; they are not used for model selection.
-    learning_rate: that of the first parameter group, at a step counted from 1.
-    evaluated_images: of one evaluation during training, and of all at its end; for the time that is left.
+    learning_rate: step, counted from 1 -> learning rate of the first parameter group.
+    evaluated_images: see `train`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Bookkeeper:
         self.stop, self.process_group = stop or StopSignals(), process_group
         self.progress = ProgressReport("training", total=last_step, unit="step", done=state.step)
         self.images, self.clock = 0, time.perf_counter()
-        self.epoch_of: dict[str, int] = {}  # of each figure that this process has measured
+        self.epoch_of: dict[str, int] = {}  # metric -> the epoch in which this process measured it
         self.evaluated_images = evaluated_images
         self.seconds_per_image: float | None = None  # of the last evaluation
         self.saved_at = time.monotonic()
@@ -85,8 +85,10 @@ class Bookkeeper:
             yield
 
     def after_step(self, batch: Batch) -> None:
-        """Update the average of the weights, and log the means every `log_every_steps` and at the last step; write a
-        checkpoint if one is due or a signal asks to stop, and raise what the signal asks for."""
+        """Update the average of the weights, and log the means every `log_every_steps` and at the last step.
+
+        Write a checkpoint if one is due or a signal has arrived; raise the exception that belongs to the signal.
+        """
         step = self.state.step
         if self.state.average is not None:
             self.state.average.update(self.state.network, step=step)
@@ -151,14 +153,17 @@ class Bookkeeper:
         )
 
     def _note_duration(self, seconds: float) -> None:
-        """Take the time of an evaluation out of the time of the steps, and keep its time per image."""
+        """Leave the time of an evaluation out of the time of the steps, and keep its time per image."""
         self.progress.pause(seconds)
         during, at_end = self.evaluated_images
         if images := at_end if self.state.step == self.last_step else during:
             self.seconds_per_image = seconds / images
 
     def evaluations_left_s(self) -> float:
-        """Seconds for the evaluations that are left: as long as the last one for an image, or as a third of training."""
+        """An estimate of the seconds that the remaining evaluations take.
+
+        The time per image is that of the last evaluation; before the first one, a third of that of training.
+        """
         step, (during, at_end) = self.state.closed_step, self.evaluated_images
         per_image = self.seconds_per_image
         if per_image is None:
@@ -199,7 +204,7 @@ class Bookkeeper:
 
     @property
     def _epoch(self) -> int:
-        """The running epoch, or the one that has just ended, counted from 1."""
+        """The current epoch, or the one that has just ended, counted from 1."""
         return (self.state.step - 1) // self.steps_per_epoch + 1
 
     def _keep(self, metrics: Mapping[str, float]) -> None:
@@ -209,7 +214,7 @@ class Bookkeeper:
     def _status(self) -> str:
         """Such as `epoch 3/8  loss 0.412  error 12.31 %  test error 9.10 % (epoch 2)  1,234 images/s`.
 
-        Figures of training are of the running epoch; the epoch of an earlier evaluation is said.
+        Training figures appear only if they are of the current epoch; an evaluation of an earlier epoch appears with it.
         """
         metrics = self.state.metrics
         now = {name for name, epoch in self.epoch_of.items() if epoch == self._epoch}
@@ -232,8 +237,10 @@ class Bookkeeper:
         return "  ".join(parts)
 
     def on_nonfinite(self, update: Update) -> None:
-        """Count an update that was refused because loss or gradient was not finite. Raises NonFiniteLossError unless
-        such steps are skipped, and beyond `max_nonfinite_steps`."""
+        """Count an update that was refused because its loss or gradient was not finite.
+
+        Raises NonFiniteLossError unless such steps are skipped, and if more than `max_nonfinite_steps` were.
+        """
         what = f"the {update.name} is {update.loss.item():.3g}"
         if torch.isfinite(update.loss):
             what += " and its gradient is not finite"
@@ -248,7 +255,7 @@ class Bookkeeper:
             )
 
     def _nonfinite(self, what: str, step: int) -> NonFiniteLossError:
-        """The error to raise; what helps to find the cause is written into the run folder first."""
+        """The error to raise. Before it is returned, a diagnosis is written into the run folder."""
         good = self.checkpoints.newest()
         diagnosis = self.checkpoints.last.with_name(DIAGNOSIS_FILE)
         rate = self.learning_rate(step)

@@ -17,10 +17,9 @@ from tenet.files.weights import CHECKSUM, checksum
 
 logger = logging.getLogger("tenet")
 
-# Under these keys, what a checkpoint is of: the settings of its run and the fingerprints of its data set; and the version
-# of its layout.
-RUN, DATA, LAYOUT = "run", "data", "layout"
-PROCESSES = "processes"  # how many trained together
+# Keys of a checkpoint: the settings of its run, the fingerprints of its data set, the version of its layout, and the
+# number of processes that trained together.
+RUN, DATA, LAYOUT, PROCESSES = "run", "data", "layout", "processes"
 CURRENT_LAYOUT = 3
 MAX_SHOWN = 100  # characters of a value that a message repeats
 
@@ -45,8 +44,9 @@ class Checkpoints:
 
     writes: if False, `save` does nothing.
     run: key -> value of the settings that a resumed run keeps. data: name -> fingerprint of each part of the data set.
-    A checkpoint of other settings or of other data is refused.
-    processes: how many train together. A checkpoint of another number is refused, or, with `any_processes`, warned of.
+        A checkpoint with other settings or other data is refused.
+    processes: how many train together. A checkpoint of another number of processes is refused; with `any_processes`, it
+        is used, with a warning.
     check_folder: called before files are written; raises StorageError if the run folder is no longer in its place.
     """
 
@@ -123,7 +123,7 @@ class Checkpoints:
             return
         if not self.any_processes:
             raise CheckpointError(
-                f"{path} is of a run in {saved} processes, and {self.processes} were started; start {saved}, or continue "
+                f"{path} is of a run in {saved} processes, but {self.processes} were started; start {saved}, or continue "
                 "with trainer.processes=any, which changes the figures"
             )
         logger.warning(

@@ -41,10 +41,13 @@ def train(
 ) -> None:
     """Train from `state` (a new one or a checkpoint's, see `TrainingState.restore`), which is changed in place.
 
-    evaluate: returns metrics to log after an epoch; they are not used for model selection. With several processes, each
-    calls this with its share of the batches, all of them evaluate, and the main process tracks. Resuming is exact for the
-    same number of processes, because all randomness is a function of `seed`, the step and the rank.
-    evaluated_images: of one evaluation during training, and of all at its end; for the time that is left.
+    With several processes, each calls this function with its share of the batches; all of them evaluate, and the main
+    process tracks. Resuming is exact for the same number of processes, because all randomness is a function of `seed`,
+    the step and the rank.
+
+    evaluate: returns metrics to log after an epoch; they are not used for model selection.
+    evaluated_images: how many images an evaluation during training predicts, and how many those at the end do. The
+        estimate of the time left needs them.
 
     Raises NonFiniteLossError with the step, the learning rate and the last good checkpoint, and, after writing a
     checkpoint, Preempted or KeyboardInterrupt if `stop` received a signal.

@@ -19,7 +19,7 @@ class RunningMeans:
 
     def __init__(self, device: torch.device, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
         self.device, self.process_group = device, process_group
-        # By name: the sum and the number of what was added.
+        # Name -> [sum, count] of the values that were added.
         self._sums: dict[str, Tensor] = {}
         self._first_nonfinite = self._zeros(1)
 
@@ -55,7 +55,7 @@ class RunningMeans:
         return metrics, first_nonfinite
 
     def totals(self) -> dict[str, list[float]]:
-        """By name the sum and the count over all processes, each of which must call this. For a checkpoint."""
+        """Name -> [sum, count] over all processes, each of which must call this. For a checkpoint."""
         if not self._sums:
             return {}
         total = self.process_group.all_reduce_sum(torch.stack(list(self._sums.values())))

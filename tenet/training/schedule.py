@@ -25,7 +25,7 @@ class Schedule(ABC):
     def __call__(self, step: int, span: Span) -> float:
         """The factor of the optimizer's learning rates after `step` steps.
 
-        A run may go on after the span, at the factor that the schedule ends with.
+        A run may continue after the span; the factor then stays at the schedule's last one.
         """
 
     def momentum(self, step: int, span: Span) -> float | None:
@@ -163,7 +163,7 @@ class OneCycle(Schedule):
     def _cycle(self, step: int, span: Span, *, start: float, peak: float, end: float) -> float:
         last = span.steps - 1
         step = min(step, last)
-        turn = self.pct_start * span.steps - 1  # as torch has it: a fraction of a step
+        turn = self.pct_start * span.steps - 1  # need not be an integer, as in torch
         if step <= turn:
             return anneal(start, peak, step / turn if turn else 1.0)
         return anneal(peak, end, (step - turn) / (last - turn))

@@ -23,12 +23,12 @@ class TrainingSettings:
         configuration. "any": the run may continue with another number, although the figures then differ.
     timeout_minutes: how long a process waits for the others, at the start and whenever they communicate.
     sync_batchnorm: normalise over the samples of all processes, on CUDA devices.
-    accumulate: compute each update in so many parts, one after another, which takes less memory; an update is still that of
-        the whole `batch_size`, except that BatchNorm normalises each part by itself.
-    clip_norm: the largest norm of an update's gradient, which is scaled down to it; None: no limit.
+    accumulate: compute each update in this many parts, one after another, which takes less memory. The update is still
+        that of the whole `batch_size`, except that BatchNorm normalises each part separately.
+    clip_norm: a gradient with a larger norm is scaled down to this norm; None: no limit.
     evaluate_every_epochs: None: only at the end. evaluate_images: an evaluation before the last one measures this many
         of the validation or test images, evenly spaced; the last one always measures all of them.
-    checkpoint_every_steps, checkpoint_every_minutes: within an epoch; there always is one at its end.
+    checkpoint_every_steps, checkpoint_every_minutes: within an epoch; at its end, a checkpoint is always written.
     on_nonfinite: stop, or skip: a step whose loss or gradient is not finite then changes nothing. A run skips at most
         `max_nonfinite_steps` steps, and the host waits for the gradient of every step.
 
@@ -75,7 +75,8 @@ class TrainingSettings:
             # The processes would have to compute equal numbers of parts, also of an epoch's last batch.
             raise ConfigError("trainer.sync_batchnorm=true needs whole batches; leave out trainer.accumulate")
         if self.compile and self.deterministic:
-            # The batch sizes that come first decide which kernels are compiled, and thereby the rounding.
+            # Which kernels are compiled, and so the rounding, depends on the batch sizes that come first.
             raise ConfigError(
-                "trainer.compile=true does not give the same bits every time; choose it or trainer.deterministic=true"
+                "trainer.compile=true does not give the same bits every time; leave out trainer.compile or "
+                "trainer.deterministic"
             )

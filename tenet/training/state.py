@@ -1,4 +1,4 @@
-"""The position of a training run, and all that a checkpoint saves of it."""
+"""The state of a training run, as a checkpoint saves and restores it."""
 
 import copy
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ class TrainingState:
     step: the current iteration, counted from 1; 0 before the first. closed_step: the step at which an epoch was last
     finished, including its evaluation. nonfinite_steps: updates that were skipped because loss or gradient was not
     finite.
-    average: the average of the network's weights, if there is to be one.
-    metrics: the last value of each. resumed_at: the step of the checkpoint that this process started from;
-    None if there was none.
+    average: the average of the network's weights; None if the run has none.
+    metrics: the last value of each metric. resumed_at: the step of the checkpoint that this process started from; None
+    if it started without one.
     """
 
     network: Network
@@ -109,12 +109,12 @@ class TrainingState:
 
 
 def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load its state. Its settings come from the configuration and not from a file."""
+    """Load the optimizer's state. Its settings come from the configuration, not from the checkpoint."""
     groups = optimizer.state_dict()["param_groups"]
     if [group["params"] for group in saved["param_groups"]] != [group["params"] for group in groups]:
         raise ValueError("the optimizer has other parameters")
     optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
-    # Each optimizer has a state of its own form: a step of a copy shows whether this one is valid.
+    # Every optimizer's state has a different form: a step of a copy shows whether this state is valid.
     trial = copy.deepcopy(optimizer)
     for parameter in (parameter for group in trial.param_groups for parameter in group["params"]):
         parameter.grad = torch.zeros_like(parameter)
@@ -129,7 +129,7 @@ def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 
 
 def _restore_method(method: Method, saved: Mapping[str, Tensor], rank: int, device: torch.device) -> None:
-    """Load the state of this process. One that the saved run did not have begins without."""
+    """Load this process's part of the method's state. A process that the saved run did not have starts without one."""
     state = {str(name): rows[rank].to(device) for name, rows in saved.items() if rank < len(rows)}
     if not all(map(_is_finite, state.values())):
         raise ValueError("the state of the method holds numbers that are not finite")
@@ -137,22 +137,22 @@ def _restore_method(method: Method, saved: Mapping[str, Tensor], rank: int, devi
 
 
 def _is_finite(value: object) -> bool:
-    """Whether all of a tensor's or a scalar's numbers are; anything else, such as None, has none."""
+    """Whether all numbers of a tensor or float are finite; True for anything else, such as None."""
     return not isinstance(value, Tensor | float) or bool(torch.isfinite(torch.as_tensor(value)).all())
 
 
 def _check_means(saved: Mapping[str, Any]) -> dict[str, list[float]]:
-    """The sums, each with the number of what was added."""
+    """Name -> [sum, count], checked."""
     means = {str(name): [_check_figure(value) for value in pair] for name, pair in saved.items()}
     if bad := [name for name, (_, count) in means.items() if count < 0 or not count.is_integer()]:
-        raise ValueError(f"{bad[0]} is the mean of a number of samples that is not a count")
+        raise ValueError(f"the count of {bad[0]} is not a whole number of at least 0")
     return means
 
 
 def _check_metric(name: str, value: object) -> float:
     figure = _check_figure(value)
     if name.endswith("_pct") and not 0 <= figure <= 100.001:  # sums over processes are rounded
-        raise ValueError(f"{name} is {figure:.3g}, which is no share of 100")
+        raise ValueError(f"{name} is {figure:.3g}, which is no percentage")
     return figure
 
 

@@ -26,7 +26,6 @@ from tenet.entry import run_and_report_errors
 from tenet.errors import ConfigError, NonFiniteOutputError, printable
 from tenet.evaluation.classifier import Classifier
 from tenet.evaluation.plots import save_figure
-from tenet.evaluation.target import find_weights
 from tenet.experiment import Experiment
 from tenet.files.json import write_json
 from tenet.files.names import EVALUATION_FOLDER, WANDB_FILE
@@ -34,6 +33,7 @@ from tenet.files.weights import load_weights, read_weights
 from tenet.inhibition import NonFiniteFeaturesError
 from tenet.printing import open_streams
 from tenet.run.signals import StopSignals
+from tenet.run.weights import find_weights
 from tenet.xray.figures import TABLE_COLUMNS, make_xray, print_rows, table_rows
 from tenet.xray.picture import draw_xray
 

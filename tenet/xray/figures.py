@@ -13,6 +13,7 @@ from tenet.methods import Inhibited, importance_pass
 from tenet.networks import Network
 from tenet.randomness import make_generator
 
+MAX_WIDTH = 1000  # characters of a printed table
 TABLE_COLUMNS = (
     *("image", "label", "version", "group", "channels", "importance"),
     *("overlap", "overlap_other_medoids"),
@@ -161,6 +162,7 @@ def figures_of(explanation: Explanation, row: int, classes: Sequence[str]) -> di
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str, corruption: str) -> None:
     """Print two lines for each image: one for the clean version, one for the corrupted version."""
+    from rich.measure import Measurement
     from rich.table import Table
 
     from tenet.printing import console
@@ -183,6 +185,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str, corruption: str
             image = f"{row['image']}, class {row['label']}" if version == "clean" else ""
             table.add_row(image, name, *cells, overlap, end_section=version == "corrupted")
     plain = console(soft_wrap=True, markup=False)
+    whole = Measurement.get(plain, plain.options.update(max_width=MAX_WIDTH), table).maximum
+    plain.width = max(plain.width, whole)  # figures are never cut
     plain.print(table)
     plain.print(
         "g0, g1...: each group's channels, and its share of the summed |importance|. Overlap: adjusted Rand "

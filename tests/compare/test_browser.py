@@ -138,6 +138,18 @@ def test_figures_are_visible_next_to_nine_keys(window, tmp_path):
     assert max(window.run(beyond)) == 0
 
 
+def test_words_are_not_broken(opened):
+    lines = opened.run(
+        """const range = document.createRange();
+        const cells = [...document.querySelectorAll('.sortable td')].filter(e => e.textContent === 'inhibition');
+        return cells.map(cell => {
+          range.selectNodeContents(cell);
+          return range.getClientRects().length;
+        });"""
+    )
+    assert set(lines) == {1}
+
+
 # The contrast of each text with its background (WCAG 2), in the colours that the browser paints.
 CONTRAST = """
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});

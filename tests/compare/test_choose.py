@@ -79,7 +79,15 @@ def test_where_chooses_runs_also_those_that_are_set_apart_else(mixed, capsys):
     assert "| all runs | 4.00 | 50.00 | 1 |" in text
     assert "mean" in printed(capsys, mixed, "--where", "experiment=debug", "--format", "csv")
     text = printed(
-        capsys, mixed, "--where", "tenet=none", "seed=0,1", "trainer.epochs=2.0", "--format", "markdown"
+        capsys,
+        mixed,
+        "--where",
+        "tenet=none",
+        "seed=0,1",
+        "--where",
+        "trainer.epochs=2.0",
+        "--format",
+        "markdown",
     )
     assert "| all runs | 4.00 ± 0.00 | 13.00 ± 2.83 | 2 |" in text
 
@@ -121,12 +129,18 @@ def test_group_by_and_columns_choose_what_is_shown_in_the_given_order(tmp_path, 
 
 def test_what_is_the_same_for_all_runs_is_said_once(tmp_path):
     for seed, commit in enumerate(("1f0c5a2b3d", "1f0c5a2b3d")):
-        run = write_run(tmp_path / str(seed), seed=seed, lr=0.3, tenet={**TENET, "groups": 4})
-        (run / "environment.json").write_text(json.dumps({"git": {"commit": commit, "dirty": False}}))
+        trainer = {"_target_": "tenet.training.settings.TrainingSettings", "epochs": 2, "processes": 1}
+        run = write_run(
+            tmp_path / str(seed), seed=seed, lr=0.3, tenet={**TENET, "groups": 4}, trainer=trainer
+        )
+        (run / "environment.json").write_text(
+            json.dumps({"git": {"commit": commit, "dirty": False}, "cpu": "AMD EPYC", "threads": seed + 1})
+        )
         (run / "train.log").write_text(f"2026-11-{28 + seed} 09:47:54,930 INFO tenet: run folder\n")
     (part,) = split_by_data(read(tmp_path))
     said = dict(facts(compare(part.runs, dataset=part.name)))
     assert said["runs"] == "2 in 1 group, seeds 0, 1"
+    assert said["hardware"] == "AMD EPYC, 1 thread (1 run), AMD EPYC, 2 threads (1 run)"
     assert (said["trained"], said["commit"]) == ("2026-11-28 to 2026-11-29", "1f0c5a2b")
     assert (
         said["settings"] == "optimizer=sgd optimizer.lr=0.3 tenet=inhibition tenet.groups=4 trainer.epochs=2"

@@ -8,7 +8,8 @@ from tenet.compare.__main__ import main
 from tenet.compare.differences import MEAN, corruption_differences
 from tenet.compare.groups import compare
 from tenet.compare.runs import find_runs, read_run
-from tests.compare.folders import PLAIN, write_pair, write_run
+from tenet.compare.text import markdown
+from tests.compare.folders import PLAIN, TENET, write_pair, write_run
 
 GENERATED = "mCE, generated, %"
 
@@ -25,7 +26,7 @@ def test_the_differences_by_corruption_are_paired_by_seed(tmp_path):
     del content["corruptions"]["snow"]["5"]  # not whole: this pair is left out
     report.write_text(json.dumps(content))
     comparison = compare(read(tmp_path))
-    rows = corruption_differences(comparison.groups[1], comparison.baseline, GENERATED)
+    rows = corruption_differences(comparison.groups[1], comparison.baselines[0], GENERATED)
     assert len(rows) == 16
     assert rows["frost"].mean == pytest.approx(2)  # 11, 15, 16 less 10, 12, 14
     assert rows["frost"].interval == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
@@ -71,3 +72,27 @@ def test_one_group_has_no_best_figure(tmp_path, capsys):
     write_run(tmp_path / "1", seed=0, tenet=PLAIN, mce=None, test=None)
     (tmp_path / "1" / "summary.json").unlink()
     assert "textbf" not in "".join(latex_rows(capsys, tmp_path))
+
+
+def test_of_several_baselines_each_group_has_the_one_with_its_other_settings(tmp_path):
+    for seed, lr in ((0, 0.1), (1, 0.1), (0, 0.3), (1, 0.3)):
+        for name, tenet, mce in (("4", {**TENET, "groups": 4}, 10), ("6", TENET, 12), ("none", PLAIN, 15)):
+            write_run(tmp_path / f"{name}-{lr}-{seed}", seed=seed, lr=lr, tenet=tenet, mce=mce + 100 * lr)
+    write_run(tmp_path / "alone", seed=0, lr=0.5)
+    comparison = compare(read(tmp_path), baseline=["tenet=none"])
+    assert comparison.baseline_label == "tenet=none with the same other settings"
+    found = {
+        group.label: comparison.difference(group, GENERATED).mean
+        for group in comparison.groups
+        if group not in comparison.baselines
+    }
+    label = "lr={1}, tenet=inhibition, groups={0}".format
+    expected = {
+        label(4, 0.1): -5,
+        label(6, 0.1): -3,
+        label(4, 0.3): -5,
+        label(6, 0.3): -3,
+        label(6, 0.5): None,
+    }
+    assert {name: mean and round(mean, 6) for name, mean in found.items()} == expected
+    assert "| 0.5 | inhibition | 6 | no such group | no such group |" in markdown(comparison)

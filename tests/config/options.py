@@ -13,7 +13,7 @@ from torch import nn
 from tenet.config.build import build
 from tenet.config.rules import rules_for
 from tenet.config.run_config import resolve
-from tenet.experiment.parts import with_attack
+from tenet.experiment.method import with_attack
 from tenet.methods import Adversarial, CrossEntropy
 from tenet.rules import Rule
 

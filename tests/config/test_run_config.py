@@ -8,7 +8,8 @@ import yaml
 
 from tenet.compare.keys import differing_keys, flatten_config
 from tenet.config.build import build
-from tenet.config.run_config import fixed_settings, read_config, resumed_config, run_id, write_config
+from tenet.config.identity import NOT_THE_EXPERIMENT, fixed_settings, is_compared
+from tenet.config.run_config import read_config, resumed_config, run_id, write_config
 from tenet.errors import ConfigError, DatasetError
 from tests.config.options import composed
 
@@ -190,3 +191,8 @@ def test_a_class_that_is_not_allowed_is_refused_and_its_module_not_imported(
     rewrite(run_dir, "dataset", _target_=target)
     with pytest.raises(ConfigError, match=r"^dataset\._target_=.*: must be a class of tenet\.data"):
         read_config(run_dir)
+
+
+def test_runs_of_one_id_are_in_one_group_of_a_comparison():
+    assert not any(map(is_compared, NOT_THE_EXPERIMENT))
+    assert is_compared("dataset.path")

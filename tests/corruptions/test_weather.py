@@ -9,6 +9,7 @@ from PIL import Image
 
 from tenet.corruptions import contact_sheet
 from tenet.corruptions.frost import crystals, frost_texture
+from tenet.corruptions.pictures import sheet_of
 from tenet.corruptions.random import Draws, image_keys
 from tenet.corruptions.spatter import connected, distance_to, edges, equalize_levels
 from tenet.corruptions.weather import plasma
@@ -116,6 +117,17 @@ def test_equalize_spreads_the_ranks_and_keeps_a_flat_image():
     values = torch.tensor([[[1, 1, 1, 1], [2, 2, 5, 9]]]).float()
     assert equalize_levels(values)[0].tolist() == [[0, 0, 0, 0], [128, 128, 191, 255]]
     assert torch.equal(equalize_levels(torch.full((1, 2, 2), 3.0)), torch.full((1, 2, 2), 3.0))
+
+
+def test_a_long_name_is_whole_on_a_sheet():
+    cells = {
+        name: {1: torch.zeros(8, 8, 3, dtype=torch.uint8)}
+        for name in ("fog", "transverse_chromatic_abberation")
+    }
+    figure = sheet_of(cells)
+    figure.canvas.draw()
+    labels = figure.axes[0].get_yticklabels()
+    assert min(label.get_window_extent().x0 for label in labels) >= 0
 
 
 def test_the_contact_sheet_shows_each_clean_image_before_its_corruptions(tmp_path):

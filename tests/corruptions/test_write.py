@@ -270,9 +270,7 @@ def test_a_package_without_its_configuration_is_reported(monkeypatch, capsys, tm
 def test_the_command_writes_and_a_second_call_has_nothing_to_do(tmp_path, caplog):
     images = np.arange(2 * 6 * 5 * 3, dtype=np.uint8).reshape(2, 6, 5, 3)
     labels = np.array([1, 0])
-    np.savez(
-        tmp_path / "own.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels
-    )
+    np.savez(tmp_path / "own.npz", test_images=images, test_labels=labels)
     command = [sys.executable, "-m", "tenet.corruptions", "own-c", "dataset=arrays", "dataset.path=own.npz"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

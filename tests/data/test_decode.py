@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tenet.data.decode import decode, read_image
+from tenet.data.decode import decode
 from tenet.errors import DatasetError
-from tests.data.trees import folder_of, picture, read_whole, write_classes
+from tests.data.trees import folder_of, picture, read_image, read_whole, write_classes
 
 
 @pytest.fixture

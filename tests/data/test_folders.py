@@ -104,7 +104,7 @@ def test_a_broken_image_is_named(clean, content):
         picture(3).save(path, format="TGA")
     else:
         path.write_bytes(path.read_bytes()[:-40] if content == "cut" else content)
-    reason = "Truncated File Read" if content == "cut" else "its content is of no format that is read"
+    reason = "Truncated File Read" if content == "cut" else "its format is unknown or not supported"
     with pytest.raises(DatasetError, match=rf"n02/val_9\.JPEG can't be read as an image: {reason}"):
         read_whole(folder_of(clean))
 

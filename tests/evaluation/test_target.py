@@ -13,9 +13,10 @@ from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
 from tenet.evaluation.suites.build import build_suites
 from tenet.evaluation.suites.clean import Clean
-from tenet.evaluation.target import EvaluationTarget, find_weights
+from tenet.evaluation.target import EvaluationTarget
 from tenet.files.weights import save_weights
 from tenet.networks import ResNet, WideResNet
+from tenet.run.weights import find_weights
 from tests.data.trees import folder_of, read_whole, write_classes
 
 BACKBONE = {"_target_": "tenet.networks.ResNet", "depth": 8, "width": 4}
@@ -94,7 +95,7 @@ def test_only_typed_keys_change_how_images_are_prepared(run_dir, caplog):
     """Of a run whose weights say nothing, of one whose weights do, and of these weights without their run."""
 
     def prepared(typed=(), **changes):
-        dataset = EvaluationTarget.from_config(make_config(**changes), typed=typed).prepared_dataset
+        dataset = EvaluationTarget.from_config(make_config(**changes), typed=typed).preparation.dataset_config
         return [dataset[name] for name in ("mean", "std", "resize", "crop")]
 
     beside_run = {"run": str(run_dir), "dataset": FOLDER}
@@ -128,9 +129,11 @@ def test_images_of_another_folder_are_cut_and_turned_as_those_of_the_training(ru
     for source in ({"run": str(run_dir)}, {"weights": str(weights), "backbone": BACKBONE}):
         for typed, expected in [((), [40, 8, True]), (("dataset.upright", "dataset.crop"), [40, 224, False])]:
             target = EvaluationTarget.from_config(make_config(**source, dataset=other), typed=typed)
-            assert [target.prepared_dataset[name] for name in ("resize", "crop", "upright")] == expected
+            assert [
+                target.preparation.dataset_config[name] for name in ("resize", "crop", "upright")
+            ] == expected
         digits = EvaluationTarget.from_config(make_config(**source, dataset=DIGITS))
-        assert digits.prepared_dataset.keys() == DIGITS.keys()
+        assert digits.preparation.dataset_config.keys() == DIGITS.keys()
 
 
 def test_weights_that_also_fit_a_network_that_they_were_not_trained_in_are_told(tmp_path, caplog):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tenet.errors import CheckpointError, StorageError
-from tenet.evaluation.target import find_weights
 from tenet.files.atomic import remove_leftovers, write_atomically
 from tenet.files.weights import checksum, holds_weights, load_weights, save_weights
+from tenet.run.weights import find_weights
 from tenet.training.checkpoint import Checkpoints
 
 

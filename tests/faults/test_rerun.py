@@ -110,7 +110,7 @@ def test_a_folder_of_others_is_refused_and_stays_as_it_is(
 def test_the_folder_of_another_project_is_no_run_folder(here: Path) -> None:
     before = contents(here)
     for words in ((), ("rerun=true",)):
-        assert_told(train("hydra.run.dir=.", *words, cwd=here), "holds files that are no run's (data.npz)")
+        assert_told(train("hydra.run.dir=.", *words, cwd=here), "holds files that no run wrote (data.npz)")
     assert contents(here) == before
 
 

@@ -162,7 +162,7 @@ def of_study(path: Path) -> object:
 
 
 def of_image(path: Path) -> object:
-    from tenet.data.decode import read_image
+    from tests.data.trees import read_image
 
     return [read_image(path), read_image(path, resize=6, crop=4)]
 

@@ -105,9 +105,3 @@ def test_weights_of_torchvisions_resnet50_give_its_logits(tmp_path: Path) -> Non
     with torch.no_grad():
         assert torch.equal(ours(images), theirs(images))
     assert sum(parameter.numel() for parameter in ours.parameters()) == 25_557_032
-
-
-@pytest.mark.parametrize("blocks", [(3, 4, 6), (3, 4, 6, 0)])
-def test_impossible_blocks_are_refused(blocks: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"^blocks=\[3, 4, 6.* four stages"):
-        imagenet_resnet(blocks=blocks)

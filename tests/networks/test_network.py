@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -104,3 +105,11 @@ def test_a_backbone_that_returns_something_else_than_a_logit_for_each_class_is_r
         outline = Network(Wrong(change))
     with pytest.raises(ValueError, match=message):
         check_forward(outline.to("meta"), (3, 16, 16))
+
+
+def test_pixels_from_0_to_255_are_refused(backbone: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        jaxtyping.config, "jaxtyping_disable", True
+    )  # outside the tests, nothing checks the types
+    with pytest.raises(ValueError, match="divide pixels by 255"):
+        Network(backbone)(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))

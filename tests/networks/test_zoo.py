@@ -29,9 +29,9 @@ def config(name: str = "resnet18", library: str = "timm", **values: object) -> d
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"name": "resnt18"}, r"^backbone\.name=resnt18 is no model of timm; near ones: resnet18, "),
+        ({"name": "resnt18"}, r"^backbone\.name=resnt18 is no model of timm; similar ones: resnet18, "),
         ({"name": "hf-hub:timm/resnet18"}, r"^backbone\.name=hf-hub:timm/resnet18 is no model of timm"),
-        ({"kwargs": {"drop_path": 0.1}}, r"^backbone\.kwargs\.drop_path=0\.1: .* resnet18; near ones: drop_path_rate"),
+        ({"kwargs": {"drop_path": 0.1}}, r"^backbone\.kwargs\.drop_path=0\.1: .* resnet18; similar ones: drop_path_rate"),
         ({"kwargs": {"checkpoint_path": "x.pth"}}, r"^backbone\.kwargs\.checkpoint_path=x\.pth can't be given"),
         ({"name": "vit_tiny_patch16_224", "kwargs": None, "stem": "cifar"}, "patches of 16x16"),
     ],

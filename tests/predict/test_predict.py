@@ -34,6 +34,7 @@ def pictures(tmp_path_factory, pixels):
     """Two pictures of the network's size, a larger one, and two files that are none."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "below").mkdir()
+    (folder / "folder.png").mkdir()
     Image.fromarray(pixels[0]).save(folder / "a.png")
     Image.fromarray(pixels[1]).save(folder / "below" / "b.png")
     Image.fromarray(pixels[2]).resize((64, 40)).save(folder / "c.jpg")
@@ -48,7 +49,7 @@ def probabilities(run, images):
 
 
 def test_all_pictures_are_classified_and_broken_ones_named_at_the_end(run, pictures, pixels, capsys):
-    assert main([str(run), str(pictures), "--format", "jsonl"]) == 1
+    assert main([str(run), str(pictures), "--format", "jsonl", "--device", "cpu"]) == 1
     printed = capsys.readouterr()
     lines = [json.loads(line) for line in printed.out.splitlines()]
     assert [line["picture"] for line in lines] == [
@@ -60,7 +61,7 @@ def test_all_pictures_are_classified_and_broken_ones_named_at_the_end(run, pictu
         assert found == pytest.approx({"0": float(row[0]), "1": float(row[1])}, abs=1e-5)
         assert line["predictions"][0]["class"] == str(int(row.argmax()))
     assert printed.err.splitlines() == [
-        f"error: {pictures}/broken.png can't be read as an image: its content is of no format that is read",
+        f"error: {pictures}/broken.png can't be read as an image: its format is unknown or not supported",
         "error: 1 picture of 4 could not be read",
     ]
 

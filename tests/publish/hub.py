@@ -38,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     self.server.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                elif line["key"] == "deletedFile":
+                    del self.server.files[line["value"]["path"]]
             answer = {
                 "commitUrl": f"{self.server.address}/user/model/commit/{'0' * 40}",
                 "commitOid": "0" * 40,
@@ -45,9 +47,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(answer)
 
     def do_GET(self) -> None:
-        self.answer({"error": "Invalid username or password."}, status=401)
+        if self.server.is_open and "/tree/" in self.path:
+            files = self.server.files.items()
+            return self.answer([{"type": "file", "path": n, "size": len(c), "oid": "0"} for n, c in files])
+        return self.answer({"error": "Invalid username or password."}, status=401)
 
-    def answer(self, content: dict[str, Any], *, status: int = 200) -> None:
+    def answer(self, content: Any, *, status: int = 200) -> None:
         text = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")

@@ -108,6 +108,31 @@ def test_reports_of_other_weights_stay_out_of_the_card(run, tmp_path, capsys):
     assert torch.equal(tenet.load(tmp_path / "ema")(IMAGES), tenet.load(run, weights_key="model_ema")(IMAGES))
 
 
+def test_nothing_of_another_report_passes_for_a_figure_of_the_published_weights(run, tmp_path):
+    evaluation = shutil.copytree(run, tmp_path / "run") / "evaluation"
+    report = json.loads((evaluation / "corruptions.json").read_text())
+
+    def write(name, **changes):
+        (evaluation / f"corruptions-{name}.json").write_text(json.dumps(report | changes))
+
+    write("files", weights_sha256="0", documents=["robustbench.json"])
+    for stale in ("robustbench.json", "corruptions-files-heatmap.png"):
+        (evaluation / stale).touch()
+    part = {"mce_pct": None, "corruption_means": {"fog": {"error_pct": 1.25}}}
+    write("fog-part", corruption_generated={**report["corruption_generated"], **part})
+    odd = {**report["measured"], "is_own_normalization": False}
+    write("normalization-1", measured=odd, clean={**report["clean"], "error_pct": 98.75})
+    assert main([str(tmp_path / "run"), str(tmp_path / "a"), FAST]) == 0
+    found = {path.name for path in (tmp_path / "a").rglob("*.*")}
+    assert "corruptions-heatmap.png" in found
+    assert {name for name in found if name.startswith("robustbench")} == {"robustbench-generated.json"}
+    assert "corruptions-files-heatmap.png" not in found
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "1.25" not in card
+    (line,) = (line for line in card.splitlines() if line.startswith("| clean | 98.75 |"))
+    assert line.endswith("| test images, normalised otherwise than in training |")
+
+
 def test_attacks_and_other_test_sets_of_a_report_are_in_the_card(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     report = json.loads((run / "evaluation" / "corruptions.json").read_text())
@@ -159,6 +184,7 @@ def test_a_push_uploads_the_whole_folder_to_a_private_model(run, tmp_path, monke
     arguments = [str(run), str(tmp_path / "a"), FAST, "--push", "user/model", "--force"]
     for options, visibility in (([], "private"), (["--public"], "public")):
         with hub() as server:
+            server.files |= dict.fromkeys(("model.onnx", "pictures/old.png", "LICENSE"), b"earlier")
             monkeypatch.setenv("HF_ENDPOINT", server.address)
             assert main([*arguments, *options]) == 0
         created = server.created[0]
@@ -167,7 +193,7 @@ def test_a_push_uploads_the_whole_folder_to_a_private_model(run, tmp_path, monke
         files = {
             str(path.relative_to(tmp_path / "a")): path.read_bytes() for path in (tmp_path / "a").rglob("*.*")
         }
-        assert {name: server.files[name] for name in files} == files
+        assert server.files == {**files, "LICENSE": b"earlier"}  # nothing of an earlier model's
         assert b"hf download user/model --local-dir a" in files["README.md"]
     with hub(is_open=False) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.address)

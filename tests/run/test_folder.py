@@ -18,7 +18,9 @@ from tenet.config.command_line import plan
 from tenet.config.run_config import run_id, write_config
 from tenet.errors import ConfigError
 from tenet.files.atomic import hold
-from tenet.run.folder import RunFolder, RunLog, prepare_to_resume, selection_error
+from tenet.run.contents import RunLog
+from tenet.run.folder import RunFolder, selection_error
+from tenet.run.resume import prepare_to_resume
 
 CONFIG = {"seed": 0, "tenet": {"groups": 6}, "tracking": {"project": "a"}, "resume": None, "rerun": False}
 
@@ -99,7 +101,9 @@ def test_what_a_run_wrote_before_its_configuration_is_known_as_its_own(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "train.log"]
     (tmp_path / "weights.safetensors").touch()
     with (
-        pytest.raises(ConfigError, match=r"no run's \(\.lock, train\.log, weights|no run's \(weights"),
+        pytest.raises(
+            ConfigError, match=r"no run wrote \(\.lock, train\.log, weights|no run wrote \(weights"
+        ),
         RunFolder(tmp_path),
     ):
         pass
@@ -112,7 +116,7 @@ def test_a_log_of_others_is_left_alone(tmp_path, lock):
         (tmp_path / ".lock").write_text(lock)
     log = RunLog(str(tmp_path / "train.log"), delay=True)
     log.emit(logging.makeLogRecord({"msg": "ours"}))
-    with pytest.raises(ConfigError, match=r"holds files that are no run's .*train\.log"), RunFolder(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds files that no run wrote .*train\.log"), RunFolder(tmp_path):
         pass
     log.emit(logging.makeLogRecord({"msg": "ours"}))
     log.close()

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from tenet.tracking import Tracker
-from tenet.tracking.names import MAX_CHARACTERS, cut, short_name
+from tenet.tracking.names import MAX_CHARACTERS, chosen_by_agent, cut, short_name
 from tenet.tracking.wandb_run import WandbRun
-from tenet.tracking.wandb_tracking import chosen_by_agent
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from tenet.failures import PREEMPTED
 from tenet.run.signals import Preempted
 from tenet.tracking import NoTracking, Tracker, WandbTracking
-from tenet.tracking.wandb_tracking import setting
+from tenet.tracking.names import setting
 from tests.tracking.wandb_offline import RunRecords, read_wandb_file, wandb_files
 
 SHOWN = {

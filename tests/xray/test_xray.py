@@ -15,7 +15,7 @@ from tenet.methods import CrossEntropy, Inhibited, importance_pass
 from tenet.networks import Network, ResNet
 from tenet.tracking import WandbTracking
 from tenet.xray.__main__ import main
-from tenet.xray.figures import TABLE_COLUMNS, XRay, table_rows
+from tenet.xray.figures import TABLE_COLUMNS, XRay, print_rows, table_rows
 from tenet.xray.picture import MAP_COLORS, PASSING, draw_xray
 from tests.config.options import composed
 from tests.tracking.wandb_offline import read_wandb_file, wandb_files
@@ -281,6 +281,14 @@ def test_the_table_has_a_line_for_each_image_version_and_group():
         [7, "cat", "fog 3", 0, 2, 0.25, 0.5, 0.75],
         [7, "cat", "fog 3", 1, 2, 0.0, 0.5, 0.75],
     ]
+
+
+def test_no_figure_of_the_printed_table_is_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    version = {"group_sizes": [8] * 6, "group_importance": [0.5, -0.5, 0.0, 0.0, 0.0, 0.0]}
+    row = {"image": 7, "label": "cat", "group_overlap": 0.5, "group_overlap_other_medoids": 0.75}
+    print_rows([{**row, "clean": version, "corrupted": version}], title="6 groups", corruption="fog 3")
+    assert capsys.readouterr().out.count("-50 % ") == 2
 
 
 def test_weights_that_give_no_numbers_are_refused_in_one_line(run_dir, tmp_path, capsys):

@@ -94,7 +94,7 @@ class TinyImageNet(PublishedImages):
 class Cub200(PublishedImages):
     """CUB-200-2011: 200 species of birds.
 
-    per_class: train on at most so many images of each class, drawn by `split_seed`; the images of a smaller number are
+    per_class: train on at most this many images of each class, drawn by `split_seed`; the images of a smaller number are
     among those of a larger one. null: all, about 30.
 
     Source: Wah et al., The Caltech-UCSD Birds-200-2011 dataset, 2011.
@@ -118,7 +118,7 @@ class Cub200(PublishedImages):
 @dataclass(frozen=True, kw_only=True)
 class Voc2012(PublishedImages):
     """PASCAL VOC 2012, classification: any number of twenty classes in an image; trained on its training images and
-    tested on its validation images. An object that is marked as difficult does not count.
+    tested on its validation images. Objects that are marked as difficult do not count.
 
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2012.
     """

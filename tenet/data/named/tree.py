@@ -1,4 +1,4 @@
-"""What the readers of published layouts share: a tree of files, and the error that says where its archive is."""
+"""What the readers of published data sets share: a tree of files, and an error that says where to get its archive."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -15,9 +15,9 @@ MAX_TABLE_BYTES = 2**26
 
 
 class Listing(NamedTuple):
-    """The images of a data set: relative paths with `/`, and their labels, which count through `classes`.
+    """The images of a data set: relative paths with `/`, and labels, which are positions in `classes`.
 
-    With several labels an image, a label is a value for each class: 1 present, 0 absent, -1 not counted.
+    If an image may have several classes, its label has a value for each class: 1 present, 0 absent, -1 not counted.
     """
 
     classes: tuple[str, ...]
@@ -47,7 +47,7 @@ class Tree:
     archive: Archive
 
     def error(self, what: str) -> DatasetError:
-        """The error for a tree that is not there, or not whole. what: such as `/data/x is missing`."""
+        """The error for a tree that is missing or incomplete. what: such as `/data/x is missing`."""
         archive = self.archive
         md5 = f", MD5 {archive.md5}" if archive.md5 else ""
         return DatasetError(

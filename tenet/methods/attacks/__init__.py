@@ -1,14 +1,15 @@
-"""Attacks: small changes of an image, within a radius, that make a network's prediction of it worse.
+"""Attacks: small changes of an image, within a radius, that make a network's prediction for it worse.
 
     worse = attack.perturb(network, images, labels, draw=batch.draw)
 
-An `Attack` is built from its settings alone (`Pgd(radius="8/255", steps=20)`) and keeps no state: training and evaluation
-share one. `perturb` takes images in [0, 1] and labels (or soft targets), and returns images of the same shape and type, in
-[0, 1] and within `attack.ball` around those that were given. It draws by `draw("restart 1")`, and so on: one generator for
-the whole batch, or a list of one for each image, which makes the result independent of how images are put into batches. It
-computes in float32, whatever the network's precision, runs the network in the mode that the caller has chosen, and leaves
-its weights, its gradients and its BatchNorm statistics alone. Your own attack overrides `search`, which `perturb` calls once
-it has put the network into float32 and has stopped its BatchNorm statistics.
+An `Attack` is built from its settings alone (`Pgd(radius="8/255", steps=20)`) and keeps no state, so that training and
+evaluation share the same classes. `perturb` takes images in [0, 1] and labels (or soft targets), and returns images of the
+same shape and type, in [0, 1] and within `attack.ball` around those that were given. It asks for random generators by
+`draw("restart 1")`, and so on: `draw` returns one generator for the whole batch, or a list with one for each image, which
+makes the result independent of how images are put into batches. `perturb` computes in float32 for networks of any precision,
+runs the network in the mode that the caller has chosen, and leaves its weights, gradients and BatchNorm statistics alone.
+Your own attack overrides `search`; `perturb` calls it with the network in float32 and with BatchNorm statistics that don't
+move.
 """
 
 from tenet.methods.attacks.apgd import ApgdCe

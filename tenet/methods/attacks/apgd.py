@@ -15,14 +15,16 @@ from tenet.networks import Network
 from tenet.rules import Fraction, at_least, check_arguments
 
 # The paper's values: the weight of a new step against the momentum, and the share of a window's steps that must raise the
-# loss to keep the step size.
+# loss for the step size to be kept.
 NEW_STEP, RISING = 0.75, 0.75
 
 
 @dataclass(kw_only=True)
 class ApgdCe(Attack):
-    """APGD on the cross-entropy. Steps begin at twice the radius and are halved, for each image by itself, at the end of a
-    window in which the loss rose too rarely or its best value did not improve; the search continues from the best image.
+    """APGD on the cross-entropy.
+
+    The step size begins at twice the radius. It is halved, for each image separately, at the end of a window in which the
+    loss rose too rarely or its best value did not improve; the search then continues from the best image.
 
     radius: of images in [0, 1]: a number, or text such as 8/255. Starts are random changes as long as the radius.
     restarts: as in Pgd.
@@ -43,7 +45,8 @@ class ApgdCe(Attack):
         return self.restarts * (self.steps + 1)
 
     def search(self, network: Network, images: Images, labels: Tensor, *, draw: Draws) -> Images:
-        # The worst image of all steps is the result; within one start, steps continue from the one of the highest loss.
+        # The result is the worst image of all steps of all starts; within a start, the search continues from the image
+        # with the highest loss.
         worst = Worst(images)
         for restart in range(1, self.restarts + 1):
             start = images + self.ball.draw_far(images, draw(f"restart {restart}"))
@@ -92,11 +95,13 @@ class ApgdCe(Attack):
 
 
 def windows(steps: int) -> dict[int, int]:
-    """By the step at which a window ends, its length: the first has 22 % of the steps, each further one 3 % of them less,
-    down to 6 %."""
+    """The last step of each window -> the window's length.
+
+    The first window has 22 % of the steps, and each further one 3 percentage points less, down to 6 %.
+    """
     shares, ends = [0.0, 0.22], [0, math.ceil(0.22 * steps)]
     while ends[-1] < steps:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
         ends.append(math.ceil(shares[-1] * steps))
-    # Of few steps, some windows have none.
+    # With few steps, several windows may end at the same step; they are one.
     return {end: end - start for start, end in pairwise(sorted(set(ends)))}

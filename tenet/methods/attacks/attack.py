@@ -22,12 +22,12 @@ class Attack(ABC):
     """A way to make images worse for a network; see the docstring of the package."""
 
     ball: Ball
-    """What the images may be changed to."""
+    """The images that the attack may return."""
 
     @property
     @abstractmethod
     def forwards(self) -> int:
-        """Forward passes of an image that an attack costs; nearly all of them have a backward pass, too."""
+        """How many forward passes of each image the attack costs; nearly all of them have a backward pass, too."""
 
     def perturb(self, network: Network, images: Images, labels: Tensor, *, draw: Draws) -> Images:
         """The images made worse, in [0, 1] and within `ball` around those given.
@@ -40,7 +40,7 @@ class Attack(ABC):
 
     @abstractmethod
     def search(self, network: Network, images: Images, labels: Tensor, *, draw: Draws) -> Images:
-        """What `perturb` returns, for a network that computes in float32 and whose BatchNorm statistics stay."""
+        """What `perturb` returns, for a network that computes in float32 and whose BatchNorm statistics don't move."""
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def attacked(network: Network) -> Iterator[None]:
 
 
 def cross_entropy_of(labels: Tensor) -> Losses:
-    """The cross-entropy by image, with these labels or shares of the classes."""
+    """The function logits -> cross-entropy of each image, with these labels or shares of the classes."""
     return lambda logits: F.cross_entropy(logits, labels, reduction="none")
 
 
@@ -76,7 +76,7 @@ class Gradients(NamedTuple):
 
 
 def input_gradients(network: Network, images: Images, losses: Losses) -> Gradients:
-    """The gradients of the losses with respect to the images, with losses and logits, all without graph."""
+    """The gradients of the losses with respect to the images, the losses and the logits, all detached."""
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = network(images)

@@ -1,4 +1,4 @@
-"""The images that an attack may choose from: those within a radius of the given ones, in a norm, and in [0, 1]."""
+"""The images that an attack may choose from: those within a radius of the original ones, in a norm, and in [0, 1]."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,16 +18,19 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class Ball(ABC):
-    """All images within `radius` of given ones, in [0, 1]. Distances are between values in [0, 1]."""
+    """All images in [0, 1] within `radius` of an original image. The radius is in units of values in [0, 1]."""
 
     radius: float
 
     def project(self, images: Images, center: Images) -> Images:
-        """The images, moved into the ball around `center`, then clipped to [0, 1]: towards `center`, which lies there."""
+        """The images, moved into the ball around `center`, then clipped to [0, 1].
+
+        Clipping never leaves the ball: it moves values towards `center`, which is in [0, 1].
+        """
         return (center + self.shorten(images - center)).clamp(0, 1)
 
     def start(self, images: Images, generators: Generators) -> Images:
-        """Random images of the ball around those given, uniform but for the clipping to [0, 1]."""
+        """Random images of the ball around those given, uniform before they are clipped to [0, 1]."""
         return (images + self.draw(images, generators)).clamp(0, 1)
 
     @abstractmethod
@@ -48,7 +51,7 @@ class Ball(ABC):
 
 
 class LinfBall(Ball):
-    """The largest change of a pixel's channel counts."""
+    """The distance is the largest change of any channel of any pixel."""
 
     def shorten(self, changes: Images) -> Images:
         return changes.clamp(-self.radius, self.radius)
@@ -65,7 +68,7 @@ class LinfBall(Ball):
 
 
 class L2Ball(Ball):
-    """The Euclidean length of an image's change counts."""
+    """The distance is the Euclidean length of the change of an image."""
 
     def shorten(self, changes: Images) -> Images:
         return changes * (self.radius / length_of(changes)).clamp(max=1)
@@ -87,7 +90,7 @@ BALLS: dict[str, type[Ball]] = {"linf": LinfBall, "l2": L2Ball}
 
 
 def make_ball(norm: str, radius: int | float | str, *, step_size: int | float | str = 0) -> Ball:
-    """The ball of a norm of BALLS. step_size: of the attack that searches it, to be checked.
+    """The ball of a norm of BALLS. step_size: that of the attack, which is checked, too.
 
     Raises ValueError for a radius or a step size in the norm linf that is larger than 1.
     """
@@ -98,12 +101,12 @@ def make_ball(norm: str, radius: int | float | str, *, step_size: int | float | 
 
 
 def length_of(changes: Images) -> Float[Tensor, "batch 1 1 1"]:
-    """The Euclidean length by image; not quite 0, to divide by."""
+    """The Euclidean length by image; at least 1e-12, so that it can be divided by."""
     return changes.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
 
 
 def replace_where(flags: Bool[Tensor, " batch"], new: Tensor, old: Tensor) -> Tensor:
-    """Image by image, the new one where the flag is set. Also for one value of each image, [batch, 1, 1, 1]."""
+    """For each image, `new` where the flag is set, otherwise `old`: images, or one value of each, [batch, 1, 1, 1]."""
     return torch.where(flags[:, None, None, None], new, old)
 
 

@@ -1,4 +1,4 @@
-"""Projected gradient descent, which for an attack is an ascent of the loss."""
+"""Projected gradient descent (PGD): as an attack, it ascends the loss."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ def ascend(
     step_size: float,
     steps: int,
 ) -> Images:
-    """The result of `steps` steps from `start` that raise the losses, each projected onto the ball around `images`."""
+    """Take `steps` steps from `start` that raise the losses; project each of them onto the ball around `images`."""
     found = start
     for _ in range(steps):
         gradients = input_gradients(network, found, losses).gradients
@@ -35,9 +35,9 @@ class Pgd(Attack):
     """Steps along the gradient's sign (in the norm l2, along the gradient), each followed by a projection onto the ball.
 
     radius, step_size: of images in [0, 1]; numbers, or text such as 8/255.
-    restarts: attack from so many starts; of each image, keep a misclassified result, if there is any, and among equals the
-        one of the highest cross-entropy.
-    random_start: begin at a change uniform in the ball; false: at the image itself.
+    restarts: attack from this many starts. For each image, keep a misclassified result if there is one, and otherwise, or
+        among several, the one with the highest cross-entropy.
+    random_start: begin at a random image, uniform in the ball; false: at the image itself.
 
     Raises ValueError for more than one restart without a random start.
     Source: Madry et al., ICLR 2018 (arXiv 1706.06083).
@@ -60,7 +60,7 @@ class Pgd(Attack):
 
     @property
     def forwards(self) -> int:
-        # Several results are compared by a forward pass of each.
+        # With several restarts, each result takes one more forward pass, to compare them.
         return self.restarts * (self.steps + (self.restarts > 1))
 
     def search(self, network: Network, images: Images, labels: Tensor, *, draw: Draws) -> Images:
@@ -82,8 +82,8 @@ class Pgd(Attack):
 
 
 class Worst:
-    """Of each image the worst of several changes: a misclassified one, if there is any; among equals, the one of the highest
-    loss."""
+    """The worst of several changes of each image: a misclassified one if there is one; otherwise, or among several, the
+    one with the highest loss."""
 
     def __init__(self, images: Images) -> None:
         self.images = images

@@ -1,4 +1,4 @@
-"""Models of other libraries by name: timm's and torchvision's."""
+"""Models of timm and torchvision, by their names there."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Downloads of published weights, which end with a remedy where there is no network."""
+"""Downloads of published weights; if one fails, the error says how to get the weights by hand."""
 
 import socket
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ TIMEOUT_S = 30
 
 
 def check_reachable(url: str) -> None:
-    """Raise OSError unless the server answers, or a proxy may."""
+    """Raise OSError unless the server answers. With a proxy, nothing is checked."""
     if not getproxies():
         socket.create_connection((urlparse(url).hostname or "", 443), timeout=TIMEOUT_S).close()
 

@@ -1,4 +1,4 @@
-"""Models of other libraries by name: what is the same for all libraries."""
+"""The base class of models that another library builds by name."""
 
 import difflib
 import inspect
@@ -23,7 +23,7 @@ RESERVED = (
 
 
 class Pretrained(NamedTuple):
-    """Published weights by the model's names, what they expect of images in [0, 1], and where they come from."""
+    """Published weights under the model's own names, the normalisation and classes that belong to them, and their source."""
 
     tensors: Mapping[str, Tensor]
     mean: Sequence[float]
@@ -59,7 +59,7 @@ class ZooModel(ABC):
 
     @abstractmethod
     def download(self) -> Pretrained:
-        """The published weights. Raises ValueError, which says what to put where, if they can't be downloaded."""
+        """The published weights. If they can't be downloaded, raises ValueError with the file to get and its place."""
 
     def build(self, num_classes: int, *, stem: str | None) -> nn.Module:
         """The model with random weights. Raises ValueError for an unknown name and for refused `kwargs`."""
@@ -80,7 +80,7 @@ class ZooModel(ABC):
         base = self.name.partition(".")[0]
         if base not in self.names():
             near = difflib.get_close_matches(base, self.names(), n=5, cutoff=0.5)
-            hint = f"; near ones: {', '.join(near)}" if near else ""
+            hint = f"; similar ones: {', '.join(near)}" if near else ""
             raise ValueError(f"name={self.name} is no model of {self.library}{hint}")
 
     def _construct_on_any_device(self, **kwargs: Any) -> nn.Module:
@@ -106,7 +106,7 @@ class ZooModel(ABC):
                     f"kwargs={dict(self.kwargs)}: {self.library} can't build {self.name} ({what})"
                 ) from error
             near = difflib.get_close_matches(found[1], self._arguments(), n=3)
-            hint = f"; near ones: {', '.join(near)}" if near else ""
+            hint = f"; similar ones: {', '.join(near)}" if near else ""
             raise ValueError(
                 f"kwargs.{found[1]}={self.kwargs[found[1]]}: this is no argument of {self.library}'s {self.name}{hint}"
             ) from error

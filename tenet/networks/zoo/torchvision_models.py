@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
+from tenet.networks.imagenet import RESNET_CUTS
 from tenet.networks.zoo.download import explain_download
 from tenet.networks.zoo.model import Pretrained, ZooModel
 
@@ -28,8 +29,7 @@ class TorchvisionModel(ZooModel):
             kwargs.setdefault("init_weights", True)
         model = models.get_model(self.name, weights=None, **kwargs)
         if isinstance(model, models.ResNet):
-            stages = {f"stage_{index}": f"layer{index}" for index in (1, 2, 3, 4)}
-            model.cut_aliases = {"stem": "maxpool", **stages}
+            model.cut_aliases = RESNET_CUTS
         model.usual_image_size = self.image_size or (299 if self.name == "inception_v3" else 224)
         return model
 
