@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from tenet.data import ImageArrays
 from tenet.errors import ConfigError
 from tenet.evaluation.measures import Measures
 from tenet.evaluation.robustbench import Model
@@ -232,7 +233,9 @@ def test_reports_of_other_measurements_have_other_names(run_dir):
 
 
 def test_test_images_are_the_runs_own_by_the_record_of_the_training_or_else_by_the_settings(run_dir):
-    clean = Clean(images(), Measures())
+    clean = Clean(
+        ImageArrays(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.arange(4) % 2, ("a", "b")), Measures()
+    )
 
     def is_own(**changes):
         target = EvaluationTarget.from_config(make_config(run=str(run_dir), **changes))
