@@ -12,7 +12,7 @@ from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.errors import printable
 from tenet.evaluation.reports import as_mapping, corruption_figures, dataset_name
 from tenet.files.json import number, read_json
-from tenet.files.names import ENVIRONMENT_FILE, EVALUATION_FOLDER
+from tenet.files.names import ENVIRONMENT_FILE, EVALUATION_FOLDER, SUMMARY_FILE
 from tenet.loading import TrainedModel
 
 # Columns of the table of figures: key in a report, heading, decimals.
@@ -141,7 +141,9 @@ def write_card(
         pictures=pictures,
         training=_table(_training_rows(config, environment)),
         limits=_limits(config, reports, size=f"{height} x {width}"),
-        inhibited=config["tenet"].get("_target_") is not None,
+        # A run may have ended before its first inhibited step.
+        inhibited=config["tenet"].get("_target_") is not None
+        and read_json(run_dir / SUMMARY_FILE).get("train/inhibited_steps") != 0,
     )
 
 

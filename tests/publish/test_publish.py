@@ -107,6 +107,14 @@ def test_reports_of_other_weights_stay_out_of_the_card(run, tmp_path, capsys):
     assert torch.equal(tenet.load(tmp_path / "ema")(IMAGES), tenet.load(run, weights_key="model_ema")(IMAGES))
 
 
+def test_a_run_that_took_no_inhibited_step_is_not_said_to_be_inhibited(run, out, tmp_path):
+    assert "with group-wise inhibition" in (out / "README.md").read_text()
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "summary.json").write_text(json.dumps({"train/inhibited_steps": 0}))
+    assert main([str(copy), str(tmp_path / "a"), FAST]) == 0
+    assert "without inhibition" in (tmp_path / "a" / "README.md").read_text()
+
+
 def test_nothing_of_another_report_passes_for_a_figure_of_the_published_weights(run, tmp_path):
     evaluation = shutil.copytree(run, tmp_path / "run") / "evaluation"
     report = json.loads((evaluation / "corruptions.json").read_text())
