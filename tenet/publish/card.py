@@ -254,10 +254,12 @@ def _training_rows(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         if group in ("ema", "trainer") or values.get("_target_"):
             shown[title] = _inline(values)
     hardware = environment.get("gpu") or environment.get("cpu")
+    # By word: a command that begins with a folder is no path as a whole.
+    command = " ".join(map(without_folders, str(environment.get("command", "unknown")).split(" ")))
     commit = as_mapping(environment.get("git"))
     shown |= {
         "seed": str(config["seed"]),
-        "command": f"`{without_folders(str(environment.get('command', 'unknown')))}`",
+        "command": f"`{command}`",
         "commit": f"{str(commit.get('commit'))[:12]}{', with changes' if commit.get('dirty') else ''}",
         "hardware": f"{hardware}, torch {environment.get('torch')}",
     }
