@@ -75,8 +75,10 @@ class EvaluationReport(NamedTuple):
 
 
 def read_reports(run_dir: Path, *, weights_sha256: str) -> list[EvaluationReport]:
-    """Those of these very weights; reports of earlier or averaged weights are left out."""
-    paths = sorted((run_dir / EVALUATION_FOLDER).glob("*.json"))
+    """Those of these very weights; reports of earlier or averaged weights are left out. The run's own has the shortest name
+    and comes before reports of the same source.
+    """
+    paths = sorted((run_dir / EVALUATION_FOLDER).glob("*.json"), key=lambda path: (len(path.stem), path))
     reports = [EvaluationReport(path.stem, read_json(path)) for path in paths]
     return [each for each in reports if each.content.get("weights_sha256") == weights_sha256]
 
