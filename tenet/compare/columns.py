@@ -53,13 +53,15 @@ def columns_of(figure: str, columns: Iterable[str]) -> list[str]:
 
 
 def sort_column(sort: str, columns: Sequence[str]) -> str:
-    """The first column that `sort` names; if there is none, for mce, test and name the first of all columns.
+    """The first column that `sort` names; if there is none, for mce and name the first of all columns.
 
     Empty without columns. Raises CompareError for any other name that none of the columns has.
     """
     wanted = columns_of({"name": "mce"}.get(sort, sort), columns)
-    if not wanted and sort not in ("mce", "test", "name"):
-        raise CompareError(f"--sort {sort}: choose mce, test, robust, name or one of --columns or --metrics")
+    if not wanted and sort not in ("mce", "name"):
+        raise CompareError(
+            f"--sort {sort}: no column shows it; add it to --columns, or choose another one of them"
+        )
     return (*wanted, *columns, "")[0]
 
 

@@ -12,7 +12,7 @@ from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS
 from tenet.errors import printable
 from tenet.evaluation.reports import as_mapping, corruption_figures, dataset_name
 from tenet.files.json import number, read_json
-from tenet.files.names import ENVIRONMENT_FILE, EVALUATION_FOLDER
+from tenet.files.names import ENVIRONMENT_FILE, EVALUATION_FOLDER, SUMMARY_FILE
 from tenet.loading import TrainedModel
 
 # Columns of the table of figures: key in a report, heading, decimals.
@@ -75,8 +75,11 @@ class EvaluationReport(NamedTuple):
 
 
 def read_reports(run_dir: Path, *, weights_sha256: str) -> list[EvaluationReport]:
-    """The reports on exactly these weights; reports on earlier or averaged weights are left out."""
-    paths = sorted((run_dir / EVALUATION_FOLDER).glob("*.json"))
+    """The reports on exactly these weights; reports on earlier or averaged weights are left out.
+
+    The run's own report has the shortest name and comes before other reports of the same source.
+    """
+    paths = sorted((run_dir / EVALUATION_FOLDER).glob("*.json"), key=lambda path: (len(path.stem), path))
     reports = [EvaluationReport(path.stem, read_json(path)) for path in paths]
     return [each for each in reports if each.content.get("weights_sha256") == weights_sha256]
 
@@ -141,7 +144,9 @@ def write_card(
         pictures=pictures,
         training=_table(_training_rows(config, environment)),
         limits=_limits(config, reports, size=f"{height} x {width}"),
-        inhibited=config["tenet"].get("_target_") is not None,
+        # A run may have ended before its first inhibited step.
+        inhibited=config["tenet"].get("_target_") is not None
+        and read_json(run_dir / SUMMARY_FILE).get("train/inhibited_steps") != 0,
     )
 
 
@@ -252,10 +257,12 @@ def _training_rows(config: Mapping[str, Any], environment: Mapping[str, Any]) ->
         if group in ("ema", "trainer") or values.get("_target_"):
             shown[title] = _inline(values)
     hardware = environment.get("gpu") or environment.get("cpu")
+    # By word: a command that begins with a folder is no path as a whole.
+    command = " ".join(map(without_folders, str(environment.get("command", "unknown")).split(" ")))
     commit = as_mapping(environment.get("git"))
     shown |= {
         "seed": str(config["seed"]),
-        "command": f"`{FOLDERS.sub('', str(environment.get('command', 'unknown')))}`",
+        "command": f"`{command}`",
         "commit": f"{str(commit.get('commit'))[:12]}{', with changes' if commit.get('dirty') else ''}",
         "hardware": f"{hardware}, torch {environment.get('torch')}",
     }

@@ -273,9 +273,7 @@ def test_unknown_metrics_and_orders_are_refused_with_the_nearest_name(tmp_path):
     write_run(tmp_path, seed=0)
     with pytest.raises(CompareError, match=r"--metrics test/eror_pct: .*did you mean test/error_pct"):
         compare(read(tmp_path), metrics=["test/eror_pct"])
-    with pytest.raises(
-        CompareError, match=r"--sort train/loss: choose mce, test, robust, name or one of --columns"
-    ):
+    with pytest.raises(CompareError, match=r"--sort train/loss: no column shows it; add it to --columns"):
         compare(read(tmp_path), sort="train/loss")
 
 

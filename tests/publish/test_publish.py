@@ -108,6 +108,18 @@ def test_reports_of_other_weights_stay_out_of_the_card(run, tmp_path, capsys):
     assert torch.equal(tenet.load(tmp_path / "ema")(IMAGES), tenet.load(run, weights_key="model_ema")(IMAGES))
 
 
+def test_the_card_says_by_which_command_and_whether_inhibited_steps_were_taken(run, out, tmp_path):
+    assert "with group-wise inhibition" in (out / "README.md").read_text()
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "summary.json").write_text(json.dumps({"train/inhibited_steps": 0}))
+    command = f"{tmp_path}/train.py dataset.path={tmp_path}/own.npz seed=3"
+    (copy / "environment.json").write_text(json.dumps({"command": command}))
+    assert main([str(copy), str(tmp_path / "a"), FAST]) == 0
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "without inhibition" in card
+    assert "| command | `train.py dataset.path=own.npz seed=3` |" in card
+
+
 def test_nothing_of_another_report_passes_for_a_figure_of_the_published_weights(run, tmp_path):
     evaluation = shutil.copytree(run, tmp_path / "run") / "evaluation"
     report = json.loads((evaluation / "corruptions.json").read_text())
