@@ -259,9 +259,11 @@ def _check_key(
             f"{override.input_line}: write +{override.input_line}; an argument of the model is added"
         )
     own = [known for known in keys if group in groups and known.startswith(f"{group}.")]
-    options = option_files(group, folders) if own else ()
+    options = option_files(group, folders) if group in groups else ()
     of_options = {f"{group}.{one}" for option in options for one in read_yaml(option) or ()}
     if key in of_options:
+        if not own:
+            raise ConfigError(f"there is no key {key} unless {group} is chosen; add {group}=OPTION")
         raise ConfigError(f"the chosen {group} has no key {key}; choose another {group}=OPTION")
     hint = did_you_mean(key, [*keys, *groups])
     if not any(known.rpartition(".")[2] == name for known in keys):  # otherwise another group has this key

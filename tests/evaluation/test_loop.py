@@ -66,7 +66,10 @@ def test_a_new_suite_needs_its_class_alone(suite, classifier, tmp_path, capsys):
     expected = [classifier.predict(cell.source).predicted for cell in suite.cells()]
     flip_pct = 100 * (expected[0] != expected[1]).double().mean().item()
     assert flip_pct > 0
-    assert json.loads((tmp_path / "report.json").read_text()) == {"mirror": {"flip_pct": flip_pct}}
+    assert json.loads((tmp_path / "report.json").read_text()) == {
+        "mirror": {"flip_pct": flip_pct},
+        "documents": [],
+    }
     assert report.metrics == {"mirror/flip_pct": flip_pct}
     assert f"mirrored images flip {flip_pct:.2f} %" in capsys.readouterr().out
 

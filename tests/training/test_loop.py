@@ -205,7 +205,9 @@ def test_bf16_and_channels_last_train(tmp_path):
 
 
 def test_bits_are_not_promised_of_compiled_networks():
-    with pytest.raises(ConfigError, match=r"trainer\.compile=true .* or trainer\.deterministic=true"):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.compile=true .* leave out trainer\.compile or trainer\.deterministic"
+    ):
         TrainingSettings(compile=True, deterministic=True)
 
 
