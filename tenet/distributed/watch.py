@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from tenet.failures import FAILED, PREEMPTED
@@ -40,11 +40,12 @@ class Watch:
         self._launcher = os.getppid()
         self._store: Store | None = None
         self._rank, self._size = 0, 1
-        self._has_left = True
+        self._left = Event()
+        self._left.set()
 
     def start(self) -> None:
         """Begin to watch. To be called in the main thread, which receives signals."""
-        self._has_left = False
+        self._left.clear()
         self._signals = os.pipe()
         os.set_blocking(self._signals[1], False)
         # Python writes the number of a signal into this pipe at once, even while its handler can't run.
@@ -54,9 +55,9 @@ class Watch:
 
     def stop(self) -> None:
         """Wait until the thread has ended: Python aborts if its exit meets a thread within a call of torch's store."""
-        if self._has_left:  # it has not begun
+        if self._left.is_set():  # it has not begun
             return
-        self._has_left = True
+        self._left.set()
         signal.set_wakeup_fd(self._before)
         os.write(self._signals[1], bytes(1))  # which wakes the thread
         self._thread.join(STOP_WITHIN_S)
@@ -68,7 +69,7 @@ class Watch:
     def _watch(self) -> None:
         beat_at = time.monotonic()
         seen, since, is_told = self.entered, time.monotonic(), False
-        while not self._has_left:
+        while not self._left.is_set():
             ready, _, _ = select.select([self._signals[0]], [], [], POLL_S)
             if ready and (number := os.read(self._signals[0], 1)[0]) in (signal.SIGTERM, signal.SIGUSR1):
                 self._end_unless_handled(number)
@@ -85,9 +86,8 @@ class Watch:
         """Give the main thread time to notice a signal; if it does not, it waits for other processes in vain."""
         deadline = time.monotonic() + STOP_WITHIN_S
         while time.monotonic() < deadline:
-            if self._has_left or self._received() == number:
+            if self._left.wait(0.1) or self._received() == number:
                 return
-            time.sleep(0.1)
         name = signal.Signals(number).name
         say(f"stopped by {name} while waiting for other processes, without a checkpoint")
         os._exit(PREEMPTED)
@@ -95,8 +95,8 @@ class Watch:
     def _end_without_launcher(self) -> None:
         say("torchrun has ended, so this process stops")
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(STOP_WITHIN_S)
-        os._exit(FAILED)
+        if not self._left.wait(STOP_WITHIN_S):
+            os._exit(FAILED)
 
     def _compare(self, entered: int, waited_s: float, is_told: bool) -> bool:
         """Publish this process's count; after a minute without progress, say who is late. Returns whether it was said."""

@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tenet.distributed.watch import Watch
 from tenet.files.atomic import hold
 from tests.distributed import kills
 from tests.faults.commands import TINY, train, wait_for, write_data
@@ -156,3 +158,13 @@ def test_launchers_on_two_machines_go_on_after_any_of_their_processes_is_killed(
     finally:
         launchers.kill()
     assert launchers.log.read_text().count("continuing run") >= 1
+
+
+def test_the_thread_of_a_watch_ends_with_it():
+    """Python aborts if its exit meets a thread within a call of torch's store."""
+    before = threading.active_count()
+    watch = Watch(received=lambda: 0)
+    watch.start()
+    assert threading.active_count() == before + 1
+    watch.stop()
+    assert threading.active_count() == before
