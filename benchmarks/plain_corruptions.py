@@ -76,10 +76,10 @@ def zoom_blur(image: Array, *, end: float, step: float) -> Array:
 
 
 def frost(
-    image: Array, *, photograph: Path, image_weight: float, frost_weight: float, texture_scale: float
+    image: Array, *, photographs: list[Path], image_weight: float, frost_weight: float, texture_scale: float
 ) -> Array:
-    """Read a photograph from its file for every image, as the official code does."""
-    with Image.open(photograph) as opened:
+    """Read one of the photographs from its file for every image, as the official code does."""
+    with Image.open(photographs[np.random.randint(len(photographs))]) as opened:
         size = int(opened.width * texture_scale), int(opened.height * texture_scale)
         picture = np.asarray(opened if texture_scale == 1 else opened.resize(size, Image.Resampling.BILINEAR))
     height, width = image.shape[:2]

@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import tee
 
-import numpy as np
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from tenet.corruptions import blur, digital, noise, weather
 from tenet.corruptions.bar import covers, warps
 from tenet.corruptions.bar import noise as bar_noise
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, GENERATOR_VERSION, check_cell
-from tenet.corruptions.operators import LEVEL_SLACK
+from tenet.corruptions.operators import to_float64_01, to_levels, truncate
 from tenet.corruptions.parameters import settings
 from tenet.corruptions.random import Draws, image_keys
 from tenet.corruptions.spatter import spatter
@@ -23,7 +22,7 @@ from tenet.files.weights import checksum
 
 # Values per chunk: large enough to hide the cost of a call, small enough for a CPU's caches and for a
 # fraction of a GPU's memory (about ten float64 tensors are alive at a time).
-CHUNK_VALUES = {"cpu": 2**17, "cuda": 2**24}
+CHUNK_VALUES = {"cpu": 300 * 2**10, "cuda": 2**24}
 
 RANDOM: dict[str, Callable[..., Tensor]] = {
     "gaussian_noise": noise.gaussian_noise,
@@ -33,8 +32,6 @@ RANDOM: dict[str, Callable[..., Tensor]] = {
     "motion_blur": blur.motion_blur,
     "elastic_transform": blur.elastic_transform,
     "snow": weather.snow,
-    "frost": weather.frost,
-    "fog": weather.fog,
     "spatter": spatter,
     "blue_noise_sample": bar_noise.blue_noise_sample,
     "brownish_noise": bar_noise.brownish_noise,
@@ -60,9 +57,13 @@ DETERMINISTIC: dict[str, Callable[..., Tensor]] = {
     "saturate": digital.saturate,
     "circular_motion_blur": warps.circular_motion_blur,
 }
-# From 8-bit images [batch, h, w, 3] to the same, without the conversion to [0, 1].
-RANDOM_ON_LEVELS: dict[str, Callable[..., Tensor]] = {"impulse_noise": noise.impulse_noise}
-# The same, for the whole batch at once.
+# From 8-bit images [batch, h, w, 3] to the same in `out`, without the conversion to [0, 1].
+RANDOM_ON_LEVELS: dict[str, Callable[..., None]] = {
+    "impulse_noise": noise.impulse_noise,
+    "frost": weather.frost,
+    "fog": weather.fog,
+}
+# From 8-bit images to the same, for the whole batch at once.
 ON_LEVELS: dict[str, Callable[..., Tensor]] = {
     "pixelate": digital.pixelate,
     "jpeg_compression": digital.jpeg_compression,
@@ -106,30 +107,16 @@ def corrupt(
     for start in range(0, len(images), step):
         chunk = slice(start, start + step)
         if corruption in RANDOM_ON_LEVELS:
-            levels = RANDOM_ON_LEVELS[corruption](images[chunk], draws=Draws(keys[chunk]), **values)
-            corrupted[chunk] = levels
+            draws = Draws(keys[chunk])
+            RANDOM_ON_LEVELS[corruption](images[chunk], out=corrupted[chunk], draws=draws, **values)
             continue
-        images_01 = to_float64_01(images[chunk])
+        images_01 = to_float64_01(images[chunk].permute(0, 3, 1, 2))
         if corruption in RANDOM:
             result = RANDOM[corruption](images_01, draws=Draws(keys[chunk]), **values)
         else:
             result = DETERMINISTIC[corruption](images_01, **values)
-        corrupted[chunk] = to_levels(result).permute(0, 2, 3, 1)  # and truncates to 8 bits
+        truncate(to_levels(result), out=corrupted[chunk].permute(0, 3, 1, 2))
     return corrupted
-
-
-def to_float64_01(images: UInt8[Tensor, "batch h w 3"]) -> Float64[Tensor, "batch 3 h w"]:
-    """Levels to [0, 1], with the channels before the rows."""
-    if images.device.type == "cpu":  # NumPy divides while it converts
-        return torch.from_numpy(np.divide(images.numpy().transpose(0, 3, 1, 2), 255.0, order="C"))
-    batch, height, width, channels = images.shape
-    images_01 = images.new_empty((batch, channels, height, width), dtype=torch.float64)
-    return images_01.copy_(images.permute(0, 3, 1, 2)).div_(255)
-
-
-def to_levels(images_01: Tensor) -> Tensor:
-    """Clip to [0, 1] and scale to 255; the official code truncates to 8 bits. Overwrites `images_01`."""
-    return torch.add(images_01.new_tensor(LEVEL_SLACK), images_01, alpha=255, out=images_01).clamp_(0, 255)
 
 
 def check_channels_last(images: Tensor) -> None:

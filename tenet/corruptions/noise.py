@@ -22,15 +22,15 @@ def speckle_noise(images_01: Images, *, draws: Draws, deviation: float) -> Image
     return images_01.addcmul_(images_01, draws.normal(*images_01.shape[1:]), value=deviation)
 
 
-def impulse_noise(images: Levels, *, draws: Draws, share: float) -> Levels:
+def impulse_noise(levels: Levels, *, out: Levels, draws: Draws, share: float) -> None:
     """Salt and pepper: set a `share` of the values, independently per channel, to 0 or 255."""
-    height, width, channels = images.shape[1:]
+    height, width, channels = levels.shape[1:]
     pepper, salt = (
         # 255 where marked: operations on bits are much faster than masks
         marked.permute(0, 2, 3, 1).contiguous().view(torch.uint8).mul_(255)
         for marked in draws.outside(share, channels, height, width)
     )
-    return pepper.bitwise_not_().bitwise_and_(images).bitwise_or_(salt)
+    torch.bitwise_or(pepper.bitwise_not_().bitwise_and_(levels), salt, out=out)
 
 
 def shot_noise(images_01: Images, *, draws: Draws, photons: float) -> Images:

@@ -7,8 +7,9 @@ from functools import lru_cache
 from math import ceil
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 Operator = Float64[Tensor, "output input"]
@@ -18,6 +19,26 @@ LEVEL_SLACK = 1e-6  # keeps a value just below a whole level, due to rounding er
 
 
 BLOCK_ROWS = 64  # of an operator that are applied at a time
+
+
+def to_float64_01(levels: UInt8[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """8-bit levels as numbers in [0, 1], in a contiguous tensor."""
+    if levels.device.type == "cpu":  # NumPy divides while it converts
+        return torch.from_numpy(np.divide(levels.numpy(), 255.0, order="C"))
+    return levels.new_empty(levels.shape, dtype=torch.float64).copy_(levels).div_(255)
+
+
+def to_levels(images_01: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """Clip to [0, 1] and scale to 255; the official code truncates to 8 bits. Overwrites `images_01`."""
+    return torch.add(images_01.new_tensor(LEVEL_SLACK), images_01, alpha=255, out=images_01).clamp_(0, 255)
+
+
+def truncate(values: Float64[Tensor, "*shape"], *, out: UInt8[Tensor, "*shape"]) -> None:
+    """Write values in [0, 256) as 8 bits without their fractions."""
+    if out.device.type == "cpu":  # NumPy converts into a strided array twice as fast as torch
+        np.copyto(out.numpy(), values.numpy(), casting="unsafe")
+    else:
+        out.copy_(values)
 
 
 def to_whole_levels(images_01: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:

@@ -4,15 +4,16 @@ import math
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from tenet.corruptions.blur import smear
 from tenet.corruptions.frost import frost_texture
-from tenet.corruptions.operators import apply_separable, to_whole_levels, zoom_operator
+from tenet.corruptions.operators import LEVEL_SLACK, apply_separable, to_whole_levels, truncate, zoom_operator
 from tenet.corruptions.random import Draws
 
 Images = Float64[Tensor, "batch 3 h w"]
+Levels = UInt8[Tensor, "batch h w 3"]
 
 COARSE_SIZE = 16  # points along an axis of a cloud that one matrix makes
 
@@ -49,17 +50,15 @@ def luma(images_01: Images) -> Float64[Tensor, "batch 1 h w"]:
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def fog(images_01: Images, *, draws: Draws, thickness: float, decay: float) -> Images:
-    """Add a cloud, then rescale so that the brightest possible value equals the brightest one before.
-
-    Overwrites `images_01`.
-    """
-    height, width = images_01.shape[-2:]
+def fog(levels: Levels, *, out: Levels, draws: Draws, thickness: float, decay: float) -> None:
+    """Add a cloud, then rescale so that the brightest possible value equals the brightest one before."""
+    height, width = levels.shape[1:3]
     cloud = plasma(1 << (max(height, width) - 1).bit_length(), draws=draws, decay=decay)
-    brightest = images_01.amax(dim=(1, 2, 3), keepdim=True)
+    brightest = levels.flatten(1).amax(dim=1).double()[:, None, None] / 255
     scale = brightest / (brightest + thickness)
-    added = cloud[:, None, :height, :width] * (scale * thickness)
-    return torch.addcmul(added, images_01, scale, out=images_01)
+    added = (cloud[:, :height, :width] * (255 * thickness * scale)).add_(LEVEL_SLACK)
+    for channel, fogged in zip(levels.unbind(-1), out.unbind(-1), strict=True):
+        truncate((channel * scale).add_(added), out=fogged)
 
 
 def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch size size"]:
@@ -113,9 +112,16 @@ def finer_scales(
 
 
 def frost(
-    images_01: Images, *, draws: Draws, image_weight: float, frost_weight: float, texture_scale: float
-) -> Images:
+    levels: Levels,
+    *,
+    out: Levels,
+    draws: Draws,
+    image_weight: float,
+    frost_weight: float,
+    texture_scale: float,
+) -> None:
     """A weighted sum of the image and a synthetic texture: see `frost_texture`."""
-    height, width = images_01.shape[-2:]
-    texture = frost_texture(height, width, draws=draws, texture_scale=texture_scale, weight=frost_weight)
-    return texture.add_(images_01, alpha=image_weight)
+    height, width = levels.shape[1:3]
+    textures = frost_texture(height, width, draws=draws, texture_scale=texture_scale, weight=frost_weight)
+    for texture, channel, frosted in zip(textures, levels.unbind(-1), out.unbind(-1), strict=True):
+        truncate(texture.add_(channel.double(), alpha=image_weight).clamp_(max=255), out=frosted)

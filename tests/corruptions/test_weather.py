@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tenet.corruptions import contact_sheet
-from tenet.corruptions.frost import crystals, frost_texture
+from tenet.corruptions.frost import KINDS, frost_texture
 from tenet.corruptions.pictures import sheet_of
 from tenet.corruptions.random import Draws, image_keys
 from tenet.corruptions.spatter import connected, distance_to, edges, equalize_levels
@@ -30,20 +30,27 @@ def test_plasma_fills_its_range_and_is_rougher_for_a_smaller_decay():
     assert rough.diff(dim=1).abs().mean() > 1.5 * smooth.diff(dim=1).abs().mean()
 
 
-def test_crystals_are_standardised_in_each_image():
-    relief = crystals(24, 40, draws=draws(3), texture_scale=0.3)
-    torch.testing.assert_close(relief.mean(dim=(1, 2)), torch.zeros(3).double(), atol=1e-9, rtol=0)
-    torch.testing.assert_close(relief.std(dim=(1, 2), correction=0), torch.ones(3).double())
+def frost(size: int, *, scale: float, images: int) -> torch.Tensor:
+    """Textures in [0, 1]: [images, 3, size, size]."""
+    channels = frost_texture(size, size, draws=draws(images), texture_scale=scale)
+    return torch.stack(list(channels), dim=1) / 255
+
+
+def test_each_texture_of_frost_has_the_contrast_of_its_kind():
+    deviations = 255 * frost(64, scale=0.3, images=60).std(dim=(2, 3), correction=0)
+    kinds = torch.tensor([contrasts for _, contrasts, _ in KINDS]).abs()
+    away, nearest = torch.cdist(deviations, kinds.double()).min(dim=1)
+    assert away.max() < 1  # some values are cut off at black and white
+    assert nearest.unique().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_frost_has_longer_crystals_at_a_larger_scale():
-    fine = frost_texture(32, 32, draws=draws(60), texture_scale=0.2)
-    coarse = frost_texture(32, 32, draws=draws(60), texture_scale=1.0)
+    fine, coarse = (frost(32, scale=scale, images=60) for scale in (0.2, 1.0))
     assert coarse.diff(dim=-1).abs().mean() < 0.8 * fine.diff(dim=-1).abs().mean()
 
 
 def test_rime_has_dark_gaps_where_dark_frost_has_bright_crystals():
-    textures = frost_texture(32, 32, draws=draws(300), texture_scale=0.2).mean(dim=1).flatten(1)
+    textures = frost(32, scale=0.2, images=300).mean(dim=1).flatten(1)
     means = textures.mean(dim=1, keepdim=True)
     skewness = ((textures - means) ** 3).mean(dim=1) / textures.std(dim=1) ** 3
     rime = means[:, 0] > 0.72
@@ -94,8 +101,7 @@ def test_a_long_weak_edge_is_found_from_one_strong_pixel():
 
 def test_frost_is_smoother_where_the_photographs_are_scaled_less():
     def variation(size: int, scale: float) -> float:
-        texture = frost_texture(size, size, draws=draws(20), texture_scale=scale)
-        return texture.diff(dim=-1).abs().mean().item()
+        return frost(size, scale=scale, images=20).diff(dim=-1).abs().mean().item()
 
     assert variation(64, 0.3) / variation(32, 0.2) == pytest.approx(0.78, abs=0.06)
     assert variation(224, 1.0) / variation(32, 0.2) == pytest.approx(0.55, abs=0.06)
