@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.distributed.test_distributed import ROOT, TINY, torchrun
+from tests.distributed.launch import ROOT, TINY, torchrun
 from tests.distributed.test_evaluation import report
 from tests.entry_points import call
 

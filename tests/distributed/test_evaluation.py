@@ -9,7 +9,7 @@ import tenet
 from tenet.config.run_config import read_config
 from tenet.evaluation.classifier import Classifier
 from tenet.experiment import Experiment
-from tests.distributed.test_distributed import ROOT, TINY, torchrun
+from tests.distributed.launch import ROOT, TINY, torchrun
 from tests.entry_points import call
 
 SWEEP = ["run=run", "tracking=none", "corruptions.names=[fog,glass_blur]", "corruptions.severities=[1,5]"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.distributed import multi_label_member
-from tests.distributed.test_distributed import ROOT
+from tests.distributed.launch import ROOT
 
 
 @pytest.mark.slow
