@@ -1,7 +1,8 @@
 # Sourced by methods.sh and attacks.sh: trains and evaluates every method of METHODS, plain and with TENET, for each seed,
 # compares them, and writes the record of their figures. The caller defines METHODS, `method NAME` (the overrides of a
 # method), and evaluate_options (overrides for evaluate.py); RUNS, EPOCHS, BACKBONE, SEEDS, TENET, EVALUATE and PYTHON may
-# be set in the environment. A finished run is not trained or evaluated again.
+# be set in the environment. A finished run is not trained or evaluated again; to evaluate it
+# with other options, remove its folder evaluation/.
 script=results/$(basename "$0")
 case "${1:-}" in -h | --help) sed -n '2,/^set /{/^#/p}' "$script" && exit ;; esac
 [ -x .venv/bin/python ] && PYTHON=${PYTHON:-.venv/bin/python}
@@ -26,7 +27,10 @@ for seed in ${SEEDS//,/ }; do
             [ "$tenet" = none ] && more=() || more=("${TENET[@]}")
             "$PYTHON" train.py hydra.run.dir="$run" "${options[@]}" tenet="$tenet" seed="$seed" "${more[@]}" \
                 backbone="$BACKBONE" "$@"
-            "$PYTHON" evaluate.py run="$run" corruptions.root="$RUNS/cifar10-c" "${evaluate_options[@]}" "${EVALUATE[@]}"
+            report=$run/evaluation/corruptions.json
+            if [ ! -e "$report" ] || [ "$run/weights.safetensors" -nt "$report" ]; then
+                "$PYTHON" evaluate.py run="$run" corruptions.root="$RUNS/cifar10-c" "${evaluate_options[@]}" "${EVALUATE[@]}"
+            fi
         done
     done
 done

@@ -142,7 +142,16 @@ def test_without_a_record_the_command_and_its_cost_stand_in_its_place():
 @pytest.mark.parametrize(("script", "attacks"), [("methods.sh", False), ("attacks.sh", True)])
 def test_the_commands_train_and_evaluate_every_method_plain_and_with_tenet(tmp_path, script, attacks):
     python = tmp_path / "python"
-    python.write_text('#!/bin/sh\necho "$@" >&2\n')
+    python.write_text(
+        """#!/bin/sh
+echo "$@" >&2
+case "$1" in
+    train.py) run=${2#hydra.run.dir=}; mkdir -p "$run/evaluation"
+        [ -e "$run/weights.safetensors" ] || touch "$run/weights.safetensors" ;;
+    evaluate.py) touch "${2#run=}/evaluation/corruptions.json" ;;
+esac
+"""
+    )
     python.chmod(0o755)
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -151,11 +160,15 @@ def test_the_commands_train_and_evaluate_every_method_plain_and_with_tenet(tmp_p
         "PYTHON": str(python), "RUNS": str(runs), "SEEDS": "3", "EPOCHS": "4",
         "BACKBONE": "resnet8", "TENET": "tenet.groups=2",
     }  # fmt: skip
-    done = subprocess.run(
-        ["bash", ROOT / "results" / script, "dataset=digits", "tracking=none"],
-        env=environment, stderr=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    lines = done.stderr.splitlines()
+
+    def lines_of_the_command() -> list[str]:
+        done = subprocess.run(
+            ["bash", ROOT / "results" / script, "dataset=digits", "tracking=none"],
+            env=environment, stderr=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
+        return done.stderr.splitlines()
+
+    lines = lines_of_the_command()
     assert lines[0] == f"-m tenet.corruptions {runs}/cifar10-c dataset=digits"
     trained = [line for line in lines if line.startswith("train.py")]
     evaluated = [line for line in lines if line.startswith("evaluate.py")]
@@ -166,3 +179,4 @@ def test_the_commands_train_and_evaluate_every_method_plain_and_with_tenet(tmp_p
     assert lines[-1].startswith("-m results.record")
     assert f"bash results/{script} dataset=digits tracking=none" in lines[-1]
     assert (runs / "record.json").exists()
+    assert lines_of_the_command() == [line for line in lines if not line.startswith("evaluate.py")]
