@@ -12,7 +12,7 @@ from tenet.corruptions import blur, digital, noise, weather
 from tenet.corruptions.bar import covers, warps
 from tenet.corruptions.bar import noise as bar_noise
 from tenet.corruptions.names import CORRUPTIONS, EXTRA_CORRUPTIONS, GENERATOR_VERSION, check_cell
-from tenet.corruptions.operators import to_float64_01, to_levels, truncate
+from tenet.corruptions.operators import to_float64_01, to_levels, write_levels
 from tenet.corruptions.parameters import settings
 from tenet.corruptions.random import Draws, image_keys
 from tenet.corruptions.spatter import spatter
@@ -115,7 +115,7 @@ def corrupt(
             result = RANDOM[corruption](images_01, draws=Draws(keys[chunk]), **values)
         else:
             result = DETERMINISTIC[corruption](images_01, **values)
-        truncate(to_levels(result), out=corrupted[chunk].permute(0, 3, 1, 2))
+        write_levels(to_levels(result), out=corrupted[chunk].permute(0, 3, 1, 2))
     return corrupted
 
 

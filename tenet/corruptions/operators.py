@@ -33,7 +33,7 @@ def to_levels(images_01: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]
     return torch.add(images_01.new_tensor(LEVEL_SLACK), images_01, alpha=255, out=images_01).clamp_(0, 255)
 
 
-def truncate(values: Float64[Tensor, "*shape"], *, out: UInt8[Tensor, "*shape"]) -> None:
+def write_levels(values: Float64[Tensor, "*shape"], *, out: UInt8[Tensor, "*shape"]) -> None:
     """Write values in [0, 256) as 8 bits without their fractions."""
     if out.device.type == "cpu":  # NumPy converts into a strided array twice as fast as torch
         np.copyto(out.numpy(), values.numpy(), casting="unsafe")
@@ -89,10 +89,10 @@ def fold(indices: Int64[Tensor, "*shape"], size: int, *, boundary: Boundary) -> 
 
 @lru_cache(maxsize=64)
 def gaussian_operator(
-    size: int, sigma: float, truncate: float, boundary: Boundary, device: torch.device
+    size: int, sigma: float, write_levels: float, boundary: Boundary, device: torch.device
 ) -> Operator:
-    """Gaussian filter with `sigma` in pixels, cut at `truncate` sigma, as in scipy.ndimage."""
-    radius = int(truncate * sigma + 0.5)
+    """Gaussian filter with `sigma` in pixels, cut at `write_levels` sigma, as in scipy.ndimage."""
+    radius = int(write_levels * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets.double() / max(sigma, 1e-12)) ** 2)
     sources = fold(torch.arange(size)[:, None] + offsets, size, boundary=boundary)

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from tenet.corruptions.blur import smear
 from tenet.corruptions.frost import frost_texture
-from tenet.corruptions.operators import LEVEL_SLACK, apply_separable, to_whole_levels, truncate, zoom_operator
+from tenet.corruptions.operators import (
+    LEVEL_SLACK,
+    apply_separable,
+    to_whole_levels,
+    write_levels,
+    zoom_operator,
+)
 from tenet.corruptions.random import Draws
 
 Images = Float64[Tensor, "batch 3 h w"]
@@ -58,7 +64,7 @@ def fog(levels: Levels, *, out: Levels, draws: Draws, thickness: float, decay: f
     scale = brightest / (brightest + thickness)
     added = (cloud[:, :height, :width] * (255 * thickness * scale)).add_(LEVEL_SLACK)
     for channel, fogged in zip(levels.unbind(-1), out.unbind(-1), strict=True):
-        truncate((channel * scale).add_(added), out=fogged)
+        write_levels((channel * scale).add_(added), out=fogged)
 
 
 def plasma(size: int, *, draws: Draws, decay: float) -> Float64[Tensor, "batch size size"]:
@@ -124,4 +130,4 @@ def frost(
     height, width = levels.shape[1:3]
     textures = frost_texture(height, width, draws=draws, texture_scale=texture_scale, weight=frost_weight)
     for texture, channel, frosted in zip(textures, levels.unbind(-1), out.unbind(-1), strict=True):
-        truncate(texture.add_(channel.double(), alpha=image_weight).clamp_(max=255), out=frosted)
+        write_levels(texture.add_(channel.double(), alpha=image_weight).clamp_(max=255), out=frosted)
