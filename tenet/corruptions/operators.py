@@ -89,10 +89,10 @@ def fold(indices: Int64[Tensor, "*shape"], size: int, *, boundary: Boundary) -> 
 
 @lru_cache(maxsize=64)
 def gaussian_operator(
-    size: int, sigma: float, write_levels: float, boundary: Boundary, device: torch.device
+    size: int, sigma: float, truncate: float, boundary: Boundary, device: torch.device
 ) -> Operator:
-    """Gaussian filter with `sigma` in pixels, cut at `write_levels` sigma, as in scipy.ndimage."""
-    radius = int(write_levels * sigma + 0.5)
+    """Gaussian filter with `sigma` in pixels, cut at `truncate` sigma, as in scipy.ndimage."""
+    radius = int(truncate * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets.double() / max(sigma, 1e-12)) ** 2)
     sources = fold(torch.arange(size)[:, None] + offsets, size, boundary=boundary)
