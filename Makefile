@@ -32,7 +32,8 @@ test: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -m "slow and not compiler"
+	$(BIN)/python -m pytest -m "slow and not alone and not compiler" -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "alone and not compiler"
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.readers --minutes $(MINUTES)

@@ -51,6 +51,7 @@ def test_a_benchmark_as_fast_as_recorded_passes(folder, capsys):
     assert "no ratio is too high" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_slowed_phase_ends_the_check_with_1_and_is_named(folder, capsys):
     (folder / "slow.txt").write_text("15")
     assert main(["--device", "cpu"], folder=folder) == 1
@@ -59,6 +60,7 @@ def test_a_slowed_phase_ends_the_check_with_1_and_is_named(folder, capsys):
     assert "recorded on AMD EPYC, torch 2.11.0" in out
 
 
+@pytest.mark.slow
 def test_noise_in_one_run_passes_because_the_benchmark_runs_again(folder, capsys):
     (folder / "slow.txt").write_text("15 5")
     assert main(["--device", "cpu"], folder=folder) == 0
@@ -150,7 +152,7 @@ def test_one_thread_is_timed_by_the_processor_and_several_by_the_clock(monkeypat
         assert (time_s >= 0.1) is sleeps_count
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_the_sweep_is_compared_with_the_network_alone_and_projected_by_images():
     command = ["--device", "cpu", "--backbone", "resnet8", "--images", "2", "--repeats", "1"]
     done = subprocess.run(

@@ -46,6 +46,7 @@ run_and_report_errors(lambda: print(os.environ.get("OMP_WAIT_POLICY"), os.enviro
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 @pytest.mark.parametrize(("environment", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
 def test_freed_tensors_leave_their_memory_to_the_next_unless_the_environment_says_otherwise(

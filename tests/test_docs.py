@@ -53,6 +53,7 @@ def planned_folders(command: str) -> set[str]:
         return set()
 
 
+@pytest.mark.slow
 def test_run_folders_in_the_documentation_are_those_of_its_commands() -> None:
     """Hashes change with the configuration and the version: the documentation must follow."""
     printed = {document.name: set(FOLDER.findall(document.read_text())) - {"seed"} for document in DOCUMENTS}
@@ -75,7 +76,7 @@ def form(text: str) -> list[str]:
     return [re.sub(r"\d+(?:[.,:]\d+)*", "0", line) for line in lines if line and "/s" not in line]
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_commands_marked_as_run_print_what_is_documented(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     marked = [block for document in DOCUMENTS for block in blocks(document) if block.is_run]

@@ -61,6 +61,7 @@ def test_evaluate_writes_json_csv_heatmap_and_a_table(run):
     assert not any(name.startswith("corruption") for name in json.loads((run / "summary.json").read_text()))
 
 
+@pytest.mark.slow
 def test_evaluate_reads_official_files_and_any_weights(run, tmp_path):
     generator = np.random.default_rng(0)
     np.save(tmp_path / "labels.npy", np.tile(np.arange(8), 5).astype(np.uint8))
@@ -91,6 +92,7 @@ def test_the_last_checkpoint_of_an_unfinished_run_is_evaluated(run, tmp_path):
     assert report["clean"]["error_pct"] == json.loads((run / "summary.json").read_text())["test/error_pct"]
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_printed_is_written(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     words = [f"run={copy}", "corruptions.names=[fog]", "corruptions.severities=[1]"]
@@ -123,6 +125,7 @@ def test_a_sweep_killed_at_any_cell_continues_and_ends_with_the_same_figures(run
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_kept_predictions_of_other_weights_are_not_mixed_in_or_thrown_away(run, tmp_path):
     weights, words = write_weights(run, tmp_path)
     arguments = [
@@ -140,6 +143,7 @@ def test_kept_predictions_of_other_weights_are_not_mixed_in_or_thrown_away(run, 
     assert json.loads(other.read_text())["clean"]["error_pct"] == pytest.approx(90, abs=1)
 
 
+@pytest.mark.slow
 def test_an_imagenet_c_tree_is_measured_relative_to_alexnet(tmp_path):
     generator = np.random.default_rng(0)
 

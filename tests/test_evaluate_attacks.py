@@ -17,6 +17,7 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_sweep_over_radii_reports_each_and_enters_the_summary_without_the_corruptions(run, capsys):
     words = ["corruptions.names=[]", "attacks.names=[pgd]", "attacks.steps=3", "attacks.images=30"]
     done = evaluate(f"run={run}", *words, "attacks.radius=[2/255,8/255]", "precision=bf16", cwd=run.parent)
@@ -64,6 +65,7 @@ def test_another_norm_has_a_report_of_its_own_and_resumes_when_killed_in_an_atta
     assert list(report["attacks"]["cells"]) == ["none", "random-l2-128", "fgsm-l2-128"]
 
 
+@pytest.mark.slow
 def test_the_summary_has_attacks_on_one_set_of_images_alone(run):
     def measure(*words):
         evaluate(f"run={run}", "corruptions.names=[]", *words, "attacks.steps=1", cwd=run.parent)

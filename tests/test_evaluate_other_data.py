@@ -68,6 +68,7 @@ def figures(*words: str, cwd: Path, code: int = 0) -> tuple[Any, str]:
     return (json.loads((cwd / "report.json").read_text()) if code == 0 else None), done.output
 
 
+@pytest.mark.slow
 def test_a_data_set_beside_the_run_does_not_replace_the_normalisation(run: Path, tmp_path: Path) -> None:
     data = ["dataset=arrays", f"dataset.path={run.parent / 'd.npz'}"]
     report, output = figures(f"run={run}", *data, cwd=tmp_path)

@@ -21,7 +21,7 @@ def command(*words: str, cwd: Path, site: Path | None) -> "subprocess.CompletedP
     )
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_the_installed_package_trains_in_a_multirun_and_its_suite_evaluates(tmp_path: Path) -> None:
     site, cwd = tmp_path / "site", tmp_path / "work"
     cwd.mkdir()

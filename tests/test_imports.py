@@ -206,6 +206,7 @@ def test_reading_a_configuration_does_not_import_torch() -> None:
     assert modules.isdisjoint({"torch", "numpy", "scipy", *LAZY})
 
 
+@pytest.mark.slow
 def test_importing_every_module_loads_no_heavy_library() -> None:
     names = ", ".join(module_name(path) for path in sorted(PACKAGE.rglob("*.py")))
     assert modules_after(f"import {names}").isdisjoint(LAZY)

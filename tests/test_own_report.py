@@ -59,7 +59,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_no_other_evaluation_replaces_the_report_or_the_summary_and_compare_names_each(place, capsys):
     run = place / "run"
     own = {path.name: path.read_bytes() for path in (run / "evaluation").iterdir()}
@@ -91,7 +91,7 @@ def test_no_other_evaluation_replaces_the_report_or_the_summary_and_compare_name
     assert str(generated["corruption_generated"]["mce_pct"]) in rows["mCE, generated, %"]
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_the_same_images_named_again_are_the_runs_own(place):
     before = (place / "run" / "evaluation" / "corruptions.json").stat().st_mtime_ns
     count = len(list((place / "run" / "evaluation").iterdir()))
@@ -100,7 +100,7 @@ def test_the_same_images_named_again_are_the_runs_own(place):
     assert len(list((place / "run" / "evaluation").iterdir())) == count
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_chosen_file_that_holds_another_report_is_refused_before_work_is_done(place):
     words = ["run=run", "dataset=arrays", "dataset.path=other.npz", "output=run/evaluation/corruptions.json"]
     done = evaluate(*words, cwd=place, code=1)

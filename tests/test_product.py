@@ -66,6 +66,7 @@ def test_combinations_without_sense_are_refused_and_no_others(parts):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", AUGMENTATIONS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_other_combination_trains_with_inhibition_on_top(parts, objective, augment):
@@ -76,6 +77,7 @@ def test_every_other_combination_trains_with_inhibition_on_top(parts, objective,
 ATTACKS = {"pgd": 1, "fgsm_rs": 1, "free": 4, "trades": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "attack"),
     [

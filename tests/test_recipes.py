@@ -63,6 +63,7 @@ def metrics_of(folder, *overrides):
     return read_metrics(folder / "metrics.jsonl"), experiment.method.counters()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_takes_two_steps(recipe, tmp_path):
     whole = composed(f"experiment={recipe}", *REQUIRED.get(recipe, []))
@@ -87,6 +88,7 @@ def test_the_official_recipe_is_the_default():
     assert composed("experiment=tenet_cifar10") == composed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_inhibition_on_top_of_a_recipe_is_one_override(recipe):
     Experiment(composed(f"experiment={recipe}", "tenet=inhibition", "tracking=none")).check(

@@ -90,7 +90,7 @@ def test_a_resumed_run_that_is_refused_leaves_the_finished_one_as_it_was(trained
     assert {path: path.read_bytes() for path in before} == before
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_multirun_trains_every_combination_and_again_only_what_is_missing(tmp_path):
     arguments = [*TINY, "trainer.max_steps=2", "-m", "tenet.groups=2,3", "seed=0,1", "hydra.sweep.dir=sweep"]
     call("train.py", *arguments, cwd=tmp_path)
@@ -106,6 +106,7 @@ def test_a_multirun_trains_every_combination_and_again_only_what_is_missing(tmp_
     assert [run for run in runs if again[run] != written[run]] == [lost]
 
 
+@pytest.mark.slow
 def test_plain_training_has_no_inhibited_steps(tmp_path):
     arguments = [argument for argument in TINY if not argument.startswith("tenet.")]
     train(*arguments, "tenet=none", "trainer.epochs=1", "hydra.run.dir=run", cwd=tmp_path)
@@ -143,6 +144,7 @@ def test_a_resumed_run_keeps_its_folder(trained, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_by_its_command_while_no_other_process_holds_it(trained, tmp_path):
     whole, _ = trained
     first = Command("train", *TINY, cwd=tmp_path, fault=Fault("sleep", "named checkpoint.pt"))
@@ -183,6 +185,7 @@ def test_a_wrong_command_fails_within_three_seconds_naming_the_right_one(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -212,6 +215,7 @@ def test_help_is_for_people_and_cfg_prints_the_configuration(tmp_path):
     assert yaml.safe_load(printed)["tenet"]["groups"] == 4
 
 
+@pytest.mark.slow
 def test_relative_paths_belong_to_the_folder_that_the_command_was_started_in(tmp_path):
     images = np.random.default_rng(0).integers(256, size=(64, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(64) % 4

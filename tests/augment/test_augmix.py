@@ -276,7 +276,7 @@ assert counters["stats"]["unique_graphs"] == 1, counters
     ("device", "backend"),
     [
         # aot_eager: the graphs of the real one, without its minute of compiling.
-        pytest.param("cpu", "aot_eager", marks=pytest.mark.slow),
+        pytest.param("cpu", "aot_eager", marks=pytest.mark.alone),
         pytest.param("cpu", "inductor", marks=pytest.mark.compiler),
         pytest.param(
             "cuda",

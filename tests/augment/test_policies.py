@@ -26,6 +26,7 @@ def test_images_of_one_operation_are_changed_as_torchvision_changes_each_of_them
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: type(policy).__name__)
 def test_draws_are_those_of_torchvision(policy):
     """The same operations as often, of 4,000 draws each: torchvision draws for one image at a time."""

@@ -59,6 +59,7 @@ def column(window, index):
     )
 
 
+@pytest.mark.slow
 def test_a_click_on_a_heading_sorts_by_number_and_a_second_click_reverses(opened):
     mces = column(opened, 4)
     assert mces[-1] == "-"

@@ -85,6 +85,7 @@ def test_every_severity_has_its_number():
     assert {"1", "2", "3", "4", "5"} <= set(texts(chart)[:5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, 1e-300, 1e-12, 1e12, 1e300, -3.0])
 def test_values_of_any_size_are_drawn(value):
     for count in (1, 5, 9):

@@ -168,6 +168,7 @@ def test_a_part_of_the_training_set_and_another_place_are_the_same_data_set(tmp_
     assert (name, len(runs)) == ("cifar10", 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "html"])
 def test_forms_of_one_table_have_a_file_for_each_data_set(tmp_path, capsys, form):
     write_run(tmp_path / "0", seed=0)

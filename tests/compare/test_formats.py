@@ -162,6 +162,7 @@ def test_every_left_out_run_is_listed(tmp_path, capsys, form, monkeypatch):
     assert "not evaluated" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "html"])
 def test_published_figures_are_shown_only_when_asked_and_marked(tmp_path, capsys, form, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")

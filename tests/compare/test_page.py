@@ -5,6 +5,8 @@ import os
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from tenet.compare.groups import Group, compare
 from tenet.compare.heatmaps import mean_cells
 from tenet.compare.page import page
@@ -48,6 +50,7 @@ def render(top, **kwargs):
     return page(compare(runs), **{"link_from": Path(top), **kwargs})
 
 
+@pytest.mark.slow
 def test_robust_accuracy_is_a_column_and_drawn_over_the_mce(tmp_path):
     top = write_pair(tmp_path)
     cells = {
@@ -128,6 +131,7 @@ def test_runs_without_metrics_or_evaluation_have_a_page(tmp_path):
     assert outline.all("svg") == []
 
 
+@pytest.mark.slow
 def test_cells_are_means_over_seeds_and_extra_corruptions_are_faint(tmp_path):
     runs = [
         read_run(write_run(tmp_path / str(seed), seed=seed, mce=mce)) for seed, mce in enumerate((10, 14))
@@ -139,6 +143,7 @@ def test_cells_are_means_over_seeds_and_extra_corruptions_are_faint(tmp_path):
     assert render(tmp_path).count('<tr class="extra">') == 4
 
 
+@pytest.mark.slow
 def test_left_out_runs_are_listed_with_the_reason(tmp_path):
     write_pair(tmp_path)
     write_run(tmp_path / "cut", seed=9, epoch=1)
@@ -149,6 +154,7 @@ def test_left_out_runs_are_listed_with_the_reason(tmp_path):
     assert "cut/" in [a["href"] for a in outline.all("a")]
 
 
+@pytest.mark.slow
 def test_at_most_seven_groups_are_drawn_and_the_page_says_so(tmp_path):
     for index in range(12):
         write_run(tmp_path / str(index), seed=0, mce=index, lr=index / 10)

@@ -62,6 +62,7 @@ def test_a_class_of_the_right_package_and_the_wrong_kind_is_refused(key: str, ta
             locate(target, key=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [option for group, option in OPTIONS if group == "backbone"])
 def test_the_default_inhibition_fits_every_backbone(backbone: str) -> None:
     default = composed("trainer.device=cpu")

@@ -133,6 +133,7 @@ print(build(config["backbone"], num_classes=3, key="backbone").scale)
 """
 
 
+@pytest.mark.slow
 def test_a_new_class_and_its_option_need_no_other_change(tmp_path: Path) -> None:
     for folder in ("tenet", "conf"):
         shutil.copytree(CONF.parent / folder, tmp_path / folder)

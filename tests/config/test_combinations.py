@@ -23,6 +23,7 @@ OPTIMIZERS = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_takes_every_option_of_the_groups_whose_keys_it_sets(experiment: str) -> None:
     sets = yaml.safe_load((CONF / "experiment" / f"{experiment}.yaml").read_text())
@@ -33,6 +34,7 @@ def test_every_experiment_takes_every_option_of_the_groups_whose_keys_it_sets(ex
             build_group(group, without_foreign_keys(merged))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_sets_no_key_that_its_own_options_lack(experiment: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -51,6 +51,7 @@ def test_a_plain_name_needs_no_quotes(name: str) -> None:
     assert as_argument("run", name) == f"run={name}"
 
 
+@pytest.mark.slow
 def test_commands_printed_by_a_run_with_an_odd_name_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

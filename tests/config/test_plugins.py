@@ -40,6 +40,7 @@ def check(*words: str, name: str = "train") -> list[str]:
     return check_command_line(words, config_dir=CONF, config_name=name)
 
 
+@pytest.mark.slow
 def test_its_options_are_found_and_checked_without_importing_it(site: Path) -> None:
     declare(site)
     assert check("experiment=mine", "backbone.width=4", "mixing=mixup")

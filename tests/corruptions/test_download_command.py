@@ -88,6 +88,7 @@ sys.exit(download.main(["tiny", root]))
 """
 
 
+@pytest.mark.slow
 def test_one_process_downloads_at_a_time_and_a_killed_one_is_resumed(
     server: Server, archive: PublishedArchive, tmp_path: Path, capsys: Any
 ) -> None:

@@ -125,6 +125,7 @@ def test_digits_are_those_of_scikit_learn(load: Load) -> None:
     assert torch.equal(labels.bincount(), torch.from_numpy(theirs.target).bincount())
 
 
+@pytest.mark.slow
 def test_reading_digits_in_parts_does_without_scikit_learns_import() -> None:
     code = "import sys; from tenet.data import Digits; Digits(fraction=0.5).load(); sys.exit('sklearn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -34,6 +34,7 @@ def read_all(file: Path) -> None:
         read_whole(Images(part, Crops(crop=5)))
 
 
+@pytest.mark.slow
 def test_a_packed_file_gives_the_images_of_its_folder(tree, capsys):
     file = pack(tree)
     assert "12 of train, 6 of test in 3 classes" in capsys.readouterr().out

@@ -66,6 +66,7 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_an_epoch_goes_on_exactly_with_any_number_of_workers(whole, here):
     ended = train("dataset.workers=1", cwd=here, fault=Fault("kill", "descent", 9))
     assert ended.code == -signal.SIGKILL

@@ -90,14 +90,14 @@ def test_every_option_that_computes_on_the_device_is_in_one_of_the_runs():
         assert options <= {word for line in RUNS for word in line.split()} | defaults
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("line", RUNS)
 def test_every_option_trains_on_the_device(folder, line):
     ended = run("train", *SMALL, *line.split(), cwd=folder)
     assert ended.code == 0, ended.output
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_corruptions_and_attacks_are_evaluated_on_the_device_and_the_doctor_rehearses_there(folder):
     ended = run("train", *SMALL, cwd=folder)
     assert ended.code == 0, ended.output

@@ -8,7 +8,7 @@ from tests.distributed.launch import ROOT, TINY, torchrun
 from tests.distributed.test_evaluation import report
 from tests.entry_points import call
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.alone
 TRADES = [
     *TINY,
     "dataset.fraction=0.05",

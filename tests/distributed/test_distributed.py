@@ -175,7 +175,7 @@ def test_the_processes_share_buffers_in_one_order(monkeypatch):
     [
         (2, 3, False),
         *(
-            pytest.param(*case, marks=pytest.mark.slow)
+            pytest.param(*case, marks=pytest.mark.alone)
             for case in ((2, 1, False), (2, 3, True), (4, 1, False), (8, 1, False), (8, 2, False))
         ),
     ],

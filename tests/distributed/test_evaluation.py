@@ -33,7 +33,7 @@ def report(path: Path) -> dict:
     return content
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_two_processes_measure_what_one_process_measures(measured):
     done = torchrun(ROOT / "evaluate.py", *SWEEP, "output=two.json", cwd=measured)
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def test_two_processes_measure_what_one_process_measures(measured):
     assert summary["validation/corrupted_error_pct"] == sum(errors) / 4
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_failure_of_one_process_ends_both_and_the_cells_are_kept(measured):
     (measured / "fails.py").write_text(f"""
 import os, runpy, sys

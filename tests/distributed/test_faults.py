@@ -36,6 +36,7 @@ def port():
         yield server
 
 
+@pytest.mark.slow
 def test_leftover_variables_are_named_in_one_line(tmp_path, environment, port):
     write_data(tmp_path)
     environment(RANK=1, LOCAL_RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1")
@@ -94,6 +95,7 @@ def pair(port):
         member.communicate()
 
 
+@pytest.mark.slow
 def test_a_line_says_which_process_is_late_and_sigterm_ends_the_wait(pair):
     waiting, _ = pair
     assert waiting.stderr.readline() == "waiting for rank 1 of 2, for 0 min\n"
@@ -105,13 +107,14 @@ def test_a_line_says_which_process_is_late_and_sigterm_ends_the_wait(pair):
     assert waiting.wait(5) == 75
 
 
+@pytest.mark.slow
 def test_a_wait_has_a_limit(pair):
     waiting, _ = pair
     assert waiting.wait(30) == 1
     assert "PeerError: another process of this run has not answered for 0.1 min" in waiting.stderr.read()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("processes", [1, 2])
 def test_workers_end_with_their_launcher_and_leave_the_run_free(tmp_path, processes):
     write_data(tmp_path)
@@ -141,7 +144,7 @@ def test_workers_end_with_their_launcher_and_leave_the_run_free(tmp_path, proces
     lock.close()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_launchers_on_two_machines_go_on_after_any_of_their_processes_is_killed(tmp_path):
     kills.write_images(tmp_path / "images")
     launchers = kills.run(tmp_path, "run", machines=2, processes=1)

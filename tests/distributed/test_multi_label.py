@@ -12,7 +12,7 @@ from tests.distributed import multi_label_member
 from tests.distributed.launch import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_two_processes_equal_one(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

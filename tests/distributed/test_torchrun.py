@@ -15,7 +15,7 @@ from tests.distributed.launch import ROOT, TINY, torchrun
 from tests.entry_points import call
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_team_shares_one_folder_and_goes_on_exactly(tmp_path):
     # The noise of attack=free differs from process to process.
     arguments = [
@@ -53,7 +53,7 @@ def test_a_team_shares_one_folder_and_goes_on_exactly(tmp_path):
         assert all(torch.equal(ours[name], value) for name, value in theirs.items()), file
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_team_asks_for_a_batch_that_it_can_share_and_for_one_run_at_a_time(tmp_path):
     small = torchrun(ROOT / "train.py", *TINY, "trainer.batch_size=1", cwd=tmp_path)
     assert small.returncode != 0
@@ -63,7 +63,7 @@ def test_a_team_asks_for_a_batch_that_it_can_share_and_for_one_run_at_a_time(tmp
     assert "torchrun is for one run" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("rank", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGTERM)])
 def test_a_team_of_which_one_process_was_ended_continues_by_itself(tmp_path, rank, number):
     """torchrun restarts both processes; each finds the other, and not the address of one that has ended."""
@@ -87,7 +87,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     )
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_features_that_are_not_finite_in_one_process_are_refused_by_all(tmp_path):
     for skips, code in (("skip", 0), ("stop", 1)):
         folder = tmp_path / skips

@@ -68,6 +68,7 @@ def test_problems_have_exit_code_1_and_do_not_stop_the_other_checks(
     assert [finding["status"] for finding in sections["W&B"]["findings"]] == ["ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "line"),
     [

@@ -32,6 +32,7 @@ def test_live_bytes_counts_tensors_until_they_die_and_views_once() -> None:
         assert max(history) == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -55,6 +56,7 @@ def test_the_memory_of_any_batch_follows_from_two_small_ones(
         assert phases[name].max_images(float(peak)) in (47, 48, 49)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "passes"),
     [(("attack=free", "attack.replays=3"), 3), (("attack=pgd", "attack.radius=1.0", "attack.steps=1"), 2)],
@@ -102,6 +104,7 @@ print((resident("VmHWM") - before) / inhibited.at(128))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_the_estimated_memory_is_what_the_process_takes(tmp_path: Path) -> None:
     # The allocator returns freed memory at once; what it usually keeps is in ALLOCATOR_FACTORS.
@@ -117,6 +120,7 @@ def test_the_estimated_memory_is_what_the_process_takes(tmp_path: Path) -> None:
     assert 0.9 < float(done.stdout) < 1.1
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_a_problem_with_a_batch_that_does_and_is_never_allocated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +163,7 @@ def train_run(plan: Plan, *, checkpoints: Checkpoints) -> TrainingState:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -204,7 +209,7 @@ def test_the_time_of_a_run_is_that_of_all_its_parts() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_the_estimated_time_is_what_a_run_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The processor's time, because the machine may be busy with other work.
     monkeypatch.setattr(time, "perf_counter", time.process_time)
@@ -221,7 +226,7 @@ def test_the_estimated_time_is_what_a_run_takes(tmp_path: Path, monkeypatch: pyt
     assert 0.5 < duration.forecast(times, work).median / took < 2
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_large_batches_are_timed_in_part_and_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duration, "EVALUATION_BUDGET_S", 0.01)
     plan = plan_in(tmp_path, "trainer.batch_size=64", "--steps", "1")
@@ -234,6 +239,7 @@ def test_large_batches_are_timed_in_part_and_scaled(tmp_path: Path, monkeypatch:
     assert duration.measure(plan, max_batches=(2, 2))[1] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_never_inhibited_and_one_that_is_too_long_are_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

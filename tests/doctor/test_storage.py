@@ -121,6 +121,7 @@ def test_too_little_space_for_the_checkpoints_is_a_problem(
     assert found.figures["needed_bytes"] > 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_the_size_of_weights_and_optimizer_is_known_without_allocating_them(
     optimizer: str, tmp_path: Path

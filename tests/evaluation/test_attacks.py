@@ -62,7 +62,7 @@ def test_pgd_20_from_the_image_leaves_the_published_images_right(values, test_se
     assert classifier.network.precision == "bf16"
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_autoattack_leaves_the_published_count_of_images_right(values, test_set, classifier):
     pytest.importorskip("pyautoattack")
     attack = AttackSettings(names=["autoattack"]).attacks(classes=10)["autoattack-linf-8"].attack
@@ -114,6 +114,7 @@ def test_each_share_and_order_of_classes_gives_the_same_predictions(test_set, cl
     torch.testing.assert_close(found.nll, whole.nll)
 
 
+@pytest.mark.slow
 def test_an_attack_continues_after_its_last_whole_batch(test_set, classifier, tmp_path, monkeypatch):
     suite = make_suite(test_set)
     whole = predict_suites(
@@ -160,6 +161,7 @@ class Rounded(nn.Module):
         return self.inner((images * 8).round() / 8)
 
 
+@pytest.mark.slow
 def test_masked_gradients_are_told_and_honest_ones_are_not(test_set, classifier):
     suite = make_suite(test_set, radius=["8/255", "16/255"])
     honest = suite.summarize(predict_suites([suite], classifier, None))

@@ -49,6 +49,7 @@ def cut(content: bytes) -> Iterator[bytes]:
     yield from (content[:size] for size in [*range(0, len(content), 97), len(content) - 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flipped, cut])
 def test_a_damaged_checkpoint_is_refused_or_loads_unchanged(
     tmp_path: Path, damage: Callable[[bytes], Iterator[bytes]]

@@ -24,6 +24,7 @@ def test_a_run_whose_folder_is_gone_says_so_and_writes_nowhere_else(
     assert not any((here / "run").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_run_stops_before_it_writes_into_a_folder_that_another_machine_has_taken_over(here: Path) -> None:
     """As on a network file system that holds locks on each machine by itself."""
     ended = train(cwd=here, fault=Fault("take over", "descent", 6))
@@ -33,6 +34,7 @@ def test_a_run_stops_before_it_writes_into_a_folder_that_another_machine_has_tak
     assert train(cwd=here).code == 0, "if the other one has ended, the run goes on"
 
 
+@pytest.mark.slow
 def test_a_run_whose_lock_file_is_removed_stays_the_only_writer(whole: Path, here: Path) -> None:
     from tests.faults.commands import TINY, Command, wait_for
 
@@ -45,6 +47,7 @@ def test_a_run_whose_lock_file_is_removed_stays_the_only_writer(whole: Path, her
     assert_same_run(here / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_on_a_read_only_disk_gives_its_result(here: Path) -> None:
     run = here / "run"
     run.mkdir()
@@ -57,6 +60,7 @@ def test_a_finished_run_on_a_read_only_disk_gives_its_result(here: Path) -> None
         assert_told(train("rerun=true", cwd=here), "Read-only file system; remount that disk read-write")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train.log", "evaluation", "config.yaml"])
 def test_a_folder_in_the_place_of_a_file_is_named_with_the_remedy(here: Path, name: str) -> None:
     path = here / "run" / name

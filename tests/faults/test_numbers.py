@@ -74,6 +74,7 @@ def test_a_skipped_inhibited_step_keeps_the_plain_step_before_it(tmp_path):
     assert state.method.counters()["inhibited_steps"] == inhibited_steps
 
 
+@pytest.mark.slow
 def test_a_run_that_skipped_steps_resumes_exactly_and_keeps_the_count(tmp_path):
     loader, settings = BadLoader(5, 9), {"on_nonfinite": "skip", "max_nonfinite_steps": 2}
     whole = run(tmp_path / "whole", loader=loader, **settings)
@@ -176,6 +177,7 @@ class OddLoader(FixedLoader):
             yield dataclasses.replace(batch, images=images, labels=labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -233,6 +235,7 @@ def test_a_batch_too_small_for_batch_normalisation_is_refused_before_any_step(tm
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_deterministic", [True, False])
 def test_determinism_can_be_set_and_unset_and_changes_nothing_on_a_cpu(
     tmp_path, monkeypatch, is_deterministic

@@ -36,6 +36,7 @@ def relabel(data: Path) -> None:
     np.savez(data, **arrays)
 
 
+@pytest.mark.slow
 def test_no_command_gives_the_figure_of_a_finished_run_for_changed_data(here: Path) -> None:
     assert train(cwd=here).code == 0
     content = (here / "data.npz").read_bytes()
@@ -57,6 +58,7 @@ def test_no_command_gives_the_figure_of_a_finished_run_for_changed_data(here: Pa
     assert "has finished already" in train(cwd=here).output
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_rerun_continues_by_its_command_and_starts_again_once_it_has_finished(
     whole: Path, here: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_run_that_began_with_rerun_continues_by_its_command_and_starts_again_o
     assert others() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "more"),
     [
@@ -114,6 +117,7 @@ def test_the_folder_of_another_project_is_no_run_folder(here: Path) -> None:
     assert contents(here) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["missing", "data.npz"])
 @pytest.mark.parametrize("name", [".lock", "train.log", "checkpoint.pt"])
 def test_a_new_run_writes_nothing_through_a_link(here: Path, name: str, target: str) -> None:
@@ -124,6 +128,7 @@ def test_a_new_run_writes_nothing_through_a_link(here: Path, name: str, target: 
     assert contents(here) == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_continued_only_by_the_run_that_wrote_it(here: Path) -> None:
     config = here / "run" / "config.yaml"
     assert train(cwd=here, fault=Fault("term", "inhibited")).code == 75

@@ -112,6 +112,7 @@ def test_a_signal_within_an_import_stops_the_run_before_it_begins(
     assert ended.stderr == last
 
 
+@pytest.mark.slow
 def test_a_signal_within_the_import_of_torch_stops_an_evaluation(whole: Path, here: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", WITHIN_AN_IMPORT, "numpy.", str(int(signal.SIGTERM)), ROOT / "evaluate.py", f"run={whole}",

@@ -11,6 +11,7 @@ from tests.faults.commands import assert_same_run, assert_told, step_of, train, 
 from tests.faults.places import Fault
 
 
+@pytest.mark.slow
 def test_a_run_continues_exactly_after_the_disk_was_full_at_any_write(whole: Path, here: Path) -> None:
     run = here / "run"
     for place, count, file, step in [
@@ -68,6 +69,7 @@ def test_a_run_ends_the_same_after_its_disk_was_full_and_read_only(whole: Path, 
         assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_a_run_continues_only_with_the_data_it_started_with(whole: Path, here: Path) -> None:
     assert train(cwd=here, fault=Fault("term", "inhibited")).code == 75
     before = (here / "run" / "checkpoint.pt").read_bytes()

@@ -55,11 +55,12 @@ assert len(built.asm["cubin"]) > 1000
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "interpret"),
     [
         pytest.param(QUESTIONS, "1", id="equals the plain rounds"),
-        pytest.param(BUILD, "0", id="builds for a GPU", marks=pytest.mark.slow),
+        pytest.param(BUILD, "0", id="builds for a GPU", marks=pytest.mark.alone),
     ],
 )
 def test_the_kernel(code, interpret):

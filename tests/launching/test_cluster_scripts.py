@@ -14,7 +14,7 @@ from tests.launching.test_slurm import TINY, has_logged, records
 SCRIPTS = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "clusters.md").read_text(), re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("script", "processes"), [*zip(SCRIPTS, (1, 2), strict=True)], ids=["one GPU", "two machines"]
 )

@@ -118,7 +118,7 @@ def test_jobs_of_two_multiruns_never_share_a_gpu(app: Path, tmp_path: Path) -> N
         assert all(earlier[1] <= later[0] for earlier, later in pairwise(times))
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_repeated_multirun_runs_only_the_missing_jobs(tmp_path: Path) -> None:
     # 144 digits, for two steps.
     tiny = ["experiment=quickstart", "dataset.fraction=0.1", "backbone.width=4", "trainer.max_steps=2"]

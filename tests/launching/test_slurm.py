@@ -22,6 +22,7 @@ def has_logged(folder: Path, step: int) -> bool:
     return any(f'"step": {step}' in path.read_text() for path in folder.glob("runs/*/metrics.jsonl"))
 
 
+@pytest.mark.slow
 def test_each_job_of_an_array_ends_and_a_time_limit_ends_none(app: Path, slurm: dict[str, str]) -> None:
     # Seed 21 asks for a time limit, and ends in its second start.
     options = [
@@ -53,7 +54,7 @@ def test_each_job_of_an_array_ends_and_a_time_limit_ends_none(app: Path, slurm: 
     assert seen(app.parent / "runs" / "seed21")["num"] is None  # a command of its own
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_repeated_command_waits_for_the_jobs_that_an_interrupted_one_left(
     app: Path, slurm: dict[str, str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_repeated_command_waits_for_the_jobs_that_an_interrupted_one_left(
     assert records(slurm).count("start 101_0,") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -125,7 +127,7 @@ def test_the_number_of_processes_that_the_launcher_starts_is_checked(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_two_nodes_that_meet_two_time_limits_end_with_the_bits_of_a_run_without_one(
     tmp_path: Path, slurm: dict[str, str]
 ) -> None:

@@ -33,7 +33,7 @@ def alive() -> Counter[str]:
     return objects
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_command_of_400_steps_does_not_grow(tmp_path: Path) -> None:
     write_data(tmp_path, count=IMAGES)
     command = Command("train", *SMALL, f"trainer.epochs={STEPS // STEPS_PER_EPOCH}", cwd=tmp_path)
@@ -44,6 +44,7 @@ def test_a_command_of_400_steps_does_not_grow(tmp_path: Path) -> None:
     assert growth(marks, cpu_ratio=CPU_RATIO) == []
 
 
+@pytest.mark.slow
 def test_no_objects_or_open_files_accumulate_over_epochs(tmp_path: Path) -> None:
     objects: list[Counter[str]] = []
     open_files: list[int] = []
@@ -73,7 +74,7 @@ class CountedAfterEachJob:
         Multirun.end = counted  # type: ignore[method-assign]
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_job_of_a_multirun_leaves_only_its_result_in_memory(tmp_path: Path) -> None:
     write_data(tmp_path, count=IMAGES)
     ended = Command("train", "-m", *JOB, "seed=range(6)", cwd=tmp_path, fault=CountedAfterEachJob()).wait()

@@ -45,6 +45,7 @@ def test_a_run_of_a_million_lines_is_compared_in_seconds(long_run: Path) -> None
     assert done.peak_mb < MEMORY_MB
 
 
+@pytest.mark.slow
 def test_the_page_draws_a_million_lines_up_to_the_last_value(long_run: Path) -> None:
     done = run("-m", "tenet.compare", "run", "--output", "page.html", cwd=long_run.parent, timeout_s=WITHIN_S)
     assert done.code == 0, done.output
@@ -66,6 +67,7 @@ def test_the_page_draws_a_million_lines_up_to_the_last_value(long_run: Path) -> 
     assert done.peak_mb < MEMORY_MB
 
 
+@pytest.mark.slow
 def test_a_new_wandb_run_of_a_folder_receives_its_whole_long_history(tmp_path: Path) -> None:
     lines = QUEUE_LIMIT + 10
     (tmp_path / "metrics.jsonl").write_text("".join(LINE % (step, 1.0) for step in range(1, lines + 1)))

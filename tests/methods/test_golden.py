@@ -91,7 +91,7 @@ for file in files:
     ("device", "backend", "dtype"),
     [
         # aot_eager: the graphs that `trainer.compile` compiles, without the minutes that takes.
-        pytest.param("cpu", "aot_eager", "float32", marks=pytest.mark.slow),
+        pytest.param("cpu", "aot_eager", "float32", marks=pytest.mark.alone),
         # In float64: float32 that is rounded in another order can move a unit across the kink of its ReLU.
         pytest.param("cpu", "inductor", "float64", marks=pytest.mark.compiler),
         pytest.param(

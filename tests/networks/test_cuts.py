@@ -35,6 +35,7 @@ def make(name: str, layer: str | None = None) -> Network:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), CUTS)
 def test_a_cut_is_exact_and_masks_what_its_module_returns(name: str, layer: str) -> None:
     network, images = make(name, layer), torch.rand(2, 3, 64, 64)

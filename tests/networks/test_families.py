@@ -16,7 +16,7 @@ pytest.importorskip("timm")
 # A family of each layout; the others are as many again.
 QUICK = ("resnet", "convnext inside", "vit", "swin")
 EACH = [
-    pytest.param(family, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+    pytest.param(family, id=name, marks=[] if name in QUICK else pytest.mark.alone)
     for name, family in FAMILIES.items()
 ]
 STEP = 1e-7
@@ -81,7 +81,7 @@ def test_an_inhibited_update_follows_a_plain_one(family: Family) -> None:
     assert all(torch.isfinite(torch.tensor(losses)))
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_two_processes_take_equal_updates(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tests.networks.member"]
@@ -97,7 +97,7 @@ def test_two_processes_take_equal_updates(tmp_path: Path) -> None:
         assert any(not torch.equal(first[key], start[key]) for key in parameters)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_a_run_with_dropout_and_stochastic_depth_resumes_to_the_same_weights(tmp_path: Path) -> None:
     words = [word for word in TINY if not word.startswith("backbone.")]
     kwargs = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}

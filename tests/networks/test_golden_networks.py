@@ -66,6 +66,7 @@ def assert_close(actual, expected):
     torch.testing.assert_close(actual, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
+@pytest.mark.slow
 def test_size_logits_and_features_at_the_cuts_are_the_published_ones(case, values):
     name, model = case
     described = DESCRIPTIONS[name]
@@ -88,6 +89,7 @@ def test_size_logits_and_features_at_the_cuts_are_the_published_ones(case, value
         assert_close(mean, values[f"{name}/{cut}/mean"])
 
 
+@pytest.mark.slow
 def test_train_logits_are_the_published_ones(case, values):
     name, model = case
     if f"{name}/train_logits" not in values:

@@ -55,6 +55,7 @@ def test_impossible_depth_is_refused(network):
         network(10, depth=13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [5, 17])
 def test_narrow_networks_train_in_channels_last_on_odd_batches(batch):
     # In a process of its own: what this guards against ends the process.

@@ -217,7 +217,7 @@ def test_a_push_uploads_the_whole_folder_to_a_private_model(run, tmp_path, monke
     assert error.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_exported_files_give_the_logits_of_the_network_for_any_number_of_images(run, tmp_path, capsys):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -236,6 +236,7 @@ def test_exported_files_give_the_logits_of_the_network_for_any_number_of_images(
             torch.testing.assert_close(torch.from_numpy(logits), network(images), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_is_refused(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "tenet.publish.export._write_program", lambda *arguments: lambda images: images.sum((2, 3))[:, :2]

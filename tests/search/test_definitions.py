@@ -69,7 +69,7 @@ def test_a_definition_names_its_command_cost_and_purpose_and_chooses_by_validati
     assert (ROOT / definition["program"]).is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
 def test_the_arguments_of_the_agent_are_read_with_the_values_of_the_file_and_fit_the_backbone(
     path: Path,
@@ -135,6 +135,7 @@ def test_only_a_bare_none_means_null() -> None:
         check_command_line(["tenet.groups=None"], config_dir=CONF, config_name="train")
 
 
+@pytest.mark.slow
 def test_a_definition_trains_with_the_agents_command(tmp_path: Path) -> None:
     """One stands for all: their commands are the same, and the values of each are checked above."""
     definitions = [yaml.safe_load(path.read_text()) for path in DEFINITIONS]

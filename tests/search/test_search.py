@@ -131,7 +131,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory, start: Start) -> "subproce
     return start(path, *TINY, "--trials", "1")
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_no_trial_is_lost_or_repeated_when_searches_are_killed_stopped_and_repeated(
     tmp_path: Path, start: Start
 ) -> None:
@@ -173,6 +173,7 @@ def test_no_trial_is_lost_or_repeated_when_searches_are_killed_stopped_and_repea
         assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_search_by_robustness_needs_the_corruptions_to_measure(tmp_path: Path) -> None:
     metric = {"name": "validation/corrupted_error_pct"}
     held_out = {"dataset.validation_fraction": {"value": 0.1}}
@@ -187,6 +188,7 @@ def test_a_search_by_robustness_needs_the_corruptions_to_measure(tmp_path: Path)
     assert check_space_runs(read_space(path), config_dir=ROOT / "conf") == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "arguments", "message"),
     [
@@ -216,6 +218,7 @@ def test_a_wrong_search_is_refused_in_one_line_before_anything_runs(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_broken_storage_is_reported_in_one_line_with_the_command_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

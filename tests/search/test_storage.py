@@ -76,6 +76,7 @@ def mixed(folder: Path) -> Any:
     return study(folder, 2, parameters=MIXED, method="random")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "reason"), BROKEN.values(), ids=BROKEN)
 def test_a_storage_that_no_search_wrote_is_refused_in_one_line(
     tmp_path: Path, stored: bytes, change: str, reason: str

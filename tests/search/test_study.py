@@ -117,6 +117,7 @@ def add(study: Study, value: float, **parameters: Any) -> None:
     study.study.add_trial(optuna.create_trial(value=value, params=parameters, distributions=chosen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_the_same_history_gives_the_same_next_trials(tmp_path: Path, method: str) -> None:
     found = []
@@ -143,6 +144,7 @@ def test_the_same_history_gives_the_same_next_trials(tmp_path: Path, method: str
         assert trial["c"] in ("x", None, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_a_bad_trial_is_pruned_early_and_a_good_one_never(tmp_path: Path, pruner: str) -> None:
     one = study(tmp_path, 100, pruner=pruner, method="random")

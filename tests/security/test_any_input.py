@@ -49,6 +49,7 @@ WHOLE = {
 NAMES = [f"{number}-{target.name}" for number, target in enumerate(targets(Path()))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(NAMES)), ids=NAMES)
 def test_a_valid_file_is_read_and_a_mutation_is_read_or_refused(index: int, tmp_path: Path) -> None:
     target: Target = targets(tmp_path)[index]
@@ -126,6 +127,7 @@ ODD = st.one_of(
 )
 
 
+@pytest.mark.slow
 @bounded(25)
 @given(
     key=st.one_of(st.sampled_from([*KEYS, "dataset", "tenet", "hydra.run.dir"]), st.text(max_size=15)),
@@ -200,6 +202,7 @@ PLACES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @bounded(60)
 @given(place=st.sampled_from(PLACES), value=SCALARS)
 def test_a_checkpoint_with_a_changed_value_and_a_correct_checksum_fits_or_is_refused(
@@ -224,6 +227,7 @@ def test_a_checkpoint_with_a_changed_value_and_a_correct_checksum_fits_or_is_ref
     optimizer.step()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_weights_is_refused_by_the_xray(run_dir: Path) -> None:
     content = {name: value for name, value in WHOLE.items() if name != "model"}
     torch.save({**content, CHECKSUM: checksum(content)}, run_dir / "checkpoint.pt")

@@ -74,6 +74,7 @@ def nothing_to_see(path: Path) -> None:
     pack(path, {**WHOLE, "train_images.npy": npy((10, 0, 8, 3)), "test_images.npy": npy((10, 0, 8, 3))})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -99,6 +100,7 @@ def test_data_files_that_expand_are_refused(run_dir: Path, make: Callable[[Path]
     assert done.peak_mb < TAKEN_MB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "dtype"),
     [
@@ -155,6 +157,7 @@ def write_classes(folder: Path, first: tuple[int, int], others: tuple[int, int])
 AS_THEY_ARE = ("dataset.resize=null", "dataset.crop=null")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "others", "settings", "reason"),
     [
@@ -184,6 +187,7 @@ def test_images_that_expand_are_refused(
     assert done.peak_mb < TAKEN_MB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["a line of 200 MB", "a deep line", "a long number"])
 def test_metrics_that_expand_are_skipped(run_dir: Path, tmp_path: Path, line: str) -> None:
     with (run_dir / "metrics.jsonl").open("r+b") as file:

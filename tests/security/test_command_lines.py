@@ -68,6 +68,7 @@ RUN: list[tuple[list[str], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "start"), READ, ids=[words[-1][:40] for words, _ in READ])
 def test_a_wrong_command_line_is_refused_in_one_line(words: list[str], start: str) -> None:
     with pytest.raises(ConfigError) as error:
@@ -119,6 +120,7 @@ def test_no_flag_leads_around_the_check_of_hydras_settings(tmp_path: Path, flag:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["run", "weights", "cifar101", "cifar_p", "output", "corruptions.root"])
 def test_an_unknown_home_folder_is_refused_in_one_line(tmp_path: Path, finished_run: Path, key: str) -> None:
     of_run = [] if key in ("run", "weights") else [f"run={finished_run}"]
@@ -163,6 +165,7 @@ def test_the_jobs_of_a_sweep_are_counted_before_they_are_listed(
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run("train.py", *TINY, "backbone.width=512", "trainer.batch_size=1000", cwd=tmp_path, spare_mb=900)
     assert done.refusal().startswith("out of memory (")

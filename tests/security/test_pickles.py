@@ -58,6 +58,7 @@ def test_the_payload_is_live(tmp_path: Path, canary: Callable[[], bool]) -> None
     assert canary()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", FORMATS)
 def test_an_evaluation_does_not_run_code_in_weights(
     tmp_path: Path, canary: Callable[[], bool], content: Callable[[Path], bytes]
@@ -88,6 +89,7 @@ def test_no_command_runs_code_in_a_checkpoint(
     assert not canary()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["train_images", "train_labels", "classes"])
 def test_object_arrays_of_a_data_file_are_not_loaded(
     tmp_path: Path, canary: Callable[[], bool], key: str
@@ -119,6 +121,7 @@ def test_a_pickle_in_place_of_a_data_file_is_not_loaded(tmp_path: Path, canary: 
     assert not canary()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["labels", "fog"])
 @pytest.mark.parametrize("kind", ["objects", "pickle", "npz"])
 def test_official_files_are_not_unpickled(

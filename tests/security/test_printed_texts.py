@@ -40,6 +40,7 @@ def test_folder_names_are_escaped_in_errors(tmp_path: Path) -> None:
         assert UNPRINTABLE.search(done.output) is None
 
 
+@pytest.mark.slow
 def test_the_name_of_a_run_is_escaped_in_output(run_dir: Path, tmp_path: Path) -> None:
     place = run_dir.rename(tmp_path / ESCAPES.replace("/", ""))
     for words in (
@@ -51,6 +52,7 @@ def test_the_name_of_a_run_is_escaped_in_output(run_dir: Path, tmp_path: Path) -
         assert UNPRINTABLE.search(done.output) is None
 
 
+@pytest.mark.slow
 def test_a_name_is_neither_markup_nor_a_formula(run_dir: Path, tmp_path: Path) -> None:
     run_dir.rename(tmp_path / r"[red]run$\nope$")
     words = ["evaluate.py", r"run='[red]run$\nope$'", "corruptions.names=[fog]", "corruptions.severities=[1]"]
@@ -99,6 +101,7 @@ def test_class_names_that_are_not_valid_characters_are_refused(tmp_path: Path) -
     assert "own.npz (classes): can't be read as strings" in done.refusal()
 
 
+@pytest.mark.slow
 def test_class_names_are_neither_markup_nor_formulas(tmp_path: Path) -> None:
     write_data(tmp_path / "own.npz", [r"$\nope$", "[/red]", "a|b", "<b>"])
     data = ["dataset=arrays", "dataset.path=own.npz", "dataset.fraction=1.0"]

@@ -125,6 +125,7 @@ def test_an_invalid_configuration_is_refused_in_one_line_with_little_memory(
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 def test_a_stored_configuration_stays_plain_text(run_dir: Path, tmp_path: Path) -> None:
     def change(config: dict[str, Any]) -> None:
         texts = dict.fromkeys(("name", "notes", "project"), "${oc.env:SECRET}")
@@ -172,6 +173,7 @@ def test_links_within_a_folder_and_a_linked_folder_are_accepted(run_dir: Path, t
     assert read("evaluate", tmp_path).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [

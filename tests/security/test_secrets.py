@@ -29,7 +29,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**SECRETS, **git, "HOME": str(home)}
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_no_file_of_a_run_its_evaluation_or_their_comparison_contains_a_secret(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

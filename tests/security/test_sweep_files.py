@@ -48,6 +48,7 @@ def search(space: Path | str, folder: Path, **limits: int) -> tuple[str, float]:
     return done.refusal(), done.peak_mb
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "parameters"), HOSTILE.values(), ids=HOSTILE)
 def test_a_word_that_is_no_key_of_ours_is_refused_and_nothing_is_run_or_resolved(
     tmp_path: Path, command: str, parameters: str
@@ -84,6 +85,7 @@ LARGE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", LARGE.values(), ids=LARGE)
 def test_a_file_that_is_too_much_is_refused_at_once_with_little_memory(
     tmp_path: Path, content: str | bytes

@@ -63,6 +63,7 @@ def old_and_long(path: Path) -> None:
     path.write_bytes(content.replace(b"J\x00\x00\x04\x00", b"J\x00\x00\x00\x7f")[:10_000])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -85,6 +86,7 @@ def test_tensor_files_that_expand_are_refused(run_dir: Path, make: Callable[[Pat
     assert done.peak_mb < TAKEN_MB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "write",
     [

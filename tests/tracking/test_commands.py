@@ -72,6 +72,7 @@ def run_dir(runs: Runs) -> Path:
     return runs.folder / "good"
 
 
+@pytest.mark.slow
 def test_training_succeeds_with_all_metrics_if_the_server_stops_answering(runs: Runs, run_dir: Path) -> None:
     code, output = runs.commands["turned"]
     assert code == 0, output
@@ -121,6 +122,7 @@ def evaluated(runs: Runs, run_dir: Path) -> RunRecords:
     return evaluation
 
 
+@pytest.mark.slow
 def test_an_evaluation_adds_figures_table_pictures_and_report_to_the_same_wandb_run(
     run_dir: Path, evaluated: RunRecords
 ) -> None:

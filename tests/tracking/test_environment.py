@@ -91,6 +91,7 @@ def test_a_variable_that_wandb_cannot_read_is_named_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_each_job_of_a_multirun_has_an_id_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_RUN_ID", "mine")
     monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")

@@ -107,6 +107,7 @@ with tracking.start(run_dir, config={}) as tracker:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_if_wandbs_process_hangs_or_dies_neither_logging_nor_the_exit_waits(
     number: int, tmp_path: Path

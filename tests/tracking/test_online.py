@@ -129,6 +129,7 @@ def test_the_printed_command_uploads_what_a_failing_server_did_not_take(tmp_path
         assert steps(server, EXPERIMENT) == [*range(1, ROWS + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["cut", "404"])
 def test_a_rejected_upload_loses_no_metric_and_the_documented_command_repeats_it(
     answer: str, tmp_path: Path

@@ -20,6 +20,7 @@ def train(folder, method, *, parts):
     return network.state_dict(), state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_objective",
     [lambda: CrossEntropy(label_smoothing=0.1), Jsd, lambda: Free(method=Jsd(), radius=0.1, step_size=0.06)],
@@ -89,6 +90,7 @@ def test_parts_hold_all_views_of_their_samples_and_enough_samples_for_batch_norm
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "message"), [
     ({"trainer.processes": 2}, "trainer.processes=2, but 1 started"),
     ({"trainer.sync_batchnorm": "true"}, "CUDA devices alone"),

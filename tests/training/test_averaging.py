@@ -66,6 +66,7 @@ def test_an_iteration_counts_once_after_its_last_update(tmp_path) -> None:
             assert not torch.equal(value, backbone.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 11])
 def test_a_stopped_run_continues_its_average_exactly(tmp_path, stop) -> None:
     def average() -> WeightAverage:
@@ -91,6 +92,7 @@ def trained(tmp_path_factory):
     return folder / "run", output
 
 
+@pytest.mark.slow
 def test_a_run_evaluates_its_average_next_to_its_weights_and_saves_it(trained) -> None:
     run, output = trained
     summary = json.loads((run / "summary.json").read_text())

@@ -68,7 +68,7 @@ for batch in (7, 6):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("program", [COMPILED, GRAPHS], ids=["trains the same", "has two graphs a region"])
 def test_a_compiled_network(tmp_path, program):
     # In a process of its own: the compiler does not see through the type checks that all tests run under.

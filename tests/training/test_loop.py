@@ -100,6 +100,7 @@ class SignallingLoader(FixedLoader):
             yield batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_step", [3, 6, 10])
 def test_a_signal_at_the_last_step_leaves_its_evaluation_to_who_goes_on(tmp_path, at_step):
     whole = run(tmp_path / "whole", max_steps=10)

@@ -20,6 +20,7 @@ def saved(tmp_path_factory):
     return read_checkpoint(folder / "checkpoint.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e300, -1, True, "1", None], ids=repr)
 def test_a_number_of_steps_is_a_count(saved, tmp_path, bad):
     for name in ("step", "closed_step", "nonfinite_steps"):

@@ -73,6 +73,7 @@ def test_without_images_the_first_right_one_of_each_class_is_taken(run_dir, tmp_
     assert [(row["image"], row["label"]) for row in images] == [(first, "1")], "no other class is ever right"
 
 
+@pytest.mark.slow
 def test_a_plain_run_is_cut_with_the_defaults_unless_options_are_given(run_dir, tmp_path):
     plain = tmp_path / "plain"
     plain.mkdir()
@@ -129,6 +130,7 @@ def wandb_run(run_dir, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_picture_and_table_go_into_the_runs_own_wandb_run(wandb_run):
     time.sleep(1)  # wandb names the folder of a part of a run by its id and the second
     assert main([str(wandb_run), "--images", "5"]) == 0

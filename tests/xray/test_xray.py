@@ -101,6 +101,7 @@ def test_overlap_is_the_adjusted_rand_index():
     assert xray.group_overlap(first, second) == pytest.approx([4 / 7, -0.5])
 
 
+@pytest.mark.slow
 def test_groups_that_argue_against_the_class_are_drawn_grey_and_have_no_map(network, batch):
     images = torch.zeros(6, 32, 32, 3, dtype=torch.uint8)
     seen = xray.explain(network, *batch, inhibited=INHIBITED, generator=seeded())
