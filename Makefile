@@ -28,6 +28,9 @@ quickstart: setup
 	$(BIN)/python train.py experiment=quickstart trainer.epochs=4 hydra.run.dir=$(RUN)
 	$(BIN)/python evaluate.py run=$(RUN)
 
+# The tests start hundreds of processes, which need not compile the modules again where the environment says so.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
