@@ -47,14 +47,10 @@ def test_a_sweep_over_radii_reports_each_and_enters_the_summary_without_the_corr
     assert "FGSM" not in table, "a baseline that nobody asked for"
 
 
+@pytest.mark.slow
 def test_another_norm_has_a_report_of_its_own_and_resumes_when_killed_in_an_attack(run):
-    words = [
-        f"run={run}",
-        "corruptions.names=[]",
-        "attacks.names=[fgsm]",
-        "attacks.images=30",
-        "attacks.steps=3",
-    ]
+    words = [f"run={run}", "corruptions.names=[]", "attacks.names=[fgsm]", "attacks.images=30"]
+    evaluate(*words, cwd=run.parent)
     words += ["attacks.norm=l2", "attacks.radius=128/255", "batch_size=8"]
     evaluate(*words, cwd=run.parent, fault=Fault("kill", "attack", 6), code=-9)
     (parts,) = run.rglob("*.parts")

@@ -79,6 +79,7 @@ def test_a_run_stopped_in_an_epoch_goes_on_exactly_with_any_number_of_workers(wh
     assert_same_run(here / "run", whole / "run")
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint_and_no_process(here):
     command = Command("train", *RUN, "dataset.workers=2", "trainer.epochs=2000", cwd=here)
     wait_for(lambda: step_of(here / "run") if (here / "run" / "checkpoint.pt").exists() else 0)
@@ -92,6 +93,7 @@ def test_a_signal_to_the_whole_process_group_leaves_a_checkpoint_and_no_process(
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_line_and_the_same_command_continues(whole, here):
     command = Command("train", *RUN, "dataset.workers=2", cwd=here, fault=Fault("sleep", "descent", 8))
     wait_for(lambda: (here / "asleep").exists())

@@ -41,6 +41,7 @@ def run(script, *arguments, cwd, device=None):
     return Command(script, *arguments, cwd=cwd, fault=device or Device()).wait(timeout=200)
 
 
+@pytest.mark.slow
 def test_training_on_the_device_gives_the_figures_of_the_cpu(folder):
     on_device = run("train", *SMALL, cwd=folder)
     assert on_device.code == 0, on_device.output
@@ -70,6 +71,7 @@ class Careless(Device):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "message"),
     [

@@ -50,6 +50,7 @@ def test_a_run_that_is_ready_has_exit_code_0_and_is_not_started(tmp_path: Path) 
     assert "\x1b" not in done.output, "there is no terminal"
 
 
+@pytest.mark.slow
 def test_problems_have_exit_code_1_and_do_not_stop_the_other_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

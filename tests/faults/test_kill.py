@@ -4,6 +4,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.faults.commands import STEPS_PER_EPOCH, Command, assert_same_run, figures_of, step_of, train
 from tests.faults.kill import end_at_random
 from tests.faults.places import Fault
@@ -35,6 +37,7 @@ def test_a_run_killed_at_every_critical_point_ends_as_if_never_killed(whole: Pat
     assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_an_extended_run_counts_as_unfinished_until_it_ends_again(whole: Path, tmp_path: Path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
     changed = ("trainer.epochs=4", "trainer.evaluate_every_epochs=2")
@@ -57,6 +60,7 @@ def test_an_extended_run_counts_as_unfinished_until_it_ends_again(whole: Path, t
     assert "has finished already" in train(*further, cwd=tmp_path).output
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_if_never_killed(whole: Path, here: Path) -> None:
     # Checkpoints at other steps and less frequent evaluations change no weight.
     settings = ("trainer.checkpoint_every_minutes=0.0001", "trainer.evaluate_every_epochs=2")
@@ -67,6 +71,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_never_killed(whole: Path, her
     assert figures_of(run) == seldom
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_dropout_ends_as_if_never_killed(here: Path) -> None:
     arguments = [
         "dataset=arrays", "dataset.path=data.npz", "backbone=wideresnet40", "backbone.depth=10", "backbone.widen_factor=1",

@@ -93,6 +93,7 @@ def test_sigterm_to_all_processes_ends_the_run_and_its_wandb_run_within_the_grac
 
 
 # torch imports NumPy and swallows exceptions that are raised during that import.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "number", "told", "code", "last"),
     [

@@ -53,6 +53,7 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_run_ends_the_same_after_its_disk_was_full_and_read_only(whole: Path, here: Path) -> None:
     run = here / "run"
     run.mkdir()
@@ -90,6 +91,7 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_damaged_last_checkpoint_continues_from_the_previous_one(
     whole: Path, here: Path
 ) -> None:

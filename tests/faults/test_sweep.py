@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.faults.commands import assert_told, sweep
 from tests.faults.places import Fault
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_continues_and_ends_with_the_same_report(whole: Path, tmp_path: Path) -> None:
     alone, broken = tmp_path / "alone", tmp_path / "broken"
     alone.mkdir()

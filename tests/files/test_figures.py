@@ -18,6 +18,7 @@ save_figure(draw_heatmap({"fog": {1: 5.0}}, title="a"), Path("a.png"))
 """
 
 
+@pytest.mark.slow
 def test_a_backend_that_is_not_installed_does_not_matter(tmp_path: Path) -> None:
     root = str(Path(__file__).resolve().parents[2])
     backend = "module://matplotlib_inline.backend_inline"

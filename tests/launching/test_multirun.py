@@ -40,6 +40,7 @@ def test_a_failed_job_does_not_stop_the_others(app: Path) -> None:
     assert "\x1b" not in output
 
 
+@pytest.mark.slow
 def test_a_failed_killed_or_stopped_process_does_not_stop_the_other_jobs(app: Path) -> None:
     # Seed 6 starts processes, as a loader with workers does; seed 9 receives a SIGTERM.
     arguments = ["launcher=parallel", "launcher.jobs=4", "seed=9,1,2,3,4,6,8,8"]
@@ -94,6 +95,7 @@ def test_processes_use_the_modules_callbacks_and_threads_of_the_launcher(app: Pa
     assert seen(elsewhere / "runs" / "seed8")["OMP_NUM_THREADS"] == "3"
 
 
+@pytest.mark.slow
 def test_jobs_of_two_multiruns_never_share_a_gpu(app: Path, tmp_path: Path) -> None:
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf 'GPU-aaa\\nGPU-bbb\\n'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)

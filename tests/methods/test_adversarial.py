@@ -138,6 +138,7 @@ def test_the_watch_searches_the_ball_of_the_attack_of_training(network, batch, m
     assert 1.9 < change.max() <= 2 + 1e-5
 
 
+@pytest.mark.slow
 def test_free_training_that_is_resumed_takes_the_steps_of_an_uninterrupted_run(tmp_path):
     def free():
         return Inhibited(

@@ -31,6 +31,7 @@ def out(run):
     return out
 
 
+@pytest.mark.slow
 def test_run_published_folder_and_both_files_load_as_the_same_network(run, out):
     network = tenet.load(run)
     assert not network.training

@@ -257,6 +257,7 @@ def test_without_optuna_the_search_names_the_package_to_install(tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_bad_trial_is_pruned_and_its_training_interrupted(pruning: Pruning) -> None:
     text = output_of(pruning.search)
     (evaluation,) = re.findall(r"trial 5 +pruned .* at evaluation (\d+) of 30", text)

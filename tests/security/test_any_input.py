@@ -235,6 +235,7 @@ def test_a_checkpoint_without_weights_is_refused_by_the_xray(run_dir: Path) -> N
     assert "checkpoint.pt holds no state dict" in look_at(run_dir).refusal()
 
 
+@pytest.mark.slow
 def test_reading_does_not_change_files(run_dir: Path, tmp_path: Path) -> None:
     def sums() -> dict[str, str]:
         paths = [

@@ -26,6 +26,7 @@ ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\rrun\nerror: all is well\u202e"
 UNPRINTABLE = re.compile(r"[^\n\t -~\u00a1-\u2029\u202f-\uffff]")
 
 
+@pytest.mark.slow
 def test_folder_names_are_escaped_in_errors(tmp_path: Path) -> None:
     place = tmp_path / ESCAPES.replace("/", "")
     place.mkdir()

@@ -207,6 +207,7 @@ def test_a_summary_with_values_of_wrong_types_is_not_a_result(run_dir: Path, tmp
     assert "Traceback" not in done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [
     "model-evaluation", "model-evaluation/.corruptions-part-predictions.lock",
     "model-evaluation/corruptions-part-predictions", "model-evaluation/corruptions-part-predictions/identity.json",

@@ -147,6 +147,7 @@ def test_an_evaluation_adds_figures_table_pictures_and_report_to_the_same_wandb_
     assert json.loads(kept.metadata)["corruption_generated/mce_pct"] == figures["mce_pct"]
 
 
+@pytest.mark.slow
 def test_no_file_of_a_run_contains_a_secret_of_environment_or_remote(run_dir: Path, evaluated: Any) -> None:
     files = [path for path in run_dir.rglob("*") if path.is_file()]
     assert len(files) > 20

@@ -47,6 +47,7 @@ def check_that_the_run_is_offline_and_complete(run_dir: Path, caplog: Any) -> No
     assert [row["step"] for row in read_wandb_file(file).history] == [*range(1, ROWS + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", ["stall", "cut", "500"])
 def test_a_run_is_offline_if_the_server_fails_from_the_start(
     behaviour: str, tmp_path: Path, caplog: Any
@@ -69,6 +70,7 @@ def test_a_run_is_offline_if_nothing_listens(tmp_path: Path, caplog: Any) -> Non
     assert end_s < INIT_TIMEOUT_S + SLACK_S
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", ["stall", "500"])
 def test_if_the_server_fails_later_one_warning_names_the_command_that_uploads_the_rest(
     behaviour: str, tmp_path: Path, caplog: Any
@@ -202,6 +204,7 @@ def test_the_queue_to_a_hanging_wandb_is_bounded(
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 10
 
 
+@pytest.mark.slow
 def test_a_file_of_wandb_that_no_longer_grows_is_one_warning_and_the_rest_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:

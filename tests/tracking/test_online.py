@@ -51,6 +51,7 @@ def test_the_id_is_the_experiments_and_a_resumed_run_keeps_it(
     assert rows_in_order(server, EXPERIMENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("was_deleted", [False, True], ids=["taken", "deleted"])
 def test_an_id_that_another_run_has_or_had_is_not_reused(
     was_deleted: bool, server: FakeServer, tmp_path: Path
@@ -92,6 +93,7 @@ def sync(command: str, server: FakeServer) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_offline_parts_and_later_online_parts_form_one_run_in_order(
     server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -118,6 +120,7 @@ def test_offline_parts_and_later_online_parts_form_one_run_in_order(
     assert rows_in_order(server, run_id)
 
 
+@pytest.mark.slow
 def test_the_printed_command_uploads_what_a_failing_server_did_not_take(tmp_path: Path, caplog: Any) -> None:
     with serving(turns="500") as server:
         with wandb_with(server.environment):

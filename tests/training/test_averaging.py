@@ -113,6 +113,7 @@ def test_a_run_evaluates_its_average_next_to_its_weights_and_saves_it(trained) -
     assert max(rates) > 0.9 * peak > rates[0] > rates[-1] < peak / 1e4
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_average_schedule_and_clipping(trained, tmp_path) -> None:
     whole, _ = trained
     fault = Fault("kill", "named checkpoint.pt", 2)

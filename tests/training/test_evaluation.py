@@ -32,6 +32,7 @@ def test_an_evaluation_may_be_of_a_subset_and_the_last_one_is_of_all_images(tmp_
     assert "_subset" not in (tmp_path / "run" / "summary.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "steps"), [(None, [18]), (2, [12, 18])])
 def test_evaluations_may_be_left_out_and_the_last_one_is_done_once(tmp_path, every, steps):
     measured = []
