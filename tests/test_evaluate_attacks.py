@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -11,10 +12,16 @@ from tests.faults.places import Fault
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     train(*TINY, "trainer.epochs=1", "tracking=none", "hydra.run.dir=run", cwd=folder)
     return folder / "run"
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy for each test, because the names of reports depend on those that are there."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 @pytest.mark.slow
